@@ -1,0 +1,67 @@
+import { didYouMean } from "../config/faults.ts";
+import { optionMeta } from "../config/option.ts";
+import { drivers } from "../drivers/index.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { LauncherError } from "../errors.ts";
+import type { Output } from "./output.ts";
+
+export interface DescribedDriver {
+	readonly name: string;
+	/** `""` is a source without a scheme. */
+	readonly schemes: readonly string[];
+	readonly filesystemTypes: readonly string[];
+	readonly options: readonly DescribedOption[];
+	readonly refusedOptions: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export interface DescribedOption {
+	readonly name: string;
+	readonly type: string;
+	readonly description: string;
+	readonly aliases: readonly string[];
+}
+
+/** Lists the drivers, or the one called `name`, with all that they accept. Throws USAGE for an unknown name. */
+export function listDrivers(name: string | undefined, { json }: { json: boolean }, output: Output): number {
+	const names = drivers.map((driver) => driver.name);
+	const chosen = drivers.filter((driver) => name === undefined || driver.name === name);
+	if (name !== undefined && chosen.length === 0) {
+		throw new LauncherError("USAGE", `unknown driver ${JSON.stringify(name)}${didYouMean(name, names)}`, {
+			hint: `There are ${names.join(", ")}.`,
+		});
+	}
+	const described = chosen.map(describeDriver);
+	output.out(json ? `${JSON.stringify(described, undefined, 2)}\n` : described.map(renderDriver).join("\n"));
+	return 0;
+}
+
+/** A driver as data. */
+export function describeDriver({ name, schemes, filesystemTypes, options, refusedOptions }: Driver): DescribedDriver {
+	return {
+		name,
+		schemes,
+		filesystemTypes,
+		options: Object.entries(options.shape).map(([option, schema]) => {
+			const { type, description, aliases = [] } = optionMeta(schema as Parameters<typeof optionMeta>[0]);
+			return { name: option, type, description, aliases };
+		}),
+		refusedOptions: Object.entries(refusedOptions).map(([option, reason]) => ({ name: option, reason })),
+	};
+}
+
+function renderDriver({ name, schemes, filesystemTypes, options, refusedOptions }: DescribedDriver): string {
+	const sources = schemes.map((scheme) => (scheme === "" ? "a bare bucket name" : `${scheme}://`));
+	const lines = [
+		name,
+		`  serves ${sources.join(", ")}`,
+		`  mounts as ${filesystemTypes.join(" or ")}`,
+		"",
+		"  Options:",
+	];
+	for (const option of options) {
+		lines.push(`    ${option.name} (${option.type})`, `      ${option.description}`);
+		if (option.aliases.length > 0) lines.push(`      Also: ${option.aliases.join(", ")}`);
+	}
+	lines.push("", "  Refused:", ...refusedOptions.map((refused) => `    ${refused.name}: ${refused.reason}`));
+	return lines.map((line) => `${line}\n`).join("");
+}

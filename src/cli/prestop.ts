@@ -1,0 +1,59 @@
+import { posix } from "node:path";
+import type { Environment } from "../config/environment.ts";
+import { LauncherError, type ErrorCode } from "../errors.ts";
+import { popDeadLayers, rootSourcePrefix } from "../mounts/mount.ts";
+import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { unmount } from "../mounts/unmount.ts";
+import { requestLauncher } from "../probe/client.ts";
+import type { Output } from "./output.ts";
+
+/**
+ * Has the launcher unmount everything and end. Without a launcher it takes away what a dead one left, and nothing else:
+ * throws MOUNTPOINT_IN_USE when that is alive. Returns 0 when nothing is mounted any more, as often as it is called.
+ */
+export async function prestop(environment: Environment, output: Output): Promise<number> {
+	const answer = await requestLauncher(environment.FLUID_FUSE_RUN_DIR, "/prestop", {
+		method: "POST",
+		timeoutMs: environment.FLUID_FUSE_STOP_TIMEOUT + 1000,
+	});
+	if (answer.kind === "answer") {
+		if (answer.statusCode === 200) return 0;
+		const { code, message, hint } = JSON.parse(answer.body) as { code: ErrorCode; message: string; hint?: string };
+		throw new LauncherError(code, message, hint === undefined ? {} : { hint });
+	}
+	// No launcher, or one that ended before it had answered: only what is mounted tells.
+	output.err(`${answer.reason}\n`);
+	if (environment.MOUNT_POINT === undefined) return 0;
+	const target = posix.normalize(environment.MOUNT_POINT).replace(/\/$/, "");
+	const left = await takeAwayWhatIsDead(target);
+	if (left === undefined) return 0;
+	throw new LauncherError(
+		"MOUNTPOINT_IN_USE",
+		`a ${left.type} filesystem (${left.source}) is still mounted at ${target}`,
+		{
+			hint: "It is not dead, so it is left alone: another container may serve it, or its launcher is still stopping.",
+		},
+	);
+}
+
+/** Returns what is still mounted at the target. */
+async function takeAwayWhatIsDead(target: string): Promise<MountEntry | undefined> {
+	const inner = await innerMounts(target);
+	for (const path of inner.toSorted((a, b) => b.length - a.length)) await popDeadLayers(path);
+	await popDeadLayers(target);
+	const top = await topAt(target);
+	// The empty folder that held several mounts serves nobody once they are gone.
+	const isEmptyRoot = top?.type === "tmpfs" && top.source.startsWith(rootSourcePrefix);
+	if (!isEmptyRoot || (await innerMounts(target)).length > 0) return top;
+	await unmount(target, { lazy: true });
+	return topAt(target);
+}
+
+async function topAt(target: string): Promise<MountEntry | undefined> {
+	return layersAt(await readMountinfo(), target).at(-1);
+}
+
+async function innerMounts(target: string): Promise<string[]> {
+	const paths = (await readMountinfo()).map(({ mountPoint }) => mountPoint);
+	return [...new Set(paths.filter((path) => path.startsWith(`${target}/`)))];
+}

@@ -1,0 +1,81 @@
+import { z } from "zod";
+import { optionMeta } from "../config/option.ts";
+import { fluidFile } from "../config/schema.ts";
+import { drivers } from "../drivers/index.ts";
+import type { Driver } from "../drivers/driver.ts";
+import type { Output } from "./output.ts";
+
+type JsonSchema = z.core.JSONSchema.JSONSchema;
+
+/** Prints the JSON Schema of the config file, with every driver's options. Returns 0. */
+export function printSchema(output: Output): number {
+	output.out(`${JSON.stringify(configSchema(drivers), undefined, 2)}\n`);
+	return 0;
+}
+
+/**
+ * The JSON Schema of what `run` accepts. It refuses no file that `run` takes; some faults it cannot see, such as a
+ * secret that is missing.
+ */
+export function configSchema(all: readonly Driver[]): JsonSchema {
+	const file = z.toJSONSchema(fluidFile, {
+		io: "input",
+		// What zod checks in code has its description from `override`.
+		unrepresentable: "any",
+		override({ jsonSchema }) {
+			if (jsonSchema["optionMap"] !== true) return;
+			delete jsonSchema["optionMap"];
+			delete jsonSchema.anyOf;
+			jsonSchema.$ref = "#/$defs/options";
+		},
+	}) as JsonSchema;
+	return {
+		...file,
+		title: "Config file of fluid-fuse",
+		$defs: {
+			options: {
+				type: ["object", "null"],
+				anyOf: all.map(({ name }) => ({ $ref: `#/$defs/${name}` })),
+			},
+			"secret-path": {
+				description: "The path of a secret file; an empty key is an error.",
+				type: "string",
+				pattern: "^/etc/fluid/secrets/[^/]+/[^/]+$",
+			},
+			...Object.fromEntries(all.map((driver) => [driver.name, optionsOf(driver)])),
+		},
+	};
+}
+
+/** What an option map may hold when this driver reads it. */
+function optionsOf({ name: driver, options }: Driver): JsonSchema {
+	const properties: Record<string, JsonSchema> = {
+		driver: { description: "The driver, instead of the source's default.", type: "string", const: driver },
+		ro: { description: "Read-only. Read-only wins over everything that says otherwise.", type: "string" },
+		rw: { description: "Has no effect but in messages: the access modes decide.", type: "string" },
+	};
+	for (const [name, schema] of Object.entries(options.shape)) {
+		const option = schema as Parameters<typeof optionMeta>[0];
+		properties[name] = optionSchema(option);
+		for (const alias of optionMeta(option).aliases ?? []) {
+			properties[alias] = { description: `The same as ${name}.`, $ref: `#/$defs/${driver}/properties/${name}` };
+		}
+	}
+	return {
+		description: `Options of ${driver}.`,
+		type: ["object", "null"],
+		properties,
+		patternProperties: { [String.raw`^fluid\.fuse\.`]: { description: "Fluid's own: ignored.", type: "string" } },
+		additionalProperties: false,
+	};
+}
+
+/** Every value is a string, and any may be the path of a secret file instead. */
+function optionSchema(option: Parameters<typeof optionMeta>[0]): JsonSchema {
+	const { type, description } = optionMeta(option);
+	const { pattern, enum: values } = z.toJSONSchema(option, { io: "input", unrepresentable: "any" });
+	const documented: JsonSchema = { description: `${description} (${type})`, type: "string" };
+	if (pattern === undefined && values === undefined) return documented;
+	const own: JsonSchema = { ...(pattern !== undefined && { pattern }), ...(values !== undefined && { enum: values }) };
+	return { ...documented, anyOf: [own, { $ref: "#/$defs/secret-path" }] };
+}

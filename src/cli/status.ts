@@ -1,0 +1,82 @@
+import type { Environment } from "../config/environment.ts";
+import { errorKinds } from "../errors.ts";
+import { requestLauncher } from "../probe/client.ts";
+import type { LauncherStatus, MountStatus } from "../probe/status.ts";
+import type { Output } from "./output.ts";
+import { count, printable, rows } from "./terminal.ts";
+
+/** Shows what the running launcher knows. Returns 0, or 69 when none answers. */
+export async function status(environment: Environment, { json }: { json: boolean }, output: Output): Promise<number> {
+	const answer = await requestLauncher(environment.FLUID_FUSE_RUN_DIR, "/status");
+	if (answer.kind === "unreachable" || answer.statusCode !== 200) {
+		const reason =
+			answer.kind === "unreachable" ? answer.reason : `the launcher answers ${answer.statusCode} to /status`;
+		output.err(`${reason}\n`);
+		return errorKinds.BACKEND_REFUSED.exitCode;
+	}
+	// The launcher is this same program, so that its answer needs no check.
+	const launcher = JSON.parse(answer.body) as LauncherStatus;
+	output.out(json ? `${JSON.stringify(launcher, undefined, 2)}\n` : renderStatus(launcher, new Date()));
+	return 0;
+}
+
+/** For people, as blocks that fit a narrow terminal. */
+export function renderStatus(launcher: LauncherStatus, now: Date): string {
+	const { version, pid, startedAt, state, alive, targetPath, configFile, warnings, mounts } = launcher;
+	const head = `fluid-fuse ${version}: ${state} for ${elapsed(startedAt, now)}, pid ${pid}${alive ? "" : ", beyond repair"}\n`;
+	const facts = rows([
+		["config", configFile || "not read yet"],
+		["target", targetPath || "not known yet"],
+		["mounts", `${mounts.filter(({ ready }) => ready).length} of ${mounts.length} ready`],
+		...warnings.map((warning) => ["warning", warning] as const),
+	]);
+	return [head + facts, ...mounts.map((mount) => renderMount(mount, now))].join("\n");
+}
+
+function renderMount(mount: MountStatus, now: Date): string {
+	const { name, driver, source, target, readOnly, state, since, pid, restarts, layers, lastError, retryAt } = mount;
+	const ready = mount.ready ? "ready" : "not ready";
+	const head = `${printable(name)}: ${state}${state === ready ? "" : `, ${ready}`} for ${elapsed(since, now)}\n`;
+	const process = [pid === undefined ? "no process" : `pid ${pid}`, count(restarts, "restart"), count(layers, "layer")];
+	const facts: [string, string][] = [
+		["source", source],
+		["target", target || "none"],
+		["driver", `${driver || "none"}, ${readOnly ? "read-only" : "read-write"}`],
+		["process", process.join(", ")],
+	];
+	if (mount.answeredSecondsAgo !== undefined) facts.push(["answered", `${duration(mount.answeredSecondsAgo)} ago`]);
+	if (mount.backend !== undefined) {
+		const { ok, checkedAt } = mount.backend;
+		facts.push(["backend", `${ok ? "ok" : "failing"}, checked ${elapsed(checkedAt, now)} ago`]);
+	}
+	if (mount.droppedLines > 0) facts.push(["log", `${count(mount.droppedLines, "line")} of the driver dropped`]);
+	if (mount.reason !== undefined && mount.reason !== lastError?.message) facts.push(["reason", mount.reason]);
+	if (lastError !== undefined) {
+		facts.push(["error", `${lastError.code}, ${elapsed(lastError.at, now)} ago\n${lastError.message}`]);
+		if (lastError.hint !== undefined) facts.push(["hint", lastError.hint]);
+	}
+	if (retryAt !== undefined) facts.push(["retry", `in ${duration((Date.parse(retryAt) - now.getTime()) / 1000)}`]);
+	return head + rows(facts);
+}
+
+function elapsed(since: string, now: Date): string {
+	return duration((now.getTime() - Date.parse(since)) / 1000);
+}
+
+/** The two largest units, such as `3h 12m`; nothing is ever less than 0 s. */
+function duration(seconds: number): string {
+	const whole = Math.max(0, Math.round(seconds));
+	const units: [number, string][] = [
+		[Math.floor(whole / 86_400), "d"],
+		[Math.floor(whole / 3600) % 24, "h"],
+		[Math.floor(whole / 60) % 60, "m"],
+		[whole % 60, "s"],
+	];
+	const first = units.findIndex(([value]) => value > 0);
+	if (first === -1) return "0s";
+	return units
+		.slice(first, first + 2)
+		.filter(([value]) => value > 0)
+		.map(([value, unit]) => `${value}${unit}`)
+		.join(" ");
+}

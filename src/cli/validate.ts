@@ -1,0 +1,144 @@
+import type { Environment } from "../config/environment.ts";
+import { ConfigError, type Fault } from "../config/faults.ts";
+import { loadFluidFile } from "../config/load.ts";
+import { planMounts, type PlannedMount, type PlannedOption } from "../config/plan.ts";
+import { drivers } from "../drivers/index.ts";
+import { errorKinds } from "../errors.ts";
+import { parseListenAddress } from "../probe/listen-address.ts";
+import { createRedactor } from "../redact.ts";
+import type { Output } from "./output.ts";
+import { count, printable, rows } from "./terminal.ts";
+
+/** What `--json` prints. Holds no secret. */
+interface Report {
+	readonly ok: boolean;
+	readonly configFile: string;
+	readonly targetPath?: string;
+	readonly layout?: "root" | "named";
+	readonly mounts: readonly ReportedMount[];
+	readonly faults: readonly Fault[];
+	/** What a mount waits for: secret files that are not there. */
+	readonly warnings: readonly Fault[];
+}
+
+interface ReportedMount {
+	/** JSON path: `mounts[0]`. */
+	readonly path: string;
+	readonly name: string;
+	readonly driver: string;
+	readonly driverReason: string;
+	readonly source: string;
+	readonly target: string;
+	readonly readOnly: boolean;
+	readonly modeReason: string;
+	readonly options: readonly PlannedOption[];
+	/** The command line without its paths. */
+	readonly command: readonly string[];
+}
+
+/**
+ * Checks a config file as `run` does, and mounts nothing. Without `file`, the one that `run` would read. Returns 0, or
+ * 78 with every fault. Throws CONFIG_MISSING.
+ */
+export async function validate(
+	file: string | undefined,
+	environment: Environment,
+	{ json }: { json: boolean },
+	output: Output,
+): Promise<number> {
+	parseListenAddress(environment.FLUID_FUSE_PROBE_ADDRESS);
+	const redactor = createRedactor();
+	const report = await check(file === undefined ? environment : { ...environment, FLUID_FUSE_CONFIG: file }, redactor);
+	if (json) {
+		output.out(redactor.redact(`${JSON.stringify(report, undefined, 2)}\n`));
+	} else {
+		output.out(redactor.redact(renderPlan(report)));
+		output.err(redactor.redact(renderFaults(report)));
+		if (report.ok) output.out("OK\n");
+	}
+	return report.ok ? 0 : errorKinds.CONFIG_INVALID.exitCode;
+}
+
+async function check(environment: Environment, redactor: ReturnType<typeof createRedactor>): Promise<Report> {
+	let loaded;
+	try {
+		loaded = await loadFluidFile(environment);
+	} catch (error) {
+		if (!(error instanceof ConfigError)) throw error;
+		return { ok: false, configFile: error.where, mounts: [], faults: error.faults, warnings: [] };
+	}
+	const plan = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
+	const faults = plan.refused.flatMap((mount) => mount.faults);
+	const warnings: Fault[] = [];
+	const mounts: ReportedMount[] = [];
+	for (const mount of plan.mounts) {
+		const inspected = await inspect(mount);
+		if ("faults" in inspected) {
+			faults.push(...inspected.faults);
+			continue;
+		}
+		mounts.push(inspected.mount);
+		for (const { path, error } of inspected.unread) {
+			const hint = error.hint === undefined ? "" : ` ${error.hint}`;
+			if (error.permanent) faults.push({ path, message: `${error.message}.${hint}` });
+			else warnings.push({ path, message: `${error.message}: the mount waits for it.${hint}` });
+		}
+	}
+	const { configFile, targetPath, layout } = plan;
+	return { ok: faults.length === 0, configFile, targetPath, layout, mounts, faults: unique(faults), warnings };
+}
+
+async function inspect(mount: PlannedMount) {
+	const { path, name, driver, driverReason, source, target, readOnly, modeReason } = mount;
+	try {
+		const { mount: prepared, options, unread } = await mount.inspect();
+		const facts = { path, name, driver: driver.name, driverReason, source, target, readOnly, modeReason };
+		return { mount: { ...facts, options, command: prepared.summary }, unread };
+	} catch (error) {
+		if (!(error instanceof ConfigError)) throw error;
+		return { faults: error.faults };
+	}
+}
+
+/** What is wrong with MOUNT_OPTIONS, for one, is found again for every mount. */
+function unique(faults: readonly Fault[]): Fault[] {
+	return [...new Map(faults.map((fault) => [`${fault.path}\n${fault.message}`, fault])).values()];
+}
+
+function renderPlan({ configFile, targetPath, layout, mounts }: Report): string {
+	if (targetPath === undefined || layout === undefined) return "";
+	const head = rows(
+		[
+			["config", configFile],
+			["target", targetPath],
+			["layout", layout],
+			["mounts", String(mounts.length)],
+		],
+		"",
+	);
+	return [head, ...mounts.map(renderMount), ""].join("\n");
+}
+
+function renderMount({ path, name, options, command, ...mount }: ReportedMount): string {
+	const facts = rows([
+		["source", mount.source],
+		["target", mount.target],
+		["driver", `${mount.driver} (${mount.driverReason})`],
+		["mode", `${mount.readOnly ? "read-only" : "read-write"} (${mount.modeReason})`],
+		...options.map((option) => ["option", `${option.name} = ${option.value}\n  from ${option.from}`] as const),
+		["command", command.map(quoted).join(" ")],
+	]);
+	return `${path} ${printable(name)}\n${facts}`;
+}
+
+function quoted(word: string): string {
+	return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+function renderFaults({ configFile, faults, warnings }: Report): string {
+	const line = ({ path, message }: Fault): string => printable(path === "" ? message : `${path}: ${message}`);
+	const waiting = warnings.map((warning) => `warning: ${line(warning)}\n`);
+	if (faults.length === 0) return waiting.join("");
+	const head = `${printable(configFile)}: ${count(faults.length, "fault")}\n`;
+	return [...waiting, head, ...faults.map((fault) => `  ${line(fault)}\n`)].join("");
+}

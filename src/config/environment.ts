@@ -1,0 +1,85 @@
+import { z } from "zod";
+import { LauncherError } from "../errors.ts";
+import { didYouMean } from "./faults.ts";
+
+/** A duration such as `25s`, kept in milliseconds. */
+function duration(minimumMs: number, maximumMs: number, expected: string) {
+	return z
+		.string()
+		.regex(/^\d+(\.\d+)?(ms|s|m|h)$/, `expected ${expected}`)
+		.transform((text) => {
+			const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[text.replace(/^[\d.]+/, "")] ?? 1;
+			return Math.round(Number.parseFloat(text) * unit);
+		})
+		.refine((value) => value >= minimumMs && value <= maximumMs, `expected ${expected}`);
+}
+
+const absolutePath = z.string().regex(/^\/[^\0]*$/, "expected an absolute path");
+
+/** Every variable that the launcher reads; docs/options.md has the same table and a test compares the two. */
+const schema = z.object({
+	FLUID_FUSE_CONFIG: absolutePath
+		.optional()
+		.describe("The config file; else the first that exists of Fluid's own places."),
+	FLUID_FUSE_SECRETS_DIR: absolutePath.default("/etc/fluid/secrets").describe("Where the secrets are mounted."),
+	FLUID_FUSE_DRIVER: z.string().min(1).optional().describe("The driver for mounts that do not choose one themselves."),
+	FLUID_FUSE_LAYOUT: z
+		.enum(["auto", "root", "named"])
+		.default("auto")
+		.describe("root: the only mount is at targetPath. named: each below it. auto: root for one mount, else named."),
+	FLUID_FUSE_RUN_DIR: absolutePath
+		.default("/run/fluid-fuse")
+		.describe("Sockets, credentials and staging; made with mode 0700, best a tmpfs."),
+	FLUID_FUSE_PROBE_ADDRESS: z
+		.string()
+		.default(":9180")
+		.describe(
+			"Where HTTP probes are answered: HOST:PORT, :PORT, unix:/path or off. A socket in RUN_DIR always answers too.",
+		),
+	FLUID_FUSE_TERMINATION_LOG: absolutePath
+		.default("/dev/termination-log")
+		.describe("Where Kubernetes looks for the reason of an exit."),
+	FLUID_FUSE_STOP_TIMEOUT: duration(2000, 600_000, "a duration from 2s to 10m")
+		.prefault("25s")
+		.describe("From SIGTERM to the end, at the most: 2s to 10m."),
+	FLUID_FUSE_HANG_TIMEOUT: duration(5000, 3_600_000, "a duration from 5s to 1h")
+		.prefault("60s")
+		.describe("A mount that answers nothing for so long is aborted and started again: 5s to 1h."),
+	FLUID_FUSE_LOG_LEVEL: z
+		.enum(["trace", "debug", "info", "warn", "error", "fatal"])
+		.default("info")
+		.describe("What is logged."),
+	FLUID_RUNTIME_CONFIG_PATH: absolutePath.optional().describe("Set by Fluid's CacheRuntime: the config file."),
+	MOUNT_POINT: absolutePath.optional().describe("Set by Fluid: targetPath, used where the config has none."),
+	MOUNT_OPTIONS: z
+		.string()
+		.optional()
+		.describe("Set by Fluid: the profile's options as k=v,k,…; below runtimeOptions."),
+});
+
+export type Environment = Readonly<z.output<typeof schema>>;
+
+/** What kubelet sets for a Service named fluid-fuse-…: not meant for us. */
+const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
+
+export const environmentVariables: Readonly<Record<string, z.ZodType>> = schema.shape;
+
+/** Reads the process's environment. All faults at once; an unknown FLUID_FUSE_ variable is one. */
+export function parseEnvironment(variables: NodeJS.ProcessEnv): Environment {
+	const faults: string[] = [];
+	for (const name of Object.keys(variables)) {
+		if (name.startsWith("FLUID_FUSE_") && !Object.hasOwn(schema.shape, name) && !serviceLink.test(name)) {
+			faults.push(`${name}: unknown environment variable${didYouMean(name, Object.keys(schema.shape))}`);
+		}
+	}
+	// An empty variable is how a manifest unsets one.
+	const given = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ""));
+	const parsed = schema.safeParse(given);
+	for (const issue of parsed.error?.issues ?? []) {
+		faults.push(`${issue.path.join(".")}: ${issue.message}, found ${JSON.stringify(variables[String(issue.path[0])])}`);
+	}
+	if (parsed.data === undefined || faults.length > 0) {
+		throw new LauncherError("USAGE", faults.join("\n"), { hint: "docs/options.md lists the environment variables." });
+	}
+	return parsed.data;
+}

@@ -1,0 +1,359 @@
+import { join } from "node:path";
+import { LauncherError } from "../errors.ts";
+import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
+import type { Environment } from "./environment.ts";
+import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "./faults.ts";
+import { placeMounts, type Place } from "./layout.ts";
+import type { LoadedFile } from "./load.ts";
+import { isPath, isSecret, optionMeta } from "./option.ts";
+import type { FluidFile } from "./schema.ts";
+import { Secret } from "./secret.ts";
+import { readSecret, secretReference } from "./secrets.ts";
+
+/** One option as it was given, and where. */
+interface GivenOption {
+	readonly value: string;
+	/** JSON path, or `MOUNT_OPTIONS.<key>`. */
+	readonly from: string;
+}
+
+/** One option as it will be used, for `fluid-fuse validate`: a secret only by its name. */
+export interface PlannedOption {
+	readonly name: string;
+	readonly value: string;
+	readonly from: string;
+}
+
+/** What is known of a mount before its secrets are read. */
+export interface PlannedMount extends Place {
+	/** JSON path: `mounts[0]`. */
+	readonly path: string;
+	/** For people: without a password, should somebody have put one there. */
+	readonly source: string;
+	readonly readOnly: boolean;
+	readonly driver: Driver;
+	/** Why this driver: a phrase for `validate`. */
+	readonly driverReason: string;
+	/** Why it is read-only, or that it is not: a phrase for `validate`. */
+	readonly modeReason: string;
+	/** Looks at everything, and goes on without the secrets that cannot be read. Throws ConfigError with all faults. */
+	inspect(): Promise<Inspection>;
+	/**
+	 * Reads the secrets and has the driver check everything. To be called before each start, because secrets rotate.
+	 * Throws ConfigError with all faults, SECRET_MISSING or SECRET_UNREADABLE.
+	 */
+	prepare(): Promise<Prepared>;
+}
+
+export interface Prepared {
+	readonly mount: PreparedMount;
+	readonly options: readonly PlannedOption[];
+}
+
+export interface Inspection extends Prepared {
+	/** Secrets that cannot be read: SECRET_MISSING or SECRET_UNREADABLE, each at its JSON path. */
+	readonly unread: readonly UnreadSecret[];
+}
+
+export interface UnreadSecret {
+	readonly path: string;
+	readonly error: LauncherError;
+}
+
+/** A mount that cannot be served, with the reason. Others go on. */
+export interface RefusedMount {
+	readonly path: string;
+	readonly name: string;
+	readonly source: string;
+	readonly faults: readonly Fault[];
+}
+
+export interface Plan {
+	readonly configFile: string;
+	readonly targetPath: string;
+	readonly layout: "root" | "named";
+	readonly mounts: readonly PlannedMount[];
+	readonly refused: readonly RefusedMount[];
+}
+
+export interface PlanContext {
+	readonly environment: Environment;
+	readonly drivers: readonly Driver[];
+	/** Told of every secret before anything else sees it, so that it can be redacted. */
+	readonly onSecret: (secret: Secret) => void;
+}
+
+/** Decides what to mount where with which driver. Faults of one mount never touch another. */
+export function planMounts({ path: configFile, file, targetPath }: LoadedFile, context: PlanContext): Plan {
+	const { layout, places, faults } = placeMounts(file.mounts, targetPath, context.environment.FLUID_FUSE_LAYOUT);
+	const mounts: PlannedMount[] = [];
+	const refused: RefusedMount[] = [];
+	for (const [index, mount] of file.mounts.entries()) {
+		const path = `mounts[${index}]`;
+		const place = places[index];
+		const own = faults.filter(
+			(fault) => fault.path === path || fault.path.startsWith(`${path}.`) || fault.path === "mounts",
+		);
+		const planned = place === undefined ? own : planMount(file, mount, path, place, context);
+		if ("prepare" in planned) mounts.push(planned);
+		else
+			refused.push({
+				path,
+				name: place?.name ?? (mount.name || path),
+				source: withoutPassword(mount.mountPoint),
+				faults: planned,
+			});
+	}
+	return { configFile, targetPath, layout, mounts, refused };
+}
+
+type FileMount = FluidFile["mounts"][number];
+
+function planMount(
+	file: FluidFile,
+	mount: FileMount,
+	path: string,
+	place: Place,
+	context: PlanContext,
+): PlannedMount | Fault[] {
+	const layers = optionLayers(file, mount, path, context.environment);
+	const { driver: driverName, ...given } = takeLauncherOptions(layers);
+	const choice = chooseDriver(driverName, mount.mountPoint, path, context);
+	if (!("driver" in choice)) return [choice];
+	const { driver, driverReason } = choice;
+	const { readOnly, modeReason } = mode(file, mount, given);
+	const inspectMount = async (): Promise<Inspection> =>
+		inspect(driver, { source: mount.mountPoint, readOnly }, path, layers, context);
+	return {
+		...place,
+		path,
+		source: withoutPassword(mount.mountPoint),
+		readOnly,
+		driver,
+		driverReason,
+		modeReason,
+		inspect: inspectMount,
+		prepare: async () => withAllSecrets(await inspectMount()),
+	};
+}
+
+/** Options in layers, the lowest first: a profile's, the runtime's, the mount's, the mount's encrypted ones. */
+function optionLayers(
+	file: FluidFile,
+	mount: FileMount,
+	path: string,
+	environment: Environment,
+): Map<string, GivenOption>[] {
+	const layer = (options: ReadonlyMap<string, string>, base: string): Map<string, GivenOption> => {
+		// fluid.fuse.* are Fluid's own.
+		const entries = [...options].filter(([key]) => !key.startsWith("fluid.fuse."));
+		return new Map(entries.map(([key, value]) => [key, { value, from: below(base, key) }]));
+	};
+	return [
+		layer(parseMountOptions(environment.MOUNT_OPTIONS ?? ""), "MOUNT_OPTIONS"),
+		layer(file.client?.options ?? new Map(), "client.options"),
+		layer(file.runtimeOptions, "runtimeOptions"),
+		layer(mount.options, below(path, "options")),
+		layer(mount.encryptOptions, below(path, "encryptOptions")),
+	];
+}
+
+/** `k=v,flag,…` in random order and without escaping, as Fluid writes MOUNT_OPTIONS. */
+export function parseMountOptions(text: string): Map<string, string> {
+	const options = new Map<string, string>();
+	for (const part of text.split(",")) {
+		const equals = part.indexOf("=");
+		const key = (equals === -1 ? part : part.slice(0, equals)).trim();
+		if (key !== "") options.set(key, equals === -1 ? "" : part.slice(equals + 1));
+	}
+	return options;
+}
+
+/** Takes out of the layers what is the launcher's: the driver's name, `ro` and `rw`. The highest layer wins. */
+function takeLauncherOptions(layers: Map<string, GivenOption>[]): Partial<Record<"driver" | "ro" | "rw", GivenOption>> {
+	const taken: Partial<Record<"driver" | "ro" | "rw", GivenOption>> = {};
+	for (const layer of layers) {
+		for (const name of ["driver", "ro", "rw"] as const) {
+			const option = layer.get(name);
+			if (option !== undefined) taken[name] = option;
+			layer.delete(name);
+		}
+	}
+	return taken;
+}
+
+function chooseDriver(
+	chosen: GivenOption | undefined,
+	source: string,
+	path: string,
+	{ environment, drivers }: PlanContext,
+): { driver: Driver; driverReason: string } | Fault {
+	const name = chosen?.value ?? environment.FLUID_FUSE_DRIVER;
+	const names = drivers.map((driver) => driver.name);
+	if (name !== undefined) {
+		const driver = drivers.find((candidate) => candidate.name === name);
+		const from = chosen?.from ?? "FLUID_FUSE_DRIVER";
+		if (driver !== undefined) return { driver, driverReason: from };
+		return {
+			path: from,
+			message: `unknown driver ${shown(name)}, expected one of ${names.join(", ")}${didYouMean(name, names)}`,
+		};
+	}
+	const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(source)?.[1]?.toLowerCase() ?? "";
+	const driver = drivers.find((candidate) => candidate.schemes.includes(scheme));
+	if (driver !== undefined) {
+		const sources = scheme === "" ? "sources without a scheme" : `${scheme}://`;
+		return { driver, driverReason: `the first that serves ${sources}` };
+	}
+	const schemes = [...new Set(drivers.flatMap((candidate) => candidate.schemes))].filter((known) => known !== "");
+	return {
+		path: `${path}.mountPoint`,
+		message: `no driver serves the scheme ${shown(scheme)}, expected one of ${schemes.join(", ")}${didYouMean(scheme, schemes)}`,
+	};
+}
+
+/** Read-only wins: whoever says so, the mount's readOnly, the option ro, or ReadOnlyMany among the access modes. */
+function mode(
+	file: FluidFile,
+	mount: FileMount,
+	{ ro, rw }: Partial<Record<"ro" | "rw", GivenOption>>,
+): { readOnly: boolean; modeReason: string } {
+	const isYes = (option: GivenOption | undefined): option is GivenOption =>
+		option !== undefined && !/^(false|0|no|off)$/i.test(option.value);
+	if (mount.readOnly) return { readOnly: true, modeReason: "readOnly of the mount" };
+	if (isYes(ro)) return { readOnly: true, modeReason: ro.from };
+	const modes = file.accessModes as readonly string[];
+	if (modes.includes("ReadOnlyMany")) {
+		return {
+			readOnly: true,
+			modeReason: `accessModes has ReadOnlyMany${rw === undefined ? "" : ", which wins over rw"}`,
+		};
+	}
+	return { readOnly: false, modeReason: `accessModes has ${modes.join(", ")}` };
+}
+
+async function inspect(
+	driver: Driver,
+	mount: { source: string; readOnly: boolean },
+	path: string,
+	layers: readonly Map<string, GivenOption>[],
+	context: PlanContext,
+): Promise<Inspection> {
+	const { chosen, faults } = chooseOptions(driver, layers);
+	const raw: Record<string, string | Secret> = {};
+	const planned: PlannedOption[] = [];
+	const unread: UnreadSecret[] = [];
+	const secretsDirectory = context.environment.FLUID_FUSE_SECRETS_DIR;
+	// In Fluid's secret mode values stand in the file itself, and nothing but an option's type tells which are secret.
+	let hasLiteralSecrets = false;
+	for (const [name, { value, from }] of chosen) {
+		const schema = driver.options.shape[name];
+		const secretWanted = schema !== undefined && isSecret(schema);
+		const reference = secretReference(value, secretsDirectory);
+		const isEncrypted = from.startsWith(below(path, "encryptOptions"));
+		if (reference === undefined && !secretWanted && !isEncrypted) {
+			raw[name] = value;
+			planned.push({ name, value, from });
+			continue;
+		}
+		const secret =
+			reference === undefined
+				? new Secret(value.replace(/\r?\n$/, ""), from)
+				: await readSecret(reference, secretsDirectory).catch((error: unknown) => {
+						if (!(error instanceof LauncherError)) throw error;
+						unread.push({ path: from, error });
+					});
+		hasLiteralSecrets ||= reference === undefined;
+		planned.push({ name, value: secret?.toString() ?? `secret ${reference?.secret}/${reference?.key}`, from });
+		if (reference !== undefined && schema !== undefined && isPath(schema)) {
+			// The program reads the file itself: a certificate, for one.
+			raw[name] = join(secretsDirectory, reference.secret, reference.key);
+			continue;
+		}
+		if (secret === undefined) {
+			// Stands in for what is not there, so that the other options are still looked at.
+			if (secretWanted) raw[name] = new Secret("unread", from);
+			continue;
+		}
+		context.onSecret(secret);
+		raw[name] = secretWanted ? secret : secret.reveal();
+	}
+	let prepared: PreparedMount | undefined;
+	try {
+		prepared = driver.prepare(mount, raw);
+	} catch (error) {
+		if (!(error instanceof DriverFaults)) throw error;
+		faults.push(...error.faults.map((fault) => located(fault, path, chosen, hasLiteralSecrets ? {} : raw)));
+	}
+	if (prepared === undefined || faults.length > 0) {
+		faults.push(...unread.map((secret) => ({ path: secret.path, message: secret.error.message })));
+		throw new ConfigError(faults, path);
+	}
+	return { mount: prepared, options: planned, unread };
+}
+
+function withAllSecrets({ unread, ...prepared }: Inspection): Prepared {
+	// One that stays unreadable says more than one that may still come.
+	const worst = unread.find(({ error }) => error.permanent) ?? unread[0];
+	if (worst === undefined) return prepared;
+	const { path, error } = worst;
+	throw new LauncherError(error.code, `${path}: ${error.message}`, {
+		cause: error,
+		...(error.hint !== undefined && { hint: error.hint }),
+	});
+}
+
+/** The options under their canonical names; a higher layer replaces a lower one's, whatever name either used. */
+function chooseOptions(
+	driver: Driver,
+	layers: readonly Map<string, GivenOption>[],
+): { chosen: Map<string, GivenOption>; faults: Fault[] } {
+	const canonical = new Map<string, string>();
+	for (const [name, schema] of Object.entries(driver.options.shape)) {
+		canonical.set(name, name);
+		for (const alias of optionMeta(schema as Parameters<typeof optionMeta>[0]).aliases ?? [])
+			canonical.set(alias, name);
+	}
+	const chosen = new Map<string, GivenOption>();
+	const faults: Fault[] = [];
+	for (const layer of layers) {
+		const inLayer = new Map<string, string>();
+		for (const [key, option] of layer) {
+			const name = canonical.get(key);
+			const refusal = Object.hasOwn(driver.refusedOptions, key) ? driver.refusedOptions[key] : undefined;
+			if (name === undefined) {
+				const message =
+					refusal === undefined
+						? `unknown option of ${driver.name}${didYouMean(key, canonical.keys())}`
+						: `refused: ${refusal}`;
+				faults.push({ path: option.from, message });
+				continue;
+			}
+			const given = inLayer.get(name);
+			if (given !== undefined) {
+				faults.push({
+					path: option.from,
+					message: `means the same as ${shown(given)}, which is given too: keep one`,
+				});
+			} else {
+				inLayer.set(name, key);
+				chosen.set(name, option);
+			}
+		}
+	}
+	return { chosen, faults };
+}
+
+function located(
+	{ at, message }: DriverFault,
+	path: string,
+	chosen: ReadonlyMap<string, GivenOption>,
+	raw: RawOptions,
+): Fault {
+	if (at.kind === "source") return { path: `${path}.mountPoint`, message };
+	const option = chosen.get(at.name);
+	const value = raw[at.name];
+	// What came from a secret file is not shown, whatever the option's type is.
+	const found = option !== undefined && value === option.value ? `, found ${shown(withoutPassword(value))}` : "";
+	return { path: option?.from ?? below(`${path}.options`, at.name), message: message + found };
+}

@@ -1,0 +1,67 @@
+import { readFile, realpath, stat } from "node:fs/promises";
+import { join, sep } from "node:path";
+import { LauncherError } from "../errors.ts";
+import { Secret } from "./secret.ts";
+
+/** Where Fluid says that secrets are; FLUID_FUSE_SECRETS_DIR is where they really are. */
+const fluidSecrets = "/etc/fluid/secrets";
+
+const maximumBytes = 1024 * 1024;
+
+/** `<secret>/<key>` when the value is the path of a secret file, as Fluid's default mode writes one, else undefined. */
+export function secretReference(value: string, secretsDirectory: string): { secret: string; key: string } | undefined {
+	for (const root of [fluidSecrets, secretsDirectory]) {
+		if (!value.startsWith(`${root}/`)) continue;
+		const parts = value.slice(root.length + 1).split("/");
+		const [secret, key] = parts;
+		if (parts.length > 2 || secret === undefined || secret === "" || value.includes("\0")) continue;
+		if (secret === "." || secret === ".." || key === "." || key === "..") continue;
+		return { secret, key: key ?? "" };
+	}
+	return undefined;
+}
+
+/**
+ * Reads one secret file. Throws SECRET_MISSING while kubelet has not put it there, SECRET_UNREADABLE when the path
+ * leads out of the directory, names no key, or is not text.
+ */
+export async function readSecret(
+	reference: { secret: string; key: string },
+	secretsDirectory: string,
+): Promise<Secret> {
+	const { secret, key } = reference;
+	const label = `${secret}/${key}`;
+	if (key === "") {
+		throw new LauncherError("SECRET_UNREADABLE", `the secret ${secret} is cited without a key`, {
+			hint: "Set valueFrom.secretKeyRef.key of the encryptOption.",
+		});
+	}
+	const path = join(secretsDirectory, secret, key);
+	try {
+		// kubelet's files are links through ..data, which stay below the secret's own directory.
+		const [root, real] = await Promise.all([realpath(secretsDirectory), realpath(path)]);
+		if (!real.startsWith(root + sep)) {
+			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is a link out of ${secretsDirectory}`);
+		}
+		const file = await stat(real);
+		if (!file.isFile()) throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is not a regular file`);
+		if (file.size > maximumBytes)
+			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is larger than 1 MiB`);
+		const text = new TextDecoder("utf-8", { fatal: true }).decode(await readFile(real));
+		return new Secret(text.replace(/\r?\n$/, ""), label);
+	} catch (error) {
+		if (error instanceof LauncherError) throw error;
+		if (error instanceof TypeError)
+			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is not UTF-8 text`);
+		const { code } = error as NodeJS.ErrnoException;
+		const missing = code === "ENOENT" || code === "ENOTDIR";
+		throw new LauncherError(
+			missing ? "SECRET_MISSING" : "SECRET_UNREADABLE",
+			missing ? `the secret file ${label} is not there` : `the secret file ${label} cannot be read: ${code}`,
+			{
+				hint: `Check that the Secret ${JSON.stringify(secret)} exists in the Dataset's namespace and has the key ${JSON.stringify(key)}.`,
+				cause: error,
+			},
+		);
+	}
+}

@@ -1,0 +1,84 @@
+import type { Logger } from "pino";
+import type { z } from "zod";
+import type { Secret } from "../config/secret.ts";
+
+/** One mount of the config, as a driver sees it. */
+export interface Mount {
+	/** `mountPoint` of the config: what to mount. */
+	readonly source: string;
+	/** To be enforced by the mount itself. */
+	readonly readOnly: boolean;
+}
+
+/** Options by their canonical names, as strings or secrets, before the driver has parsed them. */
+export type RawOptions = Readonly<Record<string, string | Secret>>;
+
+/** A fault that a driver finds: in the source, or in one of the options. */
+export interface DriverFault {
+	readonly at: { readonly kind: "source" } | { readonly kind: "option"; readonly name: string };
+	readonly message: string;
+}
+
+/** Thrown by `prepare` with all faults at once. */
+export class DriverFaults extends Error {
+	override readonly name = "DriverFaults";
+	readonly faults: readonly DriverFault[];
+
+	constructor(faults: readonly DriverFault[]) {
+		super(faults.map(({ message }) => message).join("; "));
+		this.faults = faults;
+	}
+}
+
+/** Knows how to serve one kind of source. */
+export interface Driver {
+	readonly name: string;
+	/** Schemes that it serves, such as `s3`; `""` is a bare bucket name. */
+	readonly schemes: readonly string[];
+	/** All its options: strict, each with OptionMeta. */
+	readonly options: z.ZodObject;
+	/** Options of its program that may not be set, with the reason. */
+	readonly refusedOptions: Readonly<Record<string, string>>;
+	/** The filesystem types under which the kernel may list its mounts. */
+	readonly filesystemTypes: readonly string[];
+	/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */
+	readonly settleMs?: number;
+	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */
+	prepare(mount: Mount, options: RawOptions): PreparedMount;
+}
+
+export interface PreparedMount {
+	/** What the driver will do, for `fluid-fuse validate`: the command line without its paths, never a secret. */
+	readonly summary: readonly string[];
+	/** Asks the backend whether the mount can work; throws the LauncherError that says why not. Absent: cannot ask. */
+	check?(context: CheckContext): Promise<void>;
+	/** Starts serving at `mountpoint`. Ready is decided by who calls: the driver only starts. */
+	start(context: StartContext): Promise<Session>;
+}
+
+export interface CheckContext {
+	readonly signal: AbortSignal;
+	/** The pod's environment: its proxies, and for a mount without keys its identity. */
+	readonly variables: NodeJS.ProcessEnv;
+}
+
+export interface StartContext extends CheckContext {
+	readonly log: Logger;
+	/** An empty directory, there for the driver's mount. */
+	readonly mountpoint: string;
+	/** Private (0700) to this mount, on a tmpfs in the image; whoever calls removes it after the end. */
+	readonly directory: string;
+	/** Called for every line that had to be dropped. */
+	readonly onDroppedLines: (count: number) => void;
+}
+
+export interface Session {
+	/** The driver's process. */
+	readonly pid: number;
+	/** How serving ended. Never rejects. */
+	readonly ended: Promise<Ending>;
+	/** SIGTERM, and SIGKILL after `graceMs`. Resolves with `ended`. Calling it twice is fine; the shortest grace wins. */
+	stop(options: { readonly graceMs: number }): Promise<Ending>;
+}
+
+export type Ending = { readonly kind: "stopped" } | { readonly kind: "failed"; readonly cause: unknown };

@@ -1,0 +1,151 @@
+import { z } from "zod";
+import { duration, flag, text } from "../config/option.ts";
+import { LauncherError } from "../errors.ts";
+import { defineCommandDriver } from "./command.ts";
+import type { DriverFault } from "./driver.ts";
+import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
+import { pathStyle, s3Options, type S3OptionValues } from "./s3-options.ts";
+import { s3Schemes } from "./s3-source.ts";
+
+const commandLine = "goofys takes it on the command line, where every process of the node can read it";
+
+/** goofys, the release of 2020 and later commits: https://github.com/kahing/goofys */
+export const goofys = defineCommandDriver({
+	name: "goofys",
+	schemes: s3Schemes,
+	// The release of 2020 mounts as fuse, later commits as fuse.goofys.
+	filesystemTypes: ["fuse", "fuse.goofys"],
+	options: z.strictObject({
+		...s3Options,
+		cheap: flag({ description: "Fewer requests, at the expense of some performance. Default: false." }),
+		"no-implicit-dir": flag({ description: "Assume that every directory has an object of its own. Default: false." }),
+		"stat-cache-ttl": duration({ description: "How long attributes are cached. Default: 1m." }),
+		"type-cache-ttl": duration({
+			description: "How long it is cached whether a name is a file or a directory. Default: 1m.",
+		}),
+		"http-timeout": duration({ description: "Time limit of one request. Default: 30s." }),
+		"use-content-type": flag({ description: "Set Content-Type from the file's extension. Default: false." }),
+		sse: flag({ description: "Encrypt new objects with keys of S3 (SSE-S3). Default: false." }),
+		"sse-kms": text(
+			{ description: "Encrypt new objects with this KMS key; empty: the account's own." },
+			/^[\w:/-]*$/,
+			"a KMS key id",
+		),
+		subdomain: flag({ description: "Put the bucket into the host name: the opposite of path-style." }),
+		debug_fuse: flag({ description: "Log every FUSE operation. Default: false." }),
+		debug_s3: flag({ description: "Log every request. Default: false." }),
+		o: text(
+			{ description: "Further FUSE mount options, separated by commas, such as max_read=131072,noatime." },
+			/^[a-z_]+(=\w+)?(,[a-z_]+(=\w+)?)*$/,
+			"mount options such as max_read=131072,noatime",
+		),
+	}),
+	refusedOptions: {
+		f: "the launcher runs it in the foreground",
+		profile: "the launcher gives the credentials: use access-key and secret-key",
+		cache: "it starts a second filesystem (catfs) that nobody would supervise",
+		"sse-c": `the key would be seen: ${commandLine}`,
+		version: "`fluid-fuse drivers` lists what a driver takes",
+		help: "`fluid-fuse drivers` lists what a driver takes",
+	},
+	faults(mount, options) {
+		const faults = s3Faults(mount, options);
+		for (const name of ["ro", "rw", "allow_other", "fd", "rootmode", "user_id", "group_id", "fsname", "subtype"]) {
+			const given = options.o?.split(",").some((part) => part.split("=")[0] === name);
+			if (given === true) faults.push(optionFault("o", `${name} is set by the launcher`));
+		}
+		if (options.subdomain !== undefined && options["path-style"] !== undefined) {
+			faults.push(optionFault("subdomain", "cannot be combined with path-style"));
+		}
+		for (const name of ["access-key", "secret-key", "session-token"] as const) {
+			if (/[\s"'\\`[\]#;]/.test(options[name]?.reveal() ?? "")) {
+				faults.push(
+					optionFault(name, "goofys's credentials file cannot hold spaces, quotes, brackets, backslashes, # or ;"),
+				);
+			}
+		}
+		return faults;
+	},
+	check: s3Check,
+	command(mount, options, { mountpoint, directory, memoryLimitBytes }) {
+		const source = s3Source(mount);
+		const flags: string[] = [];
+		const give = (name: string, value: string | number | boolean | undefined): void => {
+			if (value === true) flags.push(`--${name}`);
+			else if (value !== undefined && value !== false) flags.push(`--${name}=${value}`);
+		};
+		const seconds = (milliseconds: number | undefined): string | undefined =>
+			milliseconds === undefined ? undefined : `${milliseconds}ms`;
+		give("endpoint", options.endpoint?.href.replace(/\/$/, ""));
+		// With a region goofys does not ask for it, unsigned; a server that is not Amazon's answers that at its peril.
+		give("region", options.region ?? (options.endpoint === undefined ? undefined : "us-east-1"));
+		// Without a profile goofys drops the credentials when the bucket happens to be public.
+		const credentials = credentialsFile(options);
+		give("profile", credentials === undefined ? undefined : profile);
+		give("subdomain", options.subdomain ?? !pathStyle(source, options));
+		give("requester-pays", options["requester-pays"]);
+		give("storage-class", options["storage-class"]);
+		give("acl", options.acl);
+		give("uid", options.uid ?? 0);
+		give("gid", options.gid ?? 0);
+		// goofys reads a number without a leading zero as decimal.
+		give("dir-mode", `0${(options["dir-mode"] ?? 0o755).toString(8)}`);
+		give("file-mode", `0${(options["file-mode"] ?? 0o644).toString(8)}`);
+		give("cheap", options.cheap);
+		give("no-implicit-dir", options["no-implicit-dir"]);
+		give("stat-cache-ttl", seconds(options["stat-cache-ttl"]));
+		give("type-cache-ttl", seconds(options["type-cache-ttl"]));
+		give("http-timeout", seconds(options["http-timeout"]));
+		give("use-content-type", options["use-content-type"]);
+		give("sse", options.sse);
+		give("sse-kms", options["sse-kms"]);
+		give("debug_fuse", options.debug_fuse);
+		give("debug_s3", options.debug_s3);
+		const mountOptions = [mount.readOnly && "ro", options["allow-other"] !== false && "allow_other", options.o];
+		for (const option of mountOptions) {
+			if (typeof option === "string") flags.push("-o", option);
+		}
+		const { bucket, prefix } = source;
+		return {
+			file: "goofys",
+			args: ["-f", ...flags, prefix === "" ? bucket : `${bucket}:${prefix}`, mountpoint],
+			env: {
+				...(credentials !== undefined && {
+					AWS_SHARED_CREDENTIALS_FILE: `${directory}/credentials`,
+					// Nothing but our file may decide.
+					AWS_CONFIG_FILE: "/dev/null",
+				}),
+				...(options["ca-bundle"] !== undefined && { SSL_CERT_FILE: options["ca-bundle"] }),
+				// Go does not see the container's limit by itself; leave it room for what is not heap.
+				...(memoryLimitBytes !== undefined && { GOMEMLIMIT: String(Math.floor(memoryLimitBytes * 0.8)) }),
+			},
+			...(credentials !== undefined && { files: { credentials } }),
+			...(credentials === undefined && options.anonymous !== true && { inherit: /^AWS_/ }),
+		};
+	},
+	diagnose(line) {
+		if (/flag provided but not defined|invalid value .* for flag/i.test(line)) {
+			return new LauncherError("DRIVER_REFUSED", `goofys does not accept its options: ${line.slice(0, 300)}`);
+		}
+		return undefined;
+	},
+});
+
+const profile = "fluid-fuse";
+
+/** Credentials as the AWS SDK reads them, or undefined when the mount has none of its own. */
+function credentialsFile(options: S3OptionValues): string | undefined {
+	const [accessKey, secretKey, token] = [options["access-key"], options["secret-key"], options["session-token"]];
+	if (accessKey === undefined || secretKey === undefined) return undefined;
+	const lines = [
+		`[${profile}]`,
+		`aws_access_key_id = ${accessKey.reveal()}`,
+		`aws_secret_access_key = ${secretKey.reveal()}`,
+	];
+	if (token !== undefined) lines.push(`aws_session_token = ${token.reveal()}`);
+	return `${lines.join("\n")}\n`;
+}
+
+function optionFault(name: string, message: string): DriverFault {
+	return { at: { kind: "option", name }, message };
+}

@@ -1,0 +1,117 @@
+import { writeFileSync } from "node:fs";
+import { inspect } from "node:util";
+import { parseArguments, type CommandName } from "./cli/arguments.ts";
+import { parseEnvironment, type Environment } from "./config/environment.ts";
+import { toLauncherError, type LauncherError } from "./errors.ts";
+import { version } from "./version.ts";
+
+/** The process edge: nothing else reads argv or the environment's variables, takes signals, or exits. */
+async function main(): Promise<number> {
+	const invocation = parseArguments(process.argv.slice(2));
+	switch (invocation.kind) {
+		case "help":
+			process.stdout.write(invocation.text);
+			return 0;
+		case "version":
+			process.stdout.write(`fluid-fuse ${version}\n`);
+			return 0;
+		case "command":
+			return runCommand(invocation.name, invocation.words, invocation.json);
+		default:
+			return invocation satisfies never;
+	}
+}
+
+/** Each command loads only what it needs: a probe is started every few seconds. */
+async function runCommand(name: CommandName, words: readonly string[], json: boolean): Promise<number> {
+	const environment = parseEnvironment(process.env);
+	const output = {
+		out: (text: string) => process.stdout.write(text),
+		err: (text: string) => process.stderr.write(text),
+	};
+	switch (name) {
+		case "run":
+			return runLauncher(environment);
+		case "probe":
+			return await (await import("./cli/probe.ts")).probe(words[0] ?? "", environment, output);
+		case "status":
+			return await (await import("./cli/status.ts")).status(environment, { json }, output);
+		case "prestop":
+			return await (await import("./cli/prestop.ts")).prestop(environment, output);
+		case "validate":
+			return await (await import("./cli/validate.ts")).validate(words[0], environment, { json }, output);
+		case "drivers":
+			return await (await import("./cli/drivers.ts")).listDrivers(words[0], { json }, output);
+		case "schema":
+			return await (await import("./cli/schema.ts")).printSchema(output);
+		default:
+			return name satisfies never;
+	}
+}
+
+async function runLauncher(environment: Environment): Promise<number> {
+	const [{ createLog }, { createRedactor }, { launch }, { drivers }] = await Promise.all([
+		import("./log.ts"),
+		import("./redact.ts"),
+		import("./launcher.ts"),
+		import("./drivers/index.ts"),
+	]);
+	const redactor = createRedactor();
+	const { logger: log, flush } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
+	const stop = new AbortController();
+	for (const signal of ["SIGTERM", "SIGINT"] as const) {
+		process.on(signal, () => {
+			log.info({ signal }, "signal received");
+			stop.abort();
+		});
+	}
+	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) {
+		// Never relayed: SIGUSR2, for one, makes s3fs log its credentials.
+		process.on(signal, () => log.info({ signal }, "signal ignored"));
+	}
+	try {
+		await launch({ environment, variables: process.env, drivers, version, log, redactor, signal: stop.signal });
+		return 0;
+	} catch (thrown) {
+		const error = toLauncherError(thrown);
+		const facts = { code: error.code, exitCode: error.exitCode, hint: error.hint };
+		log.fatal(
+			{ ...facts, error: error.message, ...(error.code === "INTERNAL" && { err: thrown }) },
+			"launcher gave up",
+		);
+		writeTerminationMessage(environment.FLUID_FUSE_TERMINATION_LOG, error, redactor.redact);
+		return error.exitCode;
+	} finally {
+		flush();
+	}
+}
+
+/** One line of JSON for `kubectl describe pod`, where Kubernetes looks for it; at most the 4096 bytes that it keeps. */
+function writeTerminationMessage(path: string, error: LauncherError, redact: (text: string) => string): void {
+	let message = redact(error.message);
+	const render = (): string =>
+		JSON.stringify({
+			reason: error.code,
+			class: error.class,
+			exitCode: error.exitCode,
+			message,
+			hint: error.hint && redact(error.hint),
+		});
+	while (Buffer.byteLength(render()) > 4096) message = `${message.slice(0, Math.floor(message.length * 0.9))}…`;
+	try {
+		writeFileSync(path, render());
+	} catch {
+		// Outside Kubernetes there is no such file; the log has it all.
+	}
+}
+
+main().then(
+	// Not exitCode alone: a thread that hangs on a mount must not keep the process.
+	(code) => process.exit(code),
+	(thrown: unknown) => {
+		const error = toLauncherError(thrown);
+		process.stderr.write(`fluid-fuse: ${error.message}\n${error.hint === undefined ? "" : `${error.hint}\n`}`);
+		if (error.code === "INTERNAL") process.stderr.write(`${inspect(thrown)}\n`);
+		process.exit(error.exitCode);
+	},
+);

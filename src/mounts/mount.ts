@@ -1,0 +1,150 @@
+import { mkdir, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { LauncherError } from "../errors.ts";
+import { layersAt, readMountinfo, type MountEntry } from "./mountinfo.ts";
+import { runBounded } from "./run.ts";
+import { statfs } from "./statfs.ts";
+import { unmount } from "./unmount.ts";
+
+const mountTimeoutMs = 5000;
+const statfsTimeoutMs = 2000;
+
+/** Dead mounts stacked at one target before all but the lowest are taken away. */
+export const maximumLayers = 16;
+
+/** The source under which an empty root is mounted; by it a later launcher knows it as ours. */
+export const rootSourcePrefix = "thin-";
+
+/**
+ * Shows what is mounted at `staging` at `target` too, over whatever dead mount is left there. A pod that has the dead
+ * mount from the host sees the new one through it; had it been unmounted first, the pod would keep the dead one.
+ * Never touches a live filesystem: throws MOUNTPOINT_IN_USE. Returns the new mount, topmost at the target.
+ */
+export async function bindOver(
+	staging: string,
+	target: string,
+	{ makeTarget, isOurs }: { makeTarget: (target: string) => Promise<void>; isOurs: (entry: MountEntry) => boolean },
+): Promise<MountEntry> {
+	const layers = layersAt(await readMountinfo(), target);
+	// Only now: on a dead mount even mkdir fails.
+	if (layers.length === 0) await makeTarget(target);
+	const top = layers.at(-1);
+	if (top !== undefined && !(await isDead(top, isOurs))) {
+		throw new LauncherError(
+			"MOUNTPOINT_IN_USE",
+			`a live ${top.type} filesystem (${top.source}) is mounted at ${target}`,
+			{
+				hint: "Another pod may still be stopping; else unmount it on the node, or give the Dataset another name.",
+			},
+		);
+	}
+	if (layers.length >= maximumLayers) await popDeadLayers(target, 1);
+	await runMount(["--bind", "--", staging, target], target);
+	const [stagingTop, targetTop] = await Promise.all(
+		[staging, target].map(async (path) => layersAt(await readMountinfo(), path).at(-1)),
+	);
+	if (targetTop === undefined || targetTop.device !== stagingTop?.device) {
+		throw new LauncherError("MOUNTPOINT_UNUSABLE", `${target} was mounted on, but does not show it`);
+	}
+	return targetTop;
+}
+
+async function isDead(entry: MountEntry, isOurs: (entry: MountEntry) => boolean): Promise<boolean> {
+	if (!entry.type.startsWith("fuse")) return false;
+	const answer = await statfs(entry.mountPoint, statfsTimeoutMs);
+	// What hangs may be somebody's who will answer again; only our own, whose server has been ended, is surely dead.
+	return answer.kind === "dead" || (answer.kind === "hung" && isOurs(entry));
+}
+
+/** Unmounts dead mounts from the top until `keep` layers are left or a live one appears. Returns how many are left. */
+export async function popDeadLayers(target: string, keep = 0): Promise<number> {
+	for (;;) {
+		const layers = layersAt(await readMountinfo(), target);
+		const top = layers.at(-1);
+		if (top === undefined || layers.length <= keep) return layers.length;
+		if (!(await isDead(top, () => false))) return layers.length;
+		const outcome = await unmount(target, { lazy: true });
+		if (outcome.kind !== "done") return layers.length;
+	}
+}
+
+/** Mounts an empty folder at `target`: the root of several mounts, or of none. Keeps the one that a launcher left there. */
+export async function mountEmptyRoot(target: string, source: string): Promise<MountEntry> {
+	const layers = layersAt(await readMountinfo(), target);
+	const top = layers.at(-1);
+	if (top?.type === "tmpfs" && top.source.startsWith(rootSourcePrefix)) return top;
+	if (top !== undefined && !(await isDead(top, () => false))) {
+		throw new LauncherError(
+			"MOUNTPOINT_IN_USE",
+			`a live ${top.type} filesystem (${top.source}) is mounted at ${target}`,
+			{
+				hint: "Another pod may still be stopping; else unmount it on the node, or give the Dataset another name.",
+			},
+		);
+	}
+	if (top === undefined) await makeDirectory(target);
+	// Read-only, because what an application wrote here would be lost without a word.
+	await runMount(["-i", "-n", "-t", "tmpfs", "-o", "ro,size=1m,mode=0755,nosuid,nodev", "--", source, target], target);
+	const mounted = layersAt(await readMountinfo(), target).at(-1);
+	if (mounted?.source !== source)
+		throw new LauncherError("MOUNTPOINT_UNUSABLE", `${target} was mounted on, but does not show it`);
+	return mounted;
+}
+
+/** Makes a folder in the empty root, which is read-only otherwise. Not to be called twice at a time. */
+export async function makeFolderInRoot(root: string, folder: string): Promise<void> {
+	// A folder that a dead mount covers is there, though it cannot be looked at.
+	const exists = layersAt(await readMountinfo(), folder).length > 0 || (await isDirectory(folder));
+	if (exists) return;
+	await runMount(["-i", "-n", "-o", "remount,rw", "--", root], root);
+	try {
+		await makeDirectory(folder);
+	} finally {
+		await runMount(["-i", "-n", "-o", "remount,ro", "--", root], root);
+	}
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+	try {
+		return (await stat(path)).isDirectory();
+	} catch {
+		// Whatever the reason is, making it will tell.
+		return false;
+	}
+}
+
+/** Makes a folder inside another mount, which may hang: in a child. */
+export async function makeFolderInMount(folder: string): Promise<void> {
+	const test = await runBounded("test", ["-d", folder], mountTimeoutMs);
+	if (test.kind === "done" && test.exitCode === 0) return;
+	const outcome = await runBounded("mkdir", ["-p", "--", folder], mountTimeoutMs);
+	if (outcome.kind === "done" && outcome.exitCode === 0) return;
+	const why = outcome.kind === "stuck" ? "the mount around it does not answer" : outcome.stderr.trim();
+	throw new LauncherError("MOUNTPOINT_UNUSABLE", `cannot make ${folder} inside the mount around it: ${why}`, {
+		hint: "Make that folder in the outer bucket, or give both mounts paths beside each other.",
+	});
+}
+
+/** Makes a folder and those above it. */
+export async function makeDirectory(path: string): Promise<void> {
+	try {
+		await mkdir(path, { recursive: true });
+	} catch (error) {
+		const { code } = error as NodeJS.ErrnoException;
+		throw new LauncherError("MOUNTPOINT_UNUSABLE", `cannot make the folder ${path}: ${code}`, {
+			cause: error,
+			hint: `Check that ${dirname(path)} is a writable folder and that no file is at ${path}.`,
+		});
+	}
+}
+
+async function runMount(args: readonly string[], target: string): Promise<void> {
+	const outcome = await runBounded("mount", args, mountTimeoutMs);
+	if (outcome.kind === "stuck") throw new LauncherError("MOUNTPOINT_UNUSABLE", `mount did not return for ${target}`);
+	if (outcome.exitCode === 0) return;
+	const why = outcome.stderr.trim().slice(0, 300);
+	const denied = /permission denied|operation not permitted|must be superuser/i.test(why);
+	throw new LauncherError(denied ? "CAPABILITY_MISSING" : "MOUNTPOINT_UNUSABLE", `cannot mount at ${target}: ${why}`, {
+		...(denied && { hint: "The container needs securityContext.privileged: true." }),
+	});
+}

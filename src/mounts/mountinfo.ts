@@ -1,0 +1,108 @@
+import { readFile } from "node:fs/promises";
+
+/** One line of /proc/self/mountinfo: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html */
+export interface MountEntry {
+	readonly id: number;
+	readonly parentId: number;
+	/** `major:minor`: the same for all binds of one filesystem. */
+	readonly device: string;
+	/** What of the filesystem is mounted: `/` unless it is a bind of a folder. */
+	readonly root: string;
+	readonly mountPoint: string;
+	/** The peer group when mounts propagate from and to here. */
+	readonly shared: boolean;
+	/** Such as `fuse.s3fs`. */
+	readonly type: string;
+	readonly source: string;
+	readonly readOnly: boolean;
+}
+
+// [^ ], not \S: the kernel leaves every other kind of space in a path as it is.
+const line = /^(\d+) (\d+) (\d+:\d+) ([^ ]+) ([^ ]+) ([^ ]+)((?: [^ ]+)*?) - ([^ ]+) ([^ ]*) (.*)$/s;
+
+/** Parses the file's text. A line that has another form is left out. */
+export function parseMountinfo(text: string): MountEntry[] {
+	const entries: MountEntry[] = [];
+	for (const row of text.split("\n")) {
+		const match = line.exec(row);
+		if (match === null) continue;
+		const [
+			,
+			id,
+			parentId,
+			device = "",
+			root = "",
+			mountPoint = "",
+			options = "",
+			tags = "",
+			type = "",
+			source = "",
+			superOptions = "",
+		] = match;
+		entries.push({
+			id: Number(id),
+			parentId: Number(parentId),
+			device,
+			root: unescape(root),
+			mountPoint: unescape(mountPoint),
+			shared: / shared:/.test(tags),
+			type: unescape(type),
+			source: unescape(source),
+			readOnly: [options, superOptions].some((list) => list.split(",").includes("ro")),
+		});
+	}
+	return entries;
+}
+
+/** The kernel writes space, tab, newline, backslash and # as three octal digits; other bytes are UTF-8 as they are. */
+function unescape(text: string): string {
+	return text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+}
+
+export async function readMountinfo(): Promise<MountEntry[]> {
+	return parseMountinfo(await readFile("/proc/self/mountinfo", "utf8"));
+}
+
+/**
+ * What is mounted exactly at `path`, bottom first, as a path lookup meets it: mounts that others hide are left out.
+ * The last is what applications see.
+ */
+export function layersAt(entries: readonly MountEntry[], path: string): MountEntry[] {
+	return walk(entries, path).filter(({ mountPoint }) => mountPoint === path);
+}
+
+/** The mount that `path` lies in. */
+export function mountOf(entries: readonly MountEntry[], path: string): MountEntry | undefined {
+	return walk(entries, path).at(-1);
+}
+
+/** Every mount that a lookup of `path` enters, in order. */
+function walk(entries: readonly MountEntry[], path: string): MountEntry[] {
+	const ids = new Set(entries.map(({ id }) => id));
+	const entered: MountEntry[] = [];
+	let current: MountEntry | undefined;
+	for (const prefix of prefixes(path)) {
+		for (;;) {
+			const next = entries.find(
+				(entry) =>
+					entry.mountPoint === prefix &&
+					// The root of the tree has a parent that is not listed, or itself.
+					(current === undefined
+						? !ids.has(entry.parentId) || entry.parentId === entry.id
+						: entry.parentId === current.id) &&
+					!entered.includes(entry),
+			);
+			if (next === undefined) break;
+			entered.push(next);
+			current = next;
+		}
+	}
+	return entered;
+}
+
+/** `/`, `/a`, `/a/b` for `/a/b`. */
+function* prefixes(path: string): Generator<string> {
+	yield "/";
+	for (let end = path.indexOf("/", 1); end !== -1; end = path.indexOf("/", end + 1)) yield path.slice(0, end);
+	if (path !== "/") yield path;
+}

@@ -1,0 +1,84 @@
+import { request } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { join } from "node:path";
+
+export interface LauncherRequest {
+	readonly method?: "GET" | "POST";
+	/** For the whole exchange. */
+	readonly timeoutMs?: number;
+	readonly signal?: AbortSignal;
+}
+
+export type LauncherAnswer =
+	| { readonly kind: "answer"; readonly statusCode: number; readonly body: string }
+	/** `reason` is a sentence for a person. */
+	| { readonly kind: "unreachable"; readonly reason: string };
+
+const maxBodyBytes = 16 * 1024 * 1024;
+
+/** The launcher's own socket: there in every pod, whatever else is configured. */
+export function launcherSocket(runDirectory: string): string {
+	return join(runDirectory, "launcher.sock");
+}
+
+/** Asks the launcher of this container. Rejects only with the reason of `signal`. */
+export async function requestLauncher(
+	runDirectory: string,
+	path: string,
+	{ method = "GET", timeoutMs = 2000, signal }: LauncherRequest = {},
+): Promise<LauncherAnswer> {
+	const socketPath = launcherSocket(runDirectory);
+	const deadline = AbortSignal.timeout(timeoutMs);
+	const either = signal === undefined ? deadline : AbortSignal.any([deadline, signal]);
+	try {
+		return await exchange(socketPath, path, method, either);
+	} catch (thrown) {
+		signal?.throwIfAborted();
+		if (deadline.aborted)
+			return {
+				kind: "unreachable",
+				reason: `the launcher on ${socketPath} did not answer within ${timeoutMs / 1000} s`,
+			};
+		return { kind: "unreachable", reason: `no launcher answers on ${socketPath}: ${explain(thrown)}` };
+	}
+}
+
+async function exchange(
+	socketPath: string,
+	path: string,
+	method: string,
+	signal: AbortSignal,
+): Promise<LauncherAnswer> {
+	const response = await new Promise<IncomingMessage>((resolve, reject) => {
+		request({ socketPath, path, method, signal, agent: false, headers: { host: "launcher" } }, resolve)
+			.on("error", reject)
+			.end();
+	});
+	const parts: Buffer[] = [];
+	let sizeBytes = 0;
+	for await (const part of response as AsyncIterable<Buffer>) {
+		sizeBytes += part.length;
+		if (sizeBytes > maxBodyBytes) throw new Error(`the answer has more than ${maxBodyBytes} bytes`);
+		parts.push(part);
+	}
+	return { kind: "answer", statusCode: response.statusCode ?? 0, body: Buffer.concat(parts).toString() };
+}
+
+function explain(thrown: unknown): string {
+	if (!(thrown instanceof Error)) return String(thrown);
+	switch ("code" in thrown ? thrown.code : undefined) {
+		case "ENOENT":
+		case "ENOTDIR":
+			return "the socket does not exist (is the launcher running, and does it use this FLUID_FUSE_RUN_DIR?)";
+		case "ECONNREFUSED":
+			return "nobody listens on it (the launcher has ended)";
+		case "EACCES":
+		case "EPERM":
+			return "this user may not open it";
+		case "ECONNRESET":
+		case "EPIPE":
+			return "it closed the connection without an answer";
+		default:
+			return thrown.message;
+	}
+}

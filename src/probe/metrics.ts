@@ -1,0 +1,120 @@
+import { readdirSync } from "node:fs";
+import { performance } from "node:perf_hooks";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { ErrorCode } from "../errors.ts";
+import { checkHealth } from "./health.ts";
+import { mountStates } from "./status.ts";
+import type { LauncherStatus } from "./status.ts";
+
+/** The launcher's metrics; docs/metrics.md lists them all, and a test compares the two. */
+export interface Metrics {
+	/** Counts a failure; `mount` is the mount's name, or "" where the failure is of the launcher or of its config as a whole. */
+	countError(mount: string, code: ErrorCode): void;
+	/** Counts a mount that was aborted although it was busy: writes may be lost. */
+	countForcedAbort(mount: string): void;
+	/** Time from the start of a driver until its mount was ready. */
+	observeStart(driver: string, seconds: number): void;
+	/** All metrics in Prometheus' text format. */
+	render(): Promise<string>;
+}
+
+export const metricsContentType: string = Registry.PROMETHEUS_CONTENT_TYPE;
+
+/** Metrics on a registry of their own. What `status` knows is read when it is scraped, so nothing has to be kept in step and nothing runs between scrapes. */
+export function createMetrics(status: () => LauncherStatus): Metrics {
+	const registry = new Registry();
+	const registers = [registry];
+	const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
+		new Counter({ name: `fluid_fuse_${name}`, help, labelNames, registers });
+	const gauge = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
+		new Gauge({ name: `fluid_fuse_${name}`, help, labelNames, registers });
+
+	const buildInfo = gauge("build_info", "Always 1; the labels tell the versions.", ["version", "node"]);
+	const ready = gauge("ready", "1 while /readyz answers 200.");
+	const warnings = gauge("warnings", "Problems of the pod itself, as /status lists them.");
+	const mountState = gauge("mount_state", "1 for the state the mount is in, 0 for the others.", [
+		"mount",
+		"driver",
+		"state",
+	]);
+	const mountReady = gauge("mount_ready", "1 while the mount is ours and answers.", ["mount"]);
+	const mountRestarts = counter(
+		"mount_restarts_total",
+		"Times the driver was started again after it had ended or hung.",
+		["mount", "driver"],
+	);
+	const mountLayers = gauge("mount_layers", "Mounts of ours stacked at the target.", ["mount"]);
+	const answerAge = gauge("mount_answer_age_seconds", "Time since the mount last answered a statfs.", ["mount"]);
+	const backendOk = gauge("backend_ok", "1 if the last signed check of the bucket passed.", ["mount"]);
+	const droppedLines = counter("driver_dropped_lines_total", "Log lines of the driver that were not kept.", ["mount"]);
+	const errors = counter("errors_total", "Failures by code.", ["mount", "code"]);
+	const forcedAborts = counter("forced_aborts_total", "Mounts aborted while busy: writes may be lost.", ["mount"]);
+	const starts = new Histogram({
+		name: "fluid_fuse_mount_start_seconds",
+		help: "Time from the start of a driver until its mount was ready.",
+		labelNames: ["driver"],
+		buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120],
+		registers,
+	});
+
+	// Not collectDefaultMetrics: its event loop monitor wakes the process a hundred times a second.
+	const startTime = gauge("launcher_start_time_seconds", "When the launcher started, in Unix time.");
+	const cpu = counter("launcher_cpu_seconds_total", "CPU time of the launcher without its children.", ["mode"]);
+	const residentMemory = gauge("launcher_resident_memory_bytes", "Memory of the launcher without its children.");
+	const heapUsed = gauge("launcher_heap_used_bytes", "Part of that memory that JavaScript objects use.");
+	const openFiles = gauge("launcher_open_fds", "File descriptors that the launcher holds.");
+	const loopBusy = counter(
+		"launcher_event_loop_busy_seconds_total",
+		"Time in which the launcher could not answer because it was computing.",
+	);
+
+	function readStatus(): void {
+		const now = status();
+		buildInfo.set({ version: now.version, node: process.versions.node }, 1);
+		ready.set(checkHealth("readyz", now).ok ? 1 : 0);
+		warnings.set(now.warnings.length);
+		for (const metric of [mountState, mountReady, mountRestarts, mountLayers, answerAge, backendOk, droppedLines])
+			metric.reset();
+		for (const { name: mount, driver, ...facts } of now.mounts) {
+			for (const state of mountStates) mountState.set({ mount, driver, state }, state === facts.state ? 1 : 0);
+			mountReady.set({ mount }, facts.ready ? 1 : 0);
+			mountRestarts.inc({ mount, driver }, facts.restarts);
+			mountLayers.set({ mount }, facts.layers);
+			if (facts.answeredSecondsAgo !== undefined) answerAge.set({ mount }, facts.answeredSecondsAgo);
+			if (facts.backend !== undefined) backendOk.set({ mount }, facts.backend.ok ? 1 : 0);
+			droppedLines.inc({ mount }, facts.droppedLines);
+			// A counter that appears with its first abort shows no increase to an alert.
+			forcedAborts.inc({ mount }, 0);
+		}
+		startTime.set(Date.parse(now.startedAt) / 1000);
+	}
+
+	function readProcess(): void {
+		const { user, system } = process.cpuUsage();
+		cpu.reset();
+		cpu.inc({ mode: "user" }, user / 1e6);
+		cpu.inc({ mode: "system" }, system / 1e6);
+		const { rss, heapUsed: usedBytes } = process.memoryUsage();
+		residentMemory.set(rss);
+		heapUsed.set(usedBytes);
+		openFiles.set(countOpenFiles());
+		loopBusy.reset();
+		loopBusy.inc(performance.eventLoopUtilization().active / 1000);
+	}
+
+	return {
+		countError: (mount, code) => errors.inc({ mount, code }),
+		countForcedAbort: (mount) => forcedAborts.inc({ mount }),
+		observeStart: (driver, seconds) => starts.observe({ driver }, seconds),
+		render() {
+			readStatus();
+			readProcess();
+			return registry.metrics();
+		},
+	};
+}
+
+function countOpenFiles(): number {
+	// Synchronous, because it is procfs and must not wait behind a thread that hangs in a mount. One of the entries is the listing itself.
+	return readdirSync("/proc/self/fd").length - 1;
+}

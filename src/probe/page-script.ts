@@ -1,0 +1,242 @@
+/**
+ * The status page's script, for the browser. It asks for `status` every 2 s and shows ages against the launcher's clock, which it learns
+ * from the Date header: the viewer's may differ. What is text there stays text here: textContent only.
+ */
+export const pageScript = String.raw`
+"use strict";
+(() => {
+	const pollMs = 2000;
+	const timeoutMs = 4000;
+
+	const tones = {
+		pending: "busy", checking: "busy", starting: "busy", ready: "good", degraded: "warn",
+		recovering: "warn", failed: "bad", draining: "off", stopped: "off",
+	};
+	const urgency = ["bad", "warn", "busy", "good", "off"];
+	const byId = (id) => document.getElementById(id);
+	const announcer = byId("announcer");
+	const list = byId("mounts");
+	const cards = new Map();
+	const words = new Map();
+
+	let status;
+	let receivedAt = 0;
+	let clockOffset = 0;
+	let lostSince;
+	let lostReason = "";
+
+	function write(element, text, tone) {
+		// Untouched text keeps its selection, and a screen reader stays quiet.
+		if (element.textContent !== text) element.textContent = text;
+		if (tone === undefined) element.removeAttribute("data-tone");
+		else if (element.dataset.tone !== tone) element.dataset.tone = tone;
+	}
+
+	function show(element, visible) {
+		if (element.hidden === visible) element.hidden = !visible;
+	}
+
+	function span(ms) {
+		const seconds = Math.max(0, Math.floor(ms / 1000));
+		const minutes = Math.floor(seconds / 60);
+		const hours = Math.floor(minutes / 60);
+		const days = Math.floor(hours / 24);
+		if (days > 0) return days + " d " + (hours % 24) + " h";
+		if (hours > 0) return hours + " h " + (minutes % 60) + " min";
+		if (minutes > 0) return minutes + " min " + (seconds % 60) + " s";
+		return seconds + " s";
+	}
+
+	const now = () => Date.now() + clockOffset;
+	const age = (time) => span(now() - Date.parse(time));
+	// UTC, as in the log.
+	const clock = (ms) => new Date(ms).toISOString().slice(11, 19) + " UTC";
+	const instant = (time) => (Number.isNaN(Date.parse(time)) ? String(time) : new Date(time).toISOString().slice(0, 19).replace("T", " ") + " UTC");
+	const capitalised = (word) => word.charAt(0).toUpperCase() + word.slice(1);
+	const plural = (count, noun) => count + " " + noun + (count === 1 ? "" : "s");
+
+	function judgeMount(mount) {
+		const word = capitalised(mount.state);
+		if (mount.state === "degraded" && !mount.ready) return { tone: "bad", word: word + ", not ready" };
+		return { tone: tones[mount.state] || "off", word };
+	}
+
+	function judge({ alive, state, started, mounts }) {
+		const ready = mounts.filter((mount) => mount.ready).length;
+		const degraded = mounts.filter((mount) => mount.ready && mount.state !== "ready").length;
+		const summary = mounts.length === 0 ? "" : ready + " of " + plural(mounts.length, "mount") + " ready" + (degraded > 0 ? ", " + degraded + " degraded" : "");
+		if (!alive) return { tone: "bad", word: "Needs a restart", summary };
+		if (state === "draining") return { tone: "off", word: "Draining", summary };
+		if (mounts.length === 0) return started ? { tone: "good", word: "Ready", summary: "no mounts" } : { tone: "busy", word: "Starting", summary };
+		if (ready === mounts.length) return degraded > 0 ? { tone: "warn", word: "Ready, degraded", summary } : { tone: "good", word: "Ready", summary };
+		const broken = mounts.some((mount) => !mount.ready && (mount.lastError !== undefined || judgeMount(mount).tone !== "busy"));
+		return broken ? { tone: "bad", word: "Not ready", summary } : { tone: "busy", word: "Starting", summary };
+	}
+
+	function createCard() {
+		const root = byId("card").content.firstElementChild.cloneNode(true);
+		const field = Object.create(null);
+		for (const element of root.querySelectorAll("[data-field]")) field[element.dataset.field] = element;
+		return { root, field, article: root.firstElementChild };
+	}
+
+	function fillCard({ field, article }, mount) {
+		const { tone, word } = judgeMount(mount);
+		article.dataset.tone = tone;
+		write(field.name, mount.name);
+		write(field.state, word, tone);
+
+		const error = mount.lastError;
+		const current = error !== undefined && !mount.ready;
+		show(field.reason, mount.reason !== undefined && !(current && error.message === mount.reason));
+		write(field.reason, mount.reason || "");
+		show(field.error, error !== undefined);
+		if (error !== undefined) {
+			field.error.dataset.tone = current ? "bad" : "off";
+			write(field.errorTitle, current ? "Error" : "Last error, since recovered");
+			write(field.errorCode, error.code);
+			write(field.errorAt, age(error.at) + " ago, " + instant(error.at));
+			write(field.errorMessage, error.message);
+			show(field.errorHint, error.hint !== undefined);
+			write(field.errorHint, error.hint === undefined ? "" : "What to do: " + error.hint);
+		}
+
+		write(field.source, mount.source);
+		write(field.target, mount.target);
+		write(field.sinceAgo, age(mount.since));
+		write(field.sinceAt, "since " + instant(mount.since));
+		write(field.driver, mount.driver);
+		write(field.access, mount.readOnly ? "read-only" : "read-write");
+		write(field.restarts, String(mount.restarts));
+		write(field.layers, mount.layers > 1 ? mount.layers + " stacked" : String(mount.layers));
+		write(field.process, mount.pid === undefined ? "none" : "pid " + mount.pid);
+
+		if (mount.answeredSecondsAgo === undefined) write(field.answered, "none yet");
+		else {
+			const answeredMs = mount.answeredSecondsAgo * 1000 + (Date.now() - receivedAt);
+			// While contact is lost the age grows on our side and says nothing about the mount.
+			write(field.answered, answeredMs < 1000 ? "just now" : span(answeredMs) + " ago", mount.answeredSecondsAgo > 5 ? "bad" : undefined);
+		}
+		if (mount.backend === undefined) write(field.backend, "not checked");
+		else write(field.backend, (mount.backend.ok ? "reachable, " : "failing, ") + age(mount.backend.checkedAt) + " ago", mount.backend.ok ? undefined : "bad");
+
+		show(field.retry, mount.retryAt !== undefined);
+		const retryMs = mount.retryAt === undefined ? 0 : Date.parse(mount.retryAt) - now();
+		write(field.retry, retryMs > 0 ? "Next try in " + span(retryMs + 999) : "Trying again now");
+	}
+
+	function fillMounts(mounts) {
+		const seen = new Map();
+		const ordered = [];
+		for (const mount of mounts) {
+			// Names should be unique; two that are not must not share a card.
+			const twin = (seen.get(mount.name) || 0) + 1;
+			seen.set(mount.name, twin);
+			const key = twin + " " + mount.name;
+			if (!cards.has(key)) cards.set(key, createCard());
+			fillCard(cards.get(key), mount);
+			ordered.push({ key, rank: urgency.indexOf(judgeMount(mount).tone) });
+		}
+		const kept = new Set(ordered.map(({ key }) => key));
+		for (const [key, { root }] of cards) {
+			if (kept.has(key)) continue;
+			root.remove();
+			cards.delete(key);
+		}
+		// What needs a person comes first; among equals the dataset's order stays.
+		ordered.sort((one, other) => one.rank - other.rank);
+		ordered.forEach(({ key }, index) => {
+			const { root } = cards.get(key);
+			if (list.children[index] !== root) list.insertBefore(root, list.children[index] || null);
+		});
+	}
+
+	function fillWarnings(warnings) {
+		const items = byId("warning-list");
+		while (items.children.length > warnings.length) items.lastElementChild.remove();
+		while (items.children.length < warnings.length) items.append(document.createElement("li"));
+		warnings.forEach((warning, index) => write(items.children[index], warning));
+		show(byId("warnings"), warnings.length > 0);
+	}
+
+	function announce(mounts, overall) {
+		const news = [];
+		const compare = (key, subject, word) => {
+			if (words.has(key) && words.get(key) !== word) news.push(subject + ": " + word);
+			words.set(key, word);
+		};
+		compare("overall", "All", overall.word);
+		for (const mount of mounts) compare("mount " + mount.name, mount.name, judgeMount(mount).word);
+		if (news.length > 0) write(announcer, news.join(". "));
+	}
+
+	function render() {
+		const lost = lostSince !== undefined;
+		document.body.dataset.contact = lost ? "lost" : "good";
+		show(byId("contact"), lost);
+		if (lost) {
+			write(byId("contact-text"), lostReason + " No contact since " + clock(lostSince) + " (" + span(now() - lostSince) + "). This page tries again every 2 s; "
+				+ (status === undefined ? "nothing is known yet." : "below is what was known at " + clock(receivedAt + clockOffset) + "."));
+		}
+		if (status === undefined) {
+			if (lost) {
+				write(byId("overall"), "No contact", "bad");
+				write(byId("live"), "no contact");
+			}
+			return;
+		}
+
+		const overall = judge(status);
+		document.title = (lost ? "No contact" : overall.word) + " · " + status.targetPath + " · fluid-fuse";
+		write(byId("version"), status.version);
+		write(byId("target"), status.targetPath);
+		write(byId("overall"), lost ? "No contact" : overall.word, lost ? "bad" : overall.tone);
+		write(byId("summary"), (lost ? "last known: " + overall.word.toLowerCase() + (overall.summary ? ", " : "") : "") + overall.summary);
+		write(byId("live"), lost ? "no contact" : "live, updated " + clock(receivedAt + clockOffset));
+		write(byId("about"), "Launcher pid " + status.pid + ", started " + age(status.startedAt) + " ago (" + instant(status.startedAt) + "). Config: " + status.configFile);
+		const icon = "data:image/svg+xml," + encodeURIComponent('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="'
+			+ { good: "#1f9d5b", warn: "#d99a1c", bad: "#d6372b", busy: "#3b7ddd", off: "#8a94a3" }[lost ? "bad" : overall.tone] + '"/></svg>');
+		if (byId("icon").href !== icon) byId("icon").href = icon;
+		fillWarnings(status.warnings);
+		fillMounts(status.mounts);
+		show(byId("empty"), status.mounts.length === 0 && status.started);
+		if (!lost) announce(status.mounts, overall);
+	}
+
+	async function poll() {
+		try {
+			const response = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
+			if (!response.ok) throw new Error("It answers with HTTP status " + response.status + ".");
+			const received = await response.json();
+			if (!Array.isArray(received.mounts)) throw new Error("What answers is not a launcher.");
+			const serverTime = Date.parse(response.headers.get("date"));
+			receivedAt = Date.now();
+			// The header has whole seconds: a smaller difference is no difference.
+			clockOffset = Math.abs(serverTime - receivedAt) > 1500 ? serverTime - receivedAt : 0;
+			status = received;
+			if (lostSince !== undefined) write(announcer, "Contact with the launcher is back");
+			lostSince = undefined;
+		} catch (error) {
+			lostReason = error.name === "TimeoutError" ? "It does not answer in time."
+				: error.name === "TypeError" ? "Nothing answers: has the port-forward or the pod ended?"
+				: error.name === "SyntaxError" ? "What answers is not a launcher."
+				: error.message;
+			if (lostSince === undefined) {
+				lostSince = now();
+				write(announcer, "No contact with the launcher since " + clock(lostSince));
+			}
+		}
+		render();
+	}
+
+	async function run() {
+		for (;;) {
+			await poll();
+			await new Promise((resolve) => setTimeout(resolve, pollMs));
+		}
+	}
+
+	setInterval(render, 1000);
+	void run();
+})();
+`;

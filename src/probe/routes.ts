@@ -1,0 +1,135 @@
+import { toLauncherError } from "../errors.ts";
+import { checkHealth, healthEndpoints, renderHealth } from "./health.ts";
+import type { HealthEndpoint } from "./health.ts";
+import { metricsContentType } from "./metrics.ts";
+import type { Metrics } from "./metrics.ts";
+import { page, pageSecurityPolicy } from "./page.ts";
+import type { LauncherStatus } from "./status.ts";
+
+/** What a request may change. */
+export interface ProbeActions {
+	/** Drains the launcher: resolves when every mount is down. Called again only after it has rejected. */
+	prestop(): Promise<void>;
+}
+
+export interface Request {
+	readonly method: string;
+	/** Path and query as sent. */
+	readonly target: string;
+	/** It came over the launcher's own socket, which only root of this container can open. */
+	readonly trusted: boolean;
+}
+
+export interface Answer {
+	readonly statusCode: number;
+	readonly headers: Readonly<Record<string, string>>;
+	readonly body: string;
+}
+
+export interface RouteSources {
+	readonly status: () => LauncherStatus;
+	readonly metrics: Pick<Metrics, "render">;
+	readonly actions: ProbeActions;
+}
+
+export type Routes = (request: Request) => Promise<Answer>;
+
+/** Says what each path answers. Everything is read-only, except what a trusted request may ask for. */
+export function createRoutes({ status, metrics, actions }: RouteSources): Routes {
+	let prestop: Promise<void> | undefined;
+
+	return async ({ method, target, trusted }) => {
+		const { path, query } = splitTarget(target);
+		// To everybody else the path does not exist.
+		if (path === "/prestop" && trusted) return method === "POST" ? answerPrestop() : notAllowed("POST");
+
+		const read = reader(path, query);
+		if (read === undefined) return text(404, "not found\n");
+		return method === "GET" || method === "HEAD" ? read() : notAllowed("GET, HEAD");
+	};
+
+	function reader(path: string, query: URLSearchParams): (() => Answer | Promise<Answer>) | undefined {
+		switch (path) {
+			case "/":
+				return () => answer(200, "text/html; charset=utf-8", page, { "content-security-policy": pageSecurityPolicy });
+			case "/status":
+				return () => json(200, status());
+			case "/metrics":
+				return async () => answer(200, metricsContentType, await metrics.render());
+			default: {
+				const endpoint = healthEndpoints.find((name) => path === `/${name}` || path.startsWith(`/${name}/`));
+				return endpoint && (() => answerHealth(endpoint, path.slice(endpoint.length + 2), query));
+			}
+		}
+	}
+
+	function answerHealth(endpoint: HealthEndpoint, encodedName: string, query: URLSearchParams): Answer {
+		let health = checkHealth(endpoint, status());
+		const name = decode(encodedName);
+		if (name === undefined) return text(400, "the path is not valid percent-encoding\n");
+		if (name !== "") {
+			const checks = health.checks.filter((check) => check.name === name);
+			if (checks.length === 0) return text(404, `${endpoint} has no such check; /${endpoint}?verbose lists all\n`);
+			health = { ok: checks.every((check) => check.ok), checks };
+		}
+		const title = name === "" ? endpoint : `${endpoint}/${name}`;
+		const rendered = renderHealth(health, { title, verbose: query.has("verbose"), exclude: query.getAll("exclude") });
+		return text(rendered.ok ? 200 : 503, rendered.text);
+	}
+
+	async function answerPrestop(): Promise<Answer> {
+		// Kubernetes and a Job's controller may both ask: they share one run.
+		prestop ??= actions.prestop();
+		try {
+			await prestop;
+			return json(200, { ok: true });
+		} catch (thrown) {
+			prestop = undefined;
+			const { code, message, hint } = toLauncherError(thrown);
+			return json(500, { ok: false, code, message, hint });
+		}
+	}
+}
+
+function splitTarget(target: string): { path: string; query: URLSearchParams } {
+	// Not `new URL`, which would resolve the dots in /readyz/mount/.. before we see them.
+	const [path = "", ...rest] = target.split("?");
+	return { path, query: new URLSearchParams(rest.join("?")) };
+}
+
+function decode(encoded: string): string | undefined {
+	try {
+		return decodeURIComponent(encoded);
+	} catch {
+		// URIError is all that it throws.
+		return undefined;
+	}
+}
+
+function answer(statusCode: number, contentType: string, body: string, headers: Record<string, string> = {}): Answer {
+	return {
+		statusCode,
+		body,
+		headers: {
+			"content-type": contentType,
+			"cache-control": "no-store",
+			"x-content-type-options": "nosniff",
+			"content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+			"cross-origin-resource-policy": "same-origin",
+			"referrer-policy": "no-referrer",
+			...headers,
+		},
+	};
+}
+
+function text(statusCode: number, body: string): Answer {
+	return answer(statusCode, "text/plain; charset=utf-8", body);
+}
+
+function json(statusCode: number, value: unknown): Answer {
+	return answer(statusCode, "application/json; charset=utf-8", `${JSON.stringify(value, undefined, 2)}\n`);
+}
+
+function notAllowed(allow: string): Answer {
+	return answer(405, "text/plain; charset=utf-8", "method not allowed\n", { allow });
+}

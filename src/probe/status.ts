@@ -1,0 +1,76 @@
+import type { ErrorClass, ErrorCode } from "../errors.ts";
+
+export const mountStates = [
+	"pending",
+	"checking",
+	"starting",
+	"ready",
+	"degraded",
+	"recovering",
+	"draining",
+	"stopped",
+	"failed",
+] as const;
+
+/** Where one mount is in its life; ARCHITECTURE.md draws the transitions. */
+export type MountState = (typeof mountStates)[number];
+
+export interface ReportedError {
+	readonly code: ErrorCode;
+	readonly class: ErrorClass;
+	readonly message: string;
+	readonly hint?: string;
+	/** RFC 3339, UTC. */
+	readonly at: string;
+}
+
+/** One mount as `/status`, `fluid-fuse status` and the status page show it. Holds no secret. */
+export interface MountStatus {
+	readonly name: string;
+	readonly driver: string;
+	/** What the config mounts, such as `s3://bucket/prefix`. */
+	readonly source: string;
+	/** The absolute path where applications see it. */
+	readonly target: string;
+	readonly readOnly: boolean;
+	readonly state: MountState;
+	/** When it entered this state: RFC 3339, UTC. */
+	readonly since: string;
+	/** The topmost mount at the target is ours, and a statfs was answered within the last few seconds. */
+	readonly ready: boolean;
+	/** Why it is not ready or not healthy, for a person; absent when all is well. */
+	readonly reason?: string;
+	/** The driver's process, while one runs. */
+	readonly pid?: number;
+	/** How often the driver was started again after it had ended or hung. */
+	readonly restarts: number;
+	/** Mounts stacked at the target that are ours; more than one after recoveries. */
+	readonly layers: number;
+	/** The prober's last word: how long ago the mount last answered a statfs, in seconds. Absent before the first answer. */
+	readonly answeredSecondsAgo?: number;
+	/** The last signed check of the bucket, where the driver has one. */
+	readonly backend?: { readonly ok: boolean; readonly checkedAt: string };
+	/** When the next start is tried, while waiting for it: RFC 3339, UTC. */
+	readonly retryAt?: string;
+	readonly lastError?: ReportedError;
+	/** Lines that the driver wrote too fast or too long to keep. */
+	readonly droppedLines: number;
+}
+
+/** The launcher and all its mounts: the body of `/status`. */
+export interface LauncherStatus {
+	readonly version: string;
+	readonly pid: number;
+	/** RFC 3339, UTC. */
+	readonly startedAt: string;
+	readonly state: "starting" | "running" | "draining";
+	/** Every mount has been ready or has failed at least once: what `/startupz` answers. */
+	readonly started: boolean;
+	readonly targetPath: string;
+	readonly configFile: string;
+	/** Problems of the pod itself, such as wrong mount propagation, each with its fix. */
+	readonly warnings: readonly string[];
+	/** False only when the launcher itself is beyond repair; then `livez` fails. */
+	readonly alive: boolean;
+	readonly mounts: readonly MountStatus[];
+}

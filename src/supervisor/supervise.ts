@@ -1,0 +1,580 @@
+import { mkdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { PlannedMount } from "../config/plan.ts";
+import type { Ending, PreparedMount, Session } from "../drivers/driver.ts";
+import { LauncherError, toLauncherError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { bindOver } from "../mounts/mount.ts";
+import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { statfs } from "../mounts/statfs.ts";
+import { findHolders, unmount } from "../mounts/unmount.ts";
+import { Prober } from "../probe/prober.ts";
+import type { MountStatus, ReportedError } from "../probe/status.ts";
+import { createBackoff } from "./backoff.ts";
+import { nextState, type MountEvent } from "./state.ts";
+
+export interface Timing {
+	/** Between two looks at a mount. */
+	readonly watchEveryMs: number;
+	/** A statfs that takes longer is late. */
+	readonly statfsTimeoutMs: number;
+	/** Ready means that the last answer is not older. */
+	readonly freshMs: number;
+	/** A mount that is silent for longer is aborted and started again. */
+	readonly hangTimeoutMs: number;
+	/** From the start of a driver until it must have mounted. */
+	readonly startTimeoutMs: number;
+	/** Between two checks of the backend while mounted. */
+	readonly backendEveryMs: number;
+}
+
+export const defaultTiming: Timing = {
+	watchEveryMs: 1000,
+	statfsTimeoutMs: 2000,
+	freshMs: 4000,
+	hangTimeoutMs: 60_000,
+	startTimeoutMs: 30_000,
+	backendEveryMs: 30_000,
+};
+
+export interface SupervisorEvents {
+	changed(): void;
+	error(code: ReportedError["code"]): void;
+	forcedAbort(): void;
+	started(seconds: number): void;
+	/** Somebody unmounted the target: wanted from outside, not a failure. */
+	unmountedFromOutside(): void;
+}
+
+export interface SupervisorOptions {
+	readonly mount: PlannedMount;
+	/** The mount that the target lies in, when it is one of ours too. */
+	readonly parent?: MountSupervisor;
+	/** Makes the target's folder, where nothing is mounted; the parent mount, when there is one, is ready then. */
+	readonly makeTarget: (target: string) => Promise<void>;
+	/** RUN_DIR/mounts/<id>. */
+	readonly directory: string;
+	readonly log: Logger;
+	readonly variables: NodeJS.ProcessEnv;
+	readonly timing: Timing;
+	readonly redact: (text: string) => string;
+	readonly events: SupervisorEvents;
+}
+
+/** Keeps one mount: starts its driver, watches it, starts it again, and takes it down. */
+export class MountSupervisor {
+	readonly mount: PlannedMount;
+	readonly #options: SupervisorOptions;
+	readonly #log: Logger;
+	readonly #prober: Prober;
+	readonly #backoff = createBackoff({
+		minimumMs: 1000,
+		maximumMs: 60_000,
+		forgetAfterMs: 60_000,
+		random: Math.random,
+		now: () => performance.now(),
+	});
+	/** Aborted when the mount is not wanted any more. */
+	readonly #unwanted = new AbortController();
+	readonly #staging: string;
+	readonly #stopped = Promise.withResolvers<void>();
+	readonly #readyWaiters = new Set<() => void>();
+
+	#state: MountStatus["state"] = "pending";
+	#since = new Date();
+	#session: Session | undefined;
+	/** Binds of ours at the target, bottom first; those below the last are dead. */
+	#layers: MountEntry[] = [];
+	/** Counts the binds, so that mounts inside this one notice that they were hidden by a new one. */
+	#generation = 0;
+	#parentGeneration = 0;
+	#everReady = false;
+	#settled = false;
+	#restarts = 0;
+	#droppedLines = 0;
+	#visible = false;
+	#hung = false;
+	#ailment: string | undefined;
+	#backend: { ok: boolean; checkedAt: Date; problem?: string } | undefined;
+	#lastError: ReportedError | undefined;
+	#retryAt: Date | undefined;
+	#deadline = Number.POSITIVE_INFINITY;
+
+	constructor(options: SupervisorOptions) {
+		this.#options = options;
+		this.mount = options.mount;
+		this.#log = options.log;
+		this.#staging = join(options.directory, "staging");
+		this.#prober = new Prober(options.mount.target, options.timing.statfsTimeoutMs);
+	}
+
+	/** Ready or failed at least once: the first start is over. */
+	get settled(): boolean {
+		return this.#settled;
+	}
+
+	/** The error of a mount that has failed for good and was never ready. */
+	get hopeless(): ReportedError | undefined {
+		return this.#state === "failed" && !this.#everReady ? this.#lastError : undefined;
+	}
+
+	get generation(): number {
+		return this.#generation;
+	}
+
+	status(): MountStatus {
+		const { name, source, target, readOnly, driver } = this.mount;
+		const silentMs = this.#prober.silentMs;
+		const reason = this.#reason();
+		return {
+			name,
+			driver: driver.name,
+			source,
+			target,
+			readOnly,
+			state: this.#state,
+			since: this.#since.toISOString(),
+			ready: this.#isReady(),
+			...(reason !== undefined && { reason }),
+			...(this.#session !== undefined && { pid: this.#session.pid }),
+			restarts: this.#restarts,
+			layers: this.#layers.length,
+			...(silentMs !== undefined && { answeredSecondsAgo: Math.round(silentMs) / 1000 }),
+			...(this.#backend !== undefined && {
+				backend: { ok: this.#backend.ok, checkedAt: this.#backend.checkedAt.toISOString() },
+			}),
+			...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
+			...(this.#lastError !== undefined && { lastError: this.#lastError }),
+			droppedLines: this.#droppedLines,
+		};
+	}
+
+	#isReady(): boolean {
+		const serving = this.#state === "ready" || this.#state === "degraded";
+		return (
+			serving && this.#visible && (this.#prober.silentMs ?? Number.POSITIVE_INFINITY) < this.#options.timing.freshMs
+		);
+	}
+
+	#reason(): string | undefined {
+		switch (this.#state) {
+			case "ready":
+			case "degraded":
+				return this.#ailment ?? (this.#backend?.ok === false ? this.#backend.problem : undefined);
+			case "pending":
+			case "recovering":
+			case "failed":
+				return this.#lastError?.message;
+			case "checking":
+			case "starting":
+			case "draining":
+			case "stopped":
+				return undefined;
+			default:
+				return this.#state satisfies never;
+		}
+	}
+
+	/** When `run` has resolved. */
+	get stopped(): Promise<void> {
+		return this.#stopped.promise;
+	}
+
+	/** Serves until `stop` is called or somebody unmounts the target, then leaves nothing behind. Never rejects. */
+	async run(): Promise<void> {
+		const wanted = this.#unwanted.signal;
+		while (!wanted.aborted) {
+			let delayMs: number;
+			try {
+				await this.#serve();
+				break;
+			} catch (thrown) {
+				if (wanted.aborted) break;
+				delayMs = this.#broken(toLauncherError(thrown));
+			}
+			await this.#endSession().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
+			await sleep(delayMs, undefined, { signal: wanted }).catch(() => undefined);
+		}
+		this.#retryAt = undefined;
+		this.#dispatch({ kind: "unwanted" });
+		await this.#release().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
+		this.#dispatch({ kind: "released" });
+		this.#stopped.resolve();
+	}
+
+	/** Asks for the end; `run` resolves when it is reached, at `deadline` (of performance.now) at the latest. */
+	stop(deadline: number): void {
+		this.#deadline = Math.min(this.#deadline, deadline);
+		this.#dispatch({ kind: "unwanted" });
+		this.#unwanted.abort();
+	}
+
+	/** Resolves when the mount is ready; rejects when the signal is aborted first. */
+	async untilReady(signal: AbortSignal): Promise<void> {
+		while (!this.#isReady()) {
+			signal.throwIfAborted();
+			await new Promise<void>((resolve) => {
+				const done = (): void => {
+					this.#readyWaiters.delete(done);
+					signal.removeEventListener("abort", done);
+					resolve();
+				};
+				this.#readyWaiters.add(done);
+				signal.addEventListener("abort", done);
+			});
+		}
+	}
+
+	/** One attempt: returns when the target was unmounted from outside or the mount is not wanted, throws otherwise. */
+	async #serve(): Promise<void> {
+		const signal = this.#unwanted.signal;
+		const { parent, timing, variables } = this.#options;
+		const startedAt = performance.now();
+		this.#retryAt = undefined;
+		this.#dispatch({ kind: "try" });
+		const { mount: prepared } = await this.mount.prepare();
+		await prepared.check?.({ signal, variables });
+		if (prepared.check !== undefined) this.#backend = { ok: true, checkedAt: new Date() };
+		this.#dispatch({ kind: "checked" });
+		await parent?.untilReady(signal);
+		await this.#clearDirectory();
+		await mkdir(this.#staging, { mode: 0o700 });
+		const session = await prepared.start({
+			signal,
+			variables,
+			log: this.#log,
+			mountpoint: this.#staging,
+			directory: this.#options.directory,
+			onDroppedLines: (count) => {
+				this.#droppedLines += count;
+			},
+		});
+		this.#session = session;
+		this.#log.info({ pid: session.pid }, "driver started");
+		await this.#untilStaged(session, startedAt + timing.startTimeoutMs);
+		await this.#bind();
+		await this.#untilAnswered(startedAt + timing.startTimeoutMs);
+		this.#visible = true;
+		this.#everReady = true;
+		this.#ailment = undefined;
+		this.#backoff.succeeded();
+		this.#dispatch({ kind: "mounted" });
+		this.#options.events.started((performance.now() - startedAt) / 1000);
+		await this.#watch(session, prepared);
+	}
+
+	/** Waits until the driver's own mount is there and answers. */
+	async #untilStaged(session: Session, deadline: number): Promise<void> {
+		const signal = this.#unwanted.signal;
+		const { filesystemTypes, name } = this.mount.driver;
+		let ending: Ending | undefined;
+		void session.ended.then((value) => {
+			ending = value;
+		});
+		const failIfEnded = (): void => {
+			if (ending === undefined) return;
+			throw ending.kind === "failed"
+				? ending.cause
+				: new LauncherError("DRIVER_FAILED", `${name} ended before it had mounted`);
+		};
+		for (;;) {
+			signal.throwIfAborted();
+			failIfEnded();
+			if (performance.now() > deadline) {
+				throw new LauncherError(
+					"DRIVER_FAILED",
+					`${name} has not mounted within ${this.#options.timing.startTimeoutMs / 1000} s`,
+				);
+			}
+			const top = layersAt(await readMountinfo(), this.#staging).at(-1);
+			if (top !== undefined && filesystemTypes.includes(top.type)) {
+				const answer = await statfs(this.#staging, this.#options.timing.statfsTimeoutMs);
+				if (answer.kind === "answered") break;
+				// A hung child ends when the driver is ended; a next one would only hang beside it.
+				if (answer.kind === "hung")
+					await Promise.race([answer.gone, session.ended, sleep(Math.max(0, deadline - performance.now()))]);
+			}
+			await sleep(20);
+		}
+		await Promise.race([session.ended, sleep(this.mount.driver.settleMs ?? 0)]);
+		failIfEnded();
+	}
+
+	/** The first answer at the target itself. */
+	async #untilAnswered(deadline: number): Promise<void> {
+		for (;;) {
+			const verdict = await this.#prober.ask();
+			if (verdict.kind === "answered") return;
+			if (verdict.kind !== "hung" || performance.now() > deadline) {
+				throw new LauncherError("DRIVER_FAILED", `${this.mount.target} is mounted but does not answer a statfs`);
+			}
+			// A child that still hangs on the mount before this one is about to be freed.
+			await sleep(100, undefined, { signal: this.#unwanted.signal });
+		}
+	}
+
+	async #bind(): Promise<void> {
+		const { target } = this.mount;
+		const { parent, makeTarget } = this.#options;
+		const parentGeneration = parent?.generation ?? 0;
+		const entry = await bindOver(this.#staging, target, { makeTarget, isOurs: (candidate) => this.#isOurs(candidate) });
+		const left = layersAt(await readMountinfo(), target);
+		// What lies below from before this launcher is dead and ours to pop at the end.
+		this.#layers = left.filter((layer) => layer.id === entry.id || layer.type.startsWith("fuse"));
+		this.#parentGeneration = parentGeneration;
+		this.#generation++;
+		this.#log.info({ target, layers: this.#layers.length, type: entry.type }, "mounted");
+	}
+
+	#isOurs(entry: MountEntry): boolean {
+		return this.#layers.some((layer) => layer.id === entry.id && layer.device === entry.device);
+	}
+
+	/** Looks at the mount until it breaks (throws), is unmounted from outside, or is not wanted any more. */
+	async #watch(session: Session, prepared: PreparedMount): Promise<void> {
+		const signal = this.#unwanted.signal;
+		const { timing, parent, events } = this.#options;
+		const { target } = this.mount;
+		let backendCheckedAt = performance.now();
+		let backendCheck: Promise<void> | undefined;
+		const ended = session.ended;
+		for (;;) {
+			const ending = await Promise.race([
+				ended,
+				sleep(timing.watchEveryMs, undefined, { signal }).catch(() => undefined),
+			]);
+			if (signal.aborted) return;
+			const here = layersAt(await readMountinfo(), target);
+			const ours = this.#layers.at(-1);
+			const stillThere = here.some((layer) => layer.id === ours?.id && layer.device === ours.device);
+			if (
+				!stillThere &&
+				parent !== undefined &&
+				(parent.generation !== this.#parentGeneration || !parent.status().ready)
+			) {
+				// The mount around it was started again and hides this one: show it once more.
+				this.#visible = false;
+				this.#layers = [];
+				await parent.untilReady(signal);
+				await this.#bind();
+				this.#visible = true;
+				continue;
+			}
+			if (!stillThere) {
+				this.#log.info({ target }, "unmounted from outside");
+				events.unmountedFromOutside();
+				return;
+			}
+			if (ending !== undefined) {
+				throw ending.kind === "failed"
+					? ending.cause
+					: new LauncherError("DRIVER_FAILED", `${this.mount.driver.name} ended by itself`);
+			}
+			this.#visible = here.at(-1)?.id === ours?.id;
+			await this.#look();
+			if (
+				prepared.check !== undefined &&
+				backendCheck === undefined &&
+				performance.now() - backendCheckedAt >= timing.backendEveryMs
+			) {
+				backendCheck = this.#checkBackend(prepared).finally(() => {
+					backendCheckedAt = performance.now();
+					backendCheck = undefined;
+				});
+			}
+			this.#dispatch({ kind: this.#ailment === undefined && this.#backend?.ok !== false ? "well" : "ailing" });
+			if (this.#isReady()) this.#wakeWaiters();
+		}
+	}
+
+	/** Asks for a statfs and draws the conclusions; throws MOUNT_HUNG past the limit. */
+	async #look(): Promise<void> {
+		const { hangTimeoutMs } = this.#options.timing;
+		const verdict = await this.#prober.ask();
+		const silentMs = this.#prober.silentMs ?? 0;
+		this.#hung = verdict.kind === "hung";
+		switch (verdict.kind) {
+			case "answered":
+				this.#ailment = this.#visible ? undefined : `another filesystem is mounted over ${this.mount.target}`;
+				return;
+			case "failed":
+				this.#ailment = `statfs failed: ${verdict.reason}`;
+				return;
+			case "dead":
+				throw new LauncherError("DRIVER_FAILED", "the mount is dead (ENOTCONN) though its driver runs");
+			case "hung":
+				this.#ailment = `no answer to statfs for ${Math.round(silentMs / 1000)} s`;
+				if (silentMs < hangTimeoutMs) return;
+				throw new LauncherError("MOUNT_HUNG", `no answer to statfs for ${Math.round(silentMs / 1000)} s: aborted`, {
+					hint: "What applications had written and not closed may be lost; look at the driver's last lines.",
+				});
+			default:
+				verdict satisfies never;
+		}
+	}
+
+	async #checkBackend(prepared: PreparedMount): Promise<void> {
+		const before = this.#backend?.ok;
+		try {
+			await prepared.check?.({ signal: this.#unwanted.signal, variables: this.#options.variables });
+			this.#backend = { ok: true, checkedAt: new Date() };
+			if (before === false) this.#log.info("backend answers again");
+		} catch (thrown) {
+			if (this.#unwanted.signal.aborted) return;
+			const error = toLauncherError(thrown);
+			this.#backend = { ok: false, checkedAt: new Date(), problem: `backend: ${this.#options.redact(error.message)}` };
+			if (before !== false) this.#report(error, "backend check failed");
+		}
+	}
+
+	/** Records why it broke and says how long to wait before the next try. */
+	#broken(error: LauncherError): number {
+		this.#visible = false;
+		this.#settled = true;
+		const slowMs = 60_000;
+		const killed = error.code === "DRIVER_KILLED" && (this.#state === "ready" || this.#state === "degraded");
+		const delayMs = killed
+			? this.#backoff.once()
+			: error.permanent
+				? Math.max(slowMs, this.#backoff.next())
+				: this.#backoff.next();
+		if (this.#everReady) this.#restarts++;
+		this.#retryAt = new Date(Date.now() + delayMs);
+		this.#dispatch({ kind: "broken", permanent: error.permanent, everReady: this.#everReady });
+		this.#report(error, "mount broken", { retryInMs: delayMs });
+		return delayMs;
+	}
+
+	#report(error: LauncherError, message: string, facts: object = {}): void {
+		const { redact, events } = this.#options;
+		this.#lastError = {
+			code: error.code,
+			class: error.class,
+			message: redact(error.message),
+			...(error.hint !== undefined && { hint: redact(error.hint) }),
+			at: new Date().toISOString(),
+		};
+		events.error(error.code);
+		const log = error.code === "INTERNAL" ? { err: error.cause } : {};
+		this.#log.error({ code: error.code, error: error.message, hint: error.hint, ...facts, ...log }, message);
+		events.changed();
+	}
+
+	#dispatch(event: MountEvent): void {
+		const state = nextState(this.#state, event);
+		if (state === this.#state) return;
+		this.#log.info({ from: this.#state, to: state, reason: this.#ailment }, "mount state");
+		this.#state = state;
+		this.#since = new Date();
+		if (state === "ready") this.#settled = true;
+		this.#options.events.changed();
+		this.#wakeWaiters();
+	}
+
+	#wakeWaiters(): void {
+		for (const wake of this.#readyWaiters) wake();
+	}
+
+	/** Ends a driver that has failed; the dead mount stays at the target until the next one heals it. */
+	async #endSession(): Promise<void> {
+		const session = this.#session;
+		if (session === undefined) return;
+		const ended = await within(session.stop({ graceMs: 0 }), 2000);
+		if (ended === undefined) await this.#abort("the driver does not end on SIGKILL");
+		this.#session = undefined;
+		await this.#clearDirectory();
+	}
+
+	/** Takes everything down in order; the steps get more forceful as the deadline comes near. */
+	async #release(): Promise<void> {
+		const { target } = this.mount;
+		const session = this.#session;
+		const total = Math.max(
+			0,
+			this.#deadline === Number.POSITIVE_INFINITY ? 25_000 : this.#deadline - performance.now(),
+		);
+		const start = performance.now();
+		// Applications get half of the time to let go, the driver most of the rest to write what it still has.
+		const patience = start + total / 2;
+		const last = start + total - Math.min(3000, total / 4);
+		let lazily = session === undefined || this.#hung;
+		let told = false;
+		for (let top = await this.#topLayer(); top !== undefined; top = await this.#topLayer()) {
+			// Only the uppermost layer is alive and can be busy.
+			const lazy = lazily || top.id !== this.#layers.at(-1)?.id;
+			const outcome = await unmount(target, { lazy, timeoutMs: 2000 });
+			if (outcome.kind === "done" || outcome.kind === "not-mounted") continue;
+			if (lazy) {
+				this.#log.error({ target, outcome }, "unmount failed");
+				break;
+			}
+			if (!told && outcome.kind === "busy") {
+				told = true;
+				this.#log.warn({ target, holders: await findHolders(target) }, "mount is busy, waiting for applications");
+			}
+			// What hangs will not get better by waiting.
+			lazily = outcome.kind !== "busy" || performance.now() > patience;
+			if (lazily)
+				this.#log.warn({ target, holders: await findHolders(target) }, "mount is still in use and is detached");
+			else await sleep(250);
+		}
+		this.#layers = [];
+		this.#visible = false;
+		if (session !== undefined) {
+			// The driver sees the last unmount, writes what it has and ends by itself; files that are still open keep it.
+			await unmount(this.#staging, { timeoutMs: 2000 });
+			let ending = await within(session.ended, Math.max(500, last - performance.now()));
+			if (ending === undefined) {
+				ending = await within(session.stop({ graceMs: 1000 }), 2000);
+				await this.#abort(
+					ending === undefined ? "the driver does not end on SIGKILL" : "the driver did not end in time",
+				);
+			}
+			this.#session = undefined;
+		}
+		await this.#clearDirectory();
+		await rmdir(this.#options.directory);
+	}
+
+	/** What is topmost at the target, when it is ours to unmount. */
+	async #topLayer(): Promise<MountEntry | undefined> {
+		const top = layersAt(await readMountinfo(), this.mount.target).at(-1);
+		return top !== undefined && this.#isOurs(top) ? top : undefined;
+	}
+
+	/** The last step: cuts the connection to the kernel, which frees whoever waits for it. */
+	async #abort(why: string): Promise<void> {
+		const holders = await findHolders(this.mount.target);
+		await unmount(this.#staging, { lazy: true, force: true });
+		this.#options.events.forcedAbort();
+		this.#log.error(
+			{ why, holders, mayHaveLost: "data that applications had written and not closed" },
+			"mount aborted by force",
+		);
+	}
+
+	/** Leaves the private directory empty: no credentials, nothing mounted. */
+	async #clearDirectory(): Promise<void> {
+		const { directory } = this.#options;
+		for (let tries = 0; tries < 8 && layersAt(await readMountinfo(), this.#staging).length > 0; tries++) {
+			await unmount(this.#staging, { lazy: true, force: true });
+		}
+		// rmdir refuses what is still mounted, so that nothing below can ever delete what is in a bucket.
+		await rmdir(this.#staging).catch((error: NodeJS.ErrnoException) => {
+			if (error.code !== "ENOENT") throw error;
+		});
+		await rm(directory, { recursive: true, force: true });
+		await mkdir(directory, { recursive: true, mode: 0o700 });
+	}
+}
+
+/** The promise's value, or undefined when it takes longer. */
+async function within<Value>(promise: Promise<Value>, milliseconds: number): Promise<Value | undefined> {
+	const controller = new AbortController();
+	try {
+		return await Promise.race([promise, sleep(milliseconds, undefined, { signal: controller.signal })]);
+	} finally {
+		controller.abort();
+	}
+}

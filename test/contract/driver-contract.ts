@@ -1,0 +1,141 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pino } from "pino";
+import { afterEach, describe, expect, test } from "vitest";
+import { DriverFaults, type Driver, type RawOptions, type Session } from "../../src/drivers/driver.ts";
+import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { statfs } from "../../src/mounts/statfs.ts";
+import { until } from "../support/pod.ts";
+
+export interface DriverFixture {
+	readonly driver: Driver;
+	/** A source that works, holding `hello.txt` with "hello\n". */
+	readonly source: () => string;
+	readonly options: () => RawOptions;
+	/** One that does not exist. */
+	readonly missingSource: string;
+	readonly badOptions: RawOptions;
+}
+
+/** What every driver promises to the launcher. A driver is not in the list of drivers until it passes. */
+export function testDriver(title: string, { driver, source, options, missingSource, badOptions }: DriverFixture): void {
+	describe(`${title} keeps the driver contract`, () => {
+		let folder: string | undefined;
+		let session: Session | undefined;
+
+		afterEach(async () => {
+			await session?.stop({ graceMs: 0 });
+			session = undefined;
+			if (folder === undefined) return;
+			const mountpoint = join(folder, "mountpoint");
+			while (layersAt(await readMountinfo(), mountpoint).length > 0) execFileSync("umount", ["-f", "-l", mountpoint]);
+			rmdirSync(mountpoint);
+			rmSync(folder, { recursive: true });
+			folder = undefined;
+		});
+
+		async function start(readOnly = false): Promise<{ session: Session; mountpoint: string; directory: string }> {
+			folder = mkdtempSync(join(tmpdir(), "fluid-fuse-contract-"));
+			const mountpoint = join(folder, "mountpoint");
+			const directory = join(folder, "private");
+			for (const path of [mountpoint, directory]) mkdirSync(path, { mode: 0o700 });
+			const prepared = driver.prepare({ source: source(), readOnly }, options());
+			session = await prepared.start({
+				signal: AbortSignal.timeout(60_000),
+				variables: process.env,
+				log: pino({ level: "silent" }),
+				mountpoint,
+				directory,
+				onDroppedLines: () => undefined,
+			});
+			return { session, mountpoint, directory };
+		}
+
+		async function mounted(readOnly = false) {
+			const started = await start(readOnly);
+			const isThere = async (): Promise<boolean> => {
+				const top = layersAt(await readMountinfo(), started.mountpoint).at(-1);
+				return top !== undefined && driver.filesystemTypes.includes(top.type) && (await statfs(started.mountpoint, 2000)).kind === "answered";
+			};
+			await until(isThere, 20_000, () => "not mounted");
+			return started;
+		}
+
+		const read = (path: string): string => execFileSync("cat", [path], { encoding: "utf8", timeout: 10_000 });
+
+		test("serves a file, under one of the filesystem types that it declares", async () => {
+			const { mountpoint } = await mounted();
+			expect(read(join(mountpoint, "hello.txt"))).toBe("hello\n");
+		});
+
+		test("ends with 'stopped' when it is asked to, also twice", async () => {
+			const { session: running } = await mounted();
+			const endings = await Promise.all([running.stop({ graceMs: 5000 }), running.stop({ graceMs: 5000 })]);
+			expect(endings).toEqual([{ kind: "stopped" }, { kind: "stopped" }]);
+			expect(await running.stop({ graceMs: 0 })).toEqual({ kind: "stopped" });
+			expect(() => process.kill(running.pid, 0)).toThrow("ESRCH");
+		});
+
+		test("ends by itself when its mount is unmounted", async () => {
+			const { session: running, mountpoint } = await mounted();
+			execFileSync("umount", [mountpoint]);
+			const ending = await Promise.race([running.ended, sleep(10_000)]);
+			expect(ending).toBeDefined();
+		});
+
+		test("ends with 'failed' and a cause when its process is killed", async () => {
+			const { session: running } = await mounted();
+			process.kill(running.pid, "SIGKILL");
+			const ending = await running.ended;
+			expect(ending).toMatchObject({ kind: "failed", cause: { code: "DRIVER_KILLED" } });
+		});
+
+		test("is ended by SIGKILL when it does not react in its grace time", async () => {
+			const { session: running } = await mounted();
+			process.kill(running.pid, "SIGSTOP");
+			const startedAt = performance.now();
+			await running.stop({ graceMs: 300 });
+			expect(performance.now() - startedAt).toBeLessThan(3000);
+		});
+
+		test("enforces read-only in the mount itself", async () => {
+			const { mountpoint } = await mounted(true);
+			expect(() => execFileSync("touch", [join(mountpoint, "new")], { stdio: "pipe" })).toThrow("Read-only file system");
+		});
+
+		test("does not start when it is not wanted any more", async () => {
+			const prepared = driver.prepare({ source: source(), readOnly: false }, options());
+			folder = mkdtempSync(join(tmpdir(), "fluid-fuse-contract-"));
+			const mountpoint = join(folder, "mountpoint");
+			mkdirSync(mountpoint);
+			const context = { variables: process.env, log: pino({ level: "silent" }), mountpoint, directory: folder, onDroppedLines: () => undefined };
+			await expect(prepared.start({ ...context, signal: AbortSignal.abort() })).rejects.toThrow("aborted");
+		});
+
+		test("writes its files for root alone", async () => {
+			const { directory } = await mounted();
+			for (const name of readdirSync(directory)) expect(statSync(join(directory, name)).mode & 0o077, name).toBe(0);
+		});
+
+		test("its check passes for what works and says what is missing", async () => {
+			const signal = AbortSignal.timeout(20_000);
+			await driver.prepare({ source: source(), readOnly: false }, options()).check?.({ signal, variables: {} });
+			const missing = driver.prepare({ source: missingSource, readOnly: false }, options());
+			await expect(missing.check?.({ signal, variables: {} })).rejects.toMatchObject({ code: "BUCKET_MISSING" });
+		});
+
+		test("refuses bad options before anything is started", () => {
+			expect(() => driver.prepare({ source: source(), readOnly: false }, badOptions)).toThrow(DriverFaults);
+		});
+
+		test("shows no secret in its summary", () => {
+			const { summary } = driver.prepare({ source: source(), readOnly: false }, options());
+			for (const value of Object.values(options())) {
+				if (typeof value !== "string") expect(summary.join(" ")).not.toContain(value.reveal());
+			}
+		});
+	});
+}

@@ -1,0 +1,44 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { delimiter } from "node:path";
+import { Secret } from "../../src/config/secret.ts";
+import { drivers } from "../../src/drivers/index.ts";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { cachedBinaries } from "../support/pod.ts";
+import { s3Drivers } from "../support/s3-drivers.ts";
+import { testDriver } from "./driver-contract.ts";
+
+let minio: Minio;
+
+beforeAll(async () => {
+	minio = await startMinio();
+	await minio.createBucket("contract");
+	await minio.put("contract", "hello.txt", "hello\n");
+});
+afterAll(async () => await minio.stop());
+
+const path = process.env["PATH"];
+
+for (const { title, name, programs } of s3Drivers()) {
+	const driver = drivers.find((candidate) => candidate.name === name);
+	if (driver === undefined) throw new Error(`no driver ${name}`);
+	describe(title, () => {
+		beforeEach(() => {
+			process.env["PATH"] = [programs, cachedBinaries, path].filter((part) => part !== undefined).join(delimiter);
+		});
+		testDriver(title, {
+			driver,
+			source: () => "s3://contract",
+			options: () => ({
+				endpoint: minio.endpoint,
+				"access-key": new Secret(minio.accessKey, "minio/access-key"),
+				"secret-key": new Secret(minio.secretKey, "minio/secret-key"),
+			}),
+			missingSource: "s3://no-such-bucket",
+			badOptions: { endpoint: "not a url", uid: "-1" },
+		});
+	});
+}
+
+test("every driver in the list keeps the contract", () => {
+	expect(new Set(s3Drivers().map(({ name }) => name))).toEqual(new Set(drivers.map(({ name }) => name)));
+});

@@ -1,0 +1,185 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { parseArguments } from "../src/cli/arguments.ts";
+import { parseEnvironment } from "../src/config/environment.ts";
+import { loadFluidFile } from "../src/config/load.ts";
+import { planMounts } from "../src/config/plan.ts";
+import { drivers } from "../src/drivers/index.ts";
+import { faultsOf, type CustomResourceDefinition } from "./support/crd.ts";
+import { renderFluidConfig, type Dataset, type ThinRuntime } from "./support/fluid-config.ts";
+import { projectRoot, writeAtomically } from "./support/pod.ts";
+
+interface Secret {
+	readonly metadata: { readonly name: string };
+	readonly stringData: Readonly<Record<string, string>>;
+}
+
+interface Profile {
+	readonly metadata: { readonly name: string };
+	readonly spec: {
+		readonly fileSystemType: string;
+		readonly fuse: {
+			readonly command: readonly string[];
+			readonly env?: readonly { readonly name: string; readonly value: string }[];
+			readonly readinessProbe: Exec;
+			readonly livenessProbe: Exec;
+			readonly lifecycle: { readonly preStop: Exec };
+		};
+	};
+}
+
+interface Exec {
+	readonly exec: { readonly command: readonly string[] };
+}
+
+interface AppPod {
+	readonly spec: { readonly volumes: readonly { readonly persistentVolumeClaim: { readonly claimName: string } }[] };
+}
+
+const examples = join(projectRoot, "examples");
+const names = readdirSync(examples, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+
+const definitions = join(projectRoot, "../shared/fluid-crds");
+const haveDefinitions = existsSync(definitions);
+
+const temporary = mkdtempSync(join(tmpdir(), "fluid-fuse-examples-"));
+afterAll(() => rmSync(temporary, { recursive: true }));
+
+test("there are examples", () => {
+	expect(names).toContain("minio");
+});
+
+describe.each(names)("examples/%s", (name) => {
+	const read = (file: string): unknown => parse(readFileSync(join(examples, name, file), "utf8"));
+	const profile = read("profile.yaml") as Profile;
+	const secret = read("secret.yaml") as Secret;
+	const dataset = read("dataset.yaml") as Dataset;
+	const runtime = read("runtime.yaml") as ThinRuntime;
+	const pod = read("pod.yaml") as AppPod;
+	const { fuse } = profile.spec;
+	const variables = Object.fromEntries((fuse.env ?? []).map((variable) => [variable.name, variable.value]));
+
+	test("the launcher finds no fault in config.json with the profile's environment", async () => {
+		const secrets = join(temporary, name);
+		writeAtomically(join(secrets, secret.metadata.name), secret.stringData);
+		const environment = parseEnvironment({
+			...variables,
+			FLUID_FUSE_CONFIG: join(examples, name, "config.json"),
+			FLUID_FUSE_SECRETS_DIR: secrets,
+		});
+		const plan = planMounts(await loadFluidFile(environment), { environment, drivers, onSecret: () => undefined });
+		expect(plan.refused).toEqual([]);
+		expect(plan.mounts).toHaveLength(dataset.spec.mounts?.length ?? 0);
+		for (const mount of plan.mounts) {
+			await mount.prepare();
+			// Fluid looks for the profile's type as a part of the mount's real one.
+			for (const type of mount.driver.filesystemTypes) expect(type).toContain(profile.spec.fileSystemType);
+		}
+	});
+
+	test("config.json is what Fluid writes for the Dataset and the ThinRuntime", () => {
+		expect(readFileSync(join(examples, name, "config.json"), "utf8")).toBe(renderFluidConfig(dataset, runtime));
+	});
+
+	test("the manifests refer to each other", () => {
+		expect(runtime.metadata).toEqual(dataset.metadata);
+		expect(runtime.spec.profileName).toBe(profile.metadata.name);
+		expect(pod.spec.volumes[0]?.persistentVolumeClaim.claimName).toBe(dataset.metadata.name);
+		const options = dataset.spec.mounts?.flatMap(({ encryptOptions = [] }) => encryptOptions) ?? [];
+		for (const { valueFrom } of options) {
+			expect(valueFrom.secretKeyRef.name).toBe(secret.metadata.name);
+			expect(Object.keys(secret.stringData)).toContain(valueFrom.secretKeyRef.key);
+		}
+	});
+
+	test("the profile runs commands that exist", () => {
+		expect(commandOf(fuse.command.slice(2))).toMatchObject({ kind: "command", name: "run" });
+		expect(fuse.command.slice(0, 2)).toEqual(["tini", "--"]);
+		expect(commandOf(fuse.readinessProbe.exec.command)).toMatchObject({ name: "probe", words: ["ready"] });
+		expect(commandOf(fuse.livenessProbe.exec.command)).toMatchObject({ name: "probe", words: ["live"] });
+		expect(commandOf(fuse.lifecycle.preStop.exec.command)).toMatchObject({ name: "prestop" });
+	});
+
+	test.skipIf(!haveDefinitions && process.env["CI"] === undefined)("Fluid's API accepts the manifests", () => {
+		expect(haveDefinitions, `Fluid's CustomResourceDefinitions are not in ${definitions}`).toBe(true);
+		const resources = { thinruntimeprofiles: profile, datasets: dataset, thinruntimes: runtime };
+		for (const [plural, resource] of Object.entries(resources)) {
+			const file = join(definitions, `data.fluid.io_${plural}.yaml`);
+			const definition = parse(readFileSync(file, "utf8")) as CustomResourceDefinition;
+			expect(faultsOf(resource, definition), plural).toEqual([]);
+		}
+	});
+});
+
+if (!haveDefinitions) process.stderr.write(`skipped: the examples' manifests, because Fluid's CRDs are not in ${definitions}\n`);
+
+describe.skipIf(!haveDefinitions)("the check against Fluid's definitions", () => {
+	const definition = (plural: string): CustomResourceDefinition =>
+		parse(readFileSync(join(definitions, `data.fluid.io_${plural}.yaml`), "utf8")) as CustomResourceDefinition;
+
+	test("finds unknown fields, wrong types and missing fields", () => {
+		const profile = {
+			apiVersion: "data.fluid.io/v1alpha1",
+			kind: "ThinRuntimeProfile",
+			metadata: { name: "p" },
+			spec: { fuse: { comand: ["a"], args: "b", env: [{ value: "1" }], options: { a: 1 }, livenessProbe: { periodSeconds: "5" } } },
+		};
+		expect(faultsOf(profile, definition("thinruntimeprofiles")).toSorted()).toEqual([
+			"spec.fileSystemType: missing",
+			"spec.fuse.args: expected a list",
+			"spec.fuse.comand: unknown field",
+			"spec.fuse.env[0].name: missing",
+			"spec.fuse.livenessProbe.periodSeconds: expected an integer",
+			"spec.fuse.options.a: expected a string",
+		]);
+	});
+
+	test("finds a wrong kind and version", () => {
+		const dataset = { apiVersion: "data.fluid.io/v1alpha1", kind: "Dataset", metadata: { name: "d" }, spec: {} };
+		expect(faultsOf(dataset, definition("datasets"))).toEqual([]);
+		expect(faultsOf({ ...dataset, kind: "Dateset" }, definition("datasets"))).toEqual(['kind: expected Dataset, found "Dateset"']);
+		expect(faultsOf({ ...dataset, apiVersion: "v1" }, definition("datasets"))).toEqual(['apiVersion: "v1" is not defined']);
+		expect(faultsOf({ ...dataset, metadata: {} }, definition("datasets"))).toEqual(["metadata.name: missing"]);
+	});
+});
+
+test("config.json is rendered byte by byte as Fluid's own code does it", () => {
+	// Written by Fluid's code for the Dataset and ThinRuntime below: layers, secrets, escaping, empty and absent fields.
+	const written =
+		String.raw`{"mounts":[{"mountPoint":"s3://bucket-a/pfx/","options":{"a":"/etc/fluid/secrets/a-secret/overrides-plain","ak":"/etc/fluid/secrets/shared-secret/ak","endpoint":"http://a","region":"us-east-1","sk":"/etc/fluid/secrets/a-secret/secret.key"},"name":"a","path":"/","readOnly":true,"shared":true},{"mountPoint":"s3://bucket-b","options":{"a":"shared","ak":"/etc/fluid/secrets/shared-secret/ak","endpoint":"http://shared","region":"us-east-1","sk":"/etc/fluid/secrets/shared-secret/sk"},"name":"b"}],"targetPath":"/runtime-mnt/thin/default/demo/thin-fuse","runtimeOptions":{"debug":"","max_read":"131072"},"accessModes":["ReadWriteMany"]}`;
+	const secret = (name: string, secretName: string, key: string) => ({ name, valueFrom: { secretKeyRef: { name: secretName, key } } });
+	const dataset: Dataset = {
+		metadata: { name: "demo" },
+		spec: {
+			accessModes: ["ReadWriteMany"],
+			sharedOptions: { region: "us-east-1", endpoint: "http://shared", a: "shared" },
+			sharedEncryptOptions: [secret("ak", "shared-secret", "ak"), secret("sk", "shared-secret", "sk")],
+			mounts: [
+				{
+					mountPoint: "s3://bucket-a/pfx/",
+					name: "a",
+					path: "/",
+					readOnly: true,
+					shared: true,
+					options: { endpoint: "http://a", a: "plain" },
+					encryptOptions: [secret("sk", "a-secret", "secret.key"), secret("a", "a-secret", "overrides-plain")],
+				},
+				{ mountPoint: "s3://bucket-b", name: "b" },
+			],
+		},
+	};
+	const runtime: ThinRuntime = { metadata: { name: "demo" }, spec: { fuse: { options: { max_read: "131072", debug: "" } } } };
+	expect(renderFluidConfig(dataset, runtime)).toBe(`${written}\n`);
+	const bare: Dataset = { metadata: { name: "<&>", namespace: "ns" }, spec: {} };
+	expect(renderFluidConfig(bare, { metadata: bare.metadata, spec: {} })).toBe(
+		String.raw`{"mounts":[],"targetPath":"/runtime-mnt/thin/ns/\u003c\u0026\u003e/thin-fuse","accessModes":["ReadOnlyMany"]}` + "\n",
+	);
+});
+
+function commandOf([program, ...words]: readonly string[]) {
+	expect(program).toBe("fluid-fuse");
+	return parseArguments(words);
+}

@@ -1,0 +1,165 @@
+import { readFileSync } from "node:fs";
+import { register } from "prom-client";
+import { describe, expect, it } from "vitest";
+import { createMetrics } from "../../src/probe/metrics.ts";
+import { mountStates } from "../../src/probe/status.ts";
+import { sampleMount, sampleStatus } from "./sample-status.ts";
+
+interface Sample {
+	readonly name: string;
+	readonly labels: Readonly<Record<string, string>>;
+	readonly value: number;
+}
+
+function parseMetrics(text: string): { samples: Sample[]; types: Map<string, string> } {
+	const samples: Sample[] = [];
+	const types = new Map<string, string>();
+	for (const line of text.split("\n")) {
+		const type = /^# TYPE (\S+) (\S+)$/.exec(line);
+		if (type) types.set(type[1]!, type[2]!);
+		if (line === "" || line.startsWith("#")) continue;
+		const sample = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+		if (!sample) throw new Error(`not a sample: ${line}`);
+		const labels = [...(sample[2] ?? "").matchAll(/([a-z_]+)="((?:[^"\\]|\\.)*)",?/g)].map(([, label, content]) => [
+			label!,
+			content!,
+		]);
+		samples.push({ name: sample[1]!, labels: Object.fromEntries(labels), value: Number(sample[3]) });
+	}
+	return { samples, types };
+}
+
+function value(samples: readonly Sample[], name: string, labels: Record<string, string> = {}): number | undefined {
+	return samples.find(
+		(sample) => sample.name === name && Object.entries(labels).every(([key, text]) => sample.labels[key] === text),
+	)?.value;
+}
+
+describe("metrics", () => {
+	it("show each mount of the status of that moment", async () => {
+		let status = sampleStatus({
+			mounts: [
+				sampleMount({
+					name: "a",
+					restarts: 3,
+					layers: 2,
+					droppedLines: 5,
+					backend: { ok: false, checkedAt: "2026-07-31T03:00:00Z" },
+				}),
+				sampleMount({ name: "b", driver: "s3fs", state: "failed", ready: false }),
+			],
+		});
+		const metrics = createMetrics(() => status);
+		for (const scrape of [1, 2]) {
+			const { samples } = parseMetrics(await metrics.render());
+			expect(
+				value(samples, "fluid_fuse_mount_restarts_total", { mount: "a", driver: "goofys" }),
+				`scrape ${scrape}`,
+			).toBe(3);
+			expect(value(samples, "fluid_fuse_driver_dropped_lines_total", { mount: "a" })).toBe(5);
+			expect(value(samples, "fluid_fuse_mount_layers", { mount: "a" })).toBe(2);
+			expect(value(samples, "fluid_fuse_mount_answer_age_seconds", { mount: "a" })).toBe(0.4);
+			expect(value(samples, "fluid_fuse_backend_ok", { mount: "a" })).toBe(0);
+			expect(value(samples, "fluid_fuse_backend_ok", { mount: "b" })).toBeUndefined();
+			expect(value(samples, "fluid_fuse_mount_ready", { mount: "b" })).toBe(0);
+			expect(value(samples, "fluid_fuse_ready")).toBe(0);
+			expect(
+				samples.filter(({ name, labels }) => name === "fluid_fuse_mount_state" && labels["mount"] === "b"),
+			).toEqual(
+				mountStates.map((state) => ({
+					name: "fluid_fuse_mount_state",
+					labels: { mount: "b", driver: "s3fs", state },
+					value: state === "failed" ? 1 : 0,
+				})),
+			);
+		}
+
+		status = sampleStatus({ mounts: [sampleMount({ name: "a" })] });
+		const { samples } = parseMetrics(await metrics.render());
+		expect(value(samples, "fluid_fuse_ready")).toBe(1);
+		expect(value(samples, "fluid_fuse_backend_ok", { mount: "a" })).toBeUndefined();
+		expect(samples.filter(({ name, labels }) => name === "fluid_fuse_mount_state" && labels["mount"] === "b")).toEqual(
+			[],
+		);
+	});
+
+	it("count what the supervisor reports", async () => {
+		const metrics = createMetrics(() => sampleStatus());
+		expect(
+			value(parseMetrics(await metrics.render()).samples, "fluid_fuse_forced_aborts_total", { mount: "data" }),
+		).toBe(0);
+		metrics.countError("data", "DRIVER_FAILED");
+		metrics.countError("data", "DRIVER_FAILED");
+		metrics.countError("", "CONFIG_INVALID");
+		metrics.countForcedAbort("data");
+		metrics.observeStart("goofys", 0.7);
+		const { samples } = parseMetrics(await metrics.render());
+		expect(value(samples, "fluid_fuse_errors_total", { mount: "data", code: "DRIVER_FAILED" })).toBe(2);
+		expect(value(samples, "fluid_fuse_errors_total", { mount: "", code: "CONFIG_INVALID" })).toBe(1);
+		expect(value(samples, "fluid_fuse_forced_aborts_total", { mount: "data" })).toBe(1);
+		expect(value(samples, "fluid_fuse_mount_start_seconds_bucket", { driver: "goofys", le: "0.5" })).toBe(0);
+		expect(value(samples, "fluid_fuse_mount_start_seconds_bucket", { driver: "goofys", le: "1" })).toBe(1);
+	});
+
+	it("tell plausible things about the process", async () => {
+		const { samples } = parseMetrics(await createMetrics(() => sampleStatus()).render());
+		expect(value(samples, "fluid_fuse_launcher_resident_memory_bytes")).toBeGreaterThan(10e6);
+		expect(value(samples, "fluid_fuse_launcher_open_fds")).toBeGreaterThan(3);
+		expect(value(samples, "fluid_fuse_launcher_cpu_seconds_total", { mode: "user" })).toBeGreaterThan(0);
+		expect(value(samples, "fluid_fuse_launcher_start_time_seconds")).toBe(Date.parse("2026-07-31T02:59:00Z") / 1000);
+	});
+
+	it("keep a hostile name inside its label", async () => {
+		const name = 'x"} 1\nfluid_fuse_ready 1 \\';
+		const { samples } = parseMetrics(
+			await createMetrics(() => sampleStatus({ mounts: [sampleMount({ name, ready: false })] })).render(),
+		);
+		expect(value(samples, "fluid_fuse_mount_ready", { mount: String.raw`x\"} 1\nfluid_fuse_ready 1 \\` })).toBe(0);
+		expect(samples.filter((sample) => sample.name === "fluid_fuse_ready")).toHaveLength(1);
+	});
+
+	it("name no bucket, endpoint or path", async () => {
+		const text = await createMetrics(() =>
+			sampleStatus({ mounts: [sampleMount({ source: "s3://secret-bucket/prefix" })] }),
+		).render();
+		expect(text).not.toMatch(/secret-bucket|prefix|runtime-mnt/);
+	});
+
+	it("leave the global registry of prom-client alone", () => {
+		createMetrics(() => sampleStatus());
+		createMetrics(() => sampleStatus());
+		expect(register.getMetricsAsArray()).toEqual([]);
+	});
+});
+
+describe("docs/metrics.md", () => {
+	it("lists exactly the metrics that are exported, with type and labels", async () => {
+		const metrics = createMetrics(() =>
+			sampleStatus({ mounts: [sampleMount({ backend: { ok: true, checkedAt: "2026-07-31T03:00:00Z" } })] }),
+		);
+		metrics.countError("data", "DRIVER_FAILED");
+		metrics.observeStart("goofys", 1);
+		const { samples, types } = parseMetrics(await metrics.render());
+		const exported = new Map<string, string>();
+		for (const [name, type] of types) {
+			const sample = samples.find((each) => each.name === (type === "histogram" ? `${name}_sum` : name));
+			exported.set(name, `${type} ${Object.keys(sample?.labels ?? {}).join(" ")}`);
+		}
+
+		const page = readFileSync(new URL("../../docs/metrics.md", import.meta.url), "utf8");
+		const documented = new Map<string, string>();
+		for (const [, name, type, labels] of page.matchAll(/^\| `(fluid_fuse_\w+)` +\| (\w+) +\| (.*?) +\| .+ \|$/gm)) {
+			documented.set(name!, `${type} ${[...labels!.matchAll(/\w+/g)].join(" ")}`);
+		}
+		expect(documented).toEqual(exported);
+	});
+
+	it("follow Prometheus' naming: base units, and _total on every counter and nothing else", async () => {
+		const { types } = parseMetrics(await createMetrics(() => sampleStatus()).render());
+		for (const [name, type] of types) {
+			expect(name).toMatch(/^fluid_fuse_[a-z_]+$/);
+			expect({ name, total: name.endsWith("_total") }).toEqual({ name, total: type === "counter" });
+			expect(name).not.toMatch(/milli|_ms$|_kb|_mb|percent/);
+		}
+	});
+});

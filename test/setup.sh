@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Installs what the tests run against: Debian packages, and MinIO and goofys built from their Go modules.
+# Takes minutes on a fresh Debian 12, and no time, network or Go when everything is there already.
+set -euo pipefail
+
+# Changing a pin rebuilds that binary.
+minio_version=v0.0.0-20250907161309-07c3a429bfed # RELEASE.2025-09-07T16-13-09Z
+
+# goofys 0.24.0, the last release, is older than Go modules: this stands in for its git submodules of April 2020.
+# It is built on the libraries of its time, so that the tests meet the goofys that users run.
+goofys_version=v0.24.0
+goofys_module="module goofys-build
+
+go 1.16
+
+require (
+	github.com/Azure/azure-sdk-for-go v32.1.0+incompatible
+	github.com/Azure/azure-storage-blob-go v0.7.1-0.20190724222048-33c102d4ffd2
+	github.com/Azure/go-autorest/autorest/azure/auth v0.5.7
+	github.com/Azure/go-autorest/autorest/to v0.4.0
+	github.com/Azure/go-autorest/autorest/validation v0.3.1
+	github.com/aws/aws-sdk-go v1.17.14
+	github.com/google/uuid v1.1.2-0.20190416172445-c2e93f3ae59f
+	github.com/jacobsa/fuse v0.0.0-20201216155545-e0296dec955f
+	github.com/kahing/goofys $goofys_version
+	github.com/kardianos/osext v0.0.0-20190222173326-2bc1f35cddc0
+	github.com/mitchellh/go-homedir v1.1.0
+	github.com/satori/go.uuid v1.2.1-0.20181028125025-b2ce2384e17b
+	github.com/sevlyar/go-daemon v0.1.5
+	github.com/shirou/gopsutil v0.0.0-20190731134726-d80c43f9c984
+	github.com/sirupsen/logrus v1.4.3-0.20190807103436-de736cf91b92
+	github.com/urfave/cli v1.21.1-0.20190807111034-521735b7608a
+	golang.org/x/sys v0.0.0-20191026070338-33540a1f6037
+	gopkg.in/ini.v1 v1.46.0
+)
+
+replace github.com/jacobsa/fuse => github.com/kahing/fusego v0.0.0-20200327063725-ca77844c7bcc"
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/fluid-fuse
+bin=$cache/bin
+
+say() { echo "setup: $*"; }
+fail() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+# Runs a command quietly; its last lines are shown only if it fails. Descriptor 9 is the lock: a daemon that a
+# package starts must not inherit it.
+quietly() { "$@" >"$build/log" 2>&1 </dev/null 9>&- || { tail -n 20 "$build/log" >&2; return 1; }; }
+
+install_packages() {
+	local missing=() entry packages as_root=()
+	# command:package
+	for entry in s3fs:s3fs fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone chromium:chromium \
+		pgrep:procps openssl:openssl; do
+		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
+	done
+	((${#missing[@]})) || return 0
+	mapfile -t packages < <(printf '%s\n' "${missing[@]}" | sort -u)
+
+	command -v apt-get >/dev/null || fail "no apt-get here: install ${packages[*]} by hand, then run this again"
+	if ((EUID)); then
+		command -v sudo >/dev/null || fail "not root and no sudo: run 'apt-get install ${packages[*]}' as root, then this again"
+		as_root=(sudo)
+	fi
+	say "installing ${packages[*]}"
+	local apt_get=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
+	quietly "${apt_get[@]}" update ||
+		fail "apt-get update failed: check the network and the apt sources, then run this again"
+	quietly "${apt_get[@]}" install --yes --no-install-recommends "${packages[@]}" ||
+		fail "apt-get could not install ${packages[*]}: see above, then run this again"
+}
+
+require_go() {
+	local found
+	found=$(go env GOVERSION 2>/dev/null) || fail "no Go here: install Go 1.24 or later, then run this again"
+	# 1.21 is the first that fetches the newer toolchain which a module asks for.
+	[[ $(printf '%s\n' go1.21 "$found" | sort -V | head -n 1) == go1.21 ]] ||
+		fail "$found is too old: install Go 1.24 or later, then run this again"
+}
+
+# install_binary NAME STAMP COMMAND...: has COMMAND leave NAME in the build folder, unless STAMP says it was done.
+install_binary() {
+	local name=$1 stamp=$2 started=$SECONDS
+	shift 2
+	[[ -x $bin/$name && -f $bin/$name.version && $(<"$bin/$name.version") == "$stamp" ]] && return
+	require_go
+	say "building $name (minutes, the first time)"
+	quietly "$@" || fail "could not build $name: see above; without network it cannot be built, else run this again"
+	# The stamp goes first and comes back last: whenever this is interrupted, it never vouches for another binary.
+	rm -f "$bin/$name.version"
+	mv "$build/$name" "$bin/$name"
+	echo "$stamp" >"$build/$name.version"
+	mv "$build/$name.version" "$bin/$name.version"
+	say "built $name in $((SECONDS - started)) s"
+}
+
+build_minio() {
+	GOBIN=$build go install -trimpath -ldflags "-s -w" "github.com/minio/minio@$minio_version"
+}
+
+build_goofys() {
+	mkdir "$build/goofys"
+	echo "$goofys_module" >"$build/goofys/go.mod"
+	# go.sum does not exist yet; -mod=mod lets Go write it, checked against the checksum database.
+	go -C "$build/goofys" build -mod=mod -trimpath -ldflags "-s -w" -o "$build/goofys-0.24" github.com/kahing/goofys
+}
+
+# Static, and independent of a go.work in a folder above.
+export CGO_ENABLED=0 GOWORK=off
+
+mkdir -p "$bin"
+exec 9>"$cache/lock"
+flock --nonblock 9 || {
+	say "waiting for another run to finish"
+	flock 9
+}
+rm -rf "$cache"/build.* # what an interrupted run left
+build=$(mktemp -d "$cache/build.XXXXXX") # beside bin, so that mv between them is atomic
+trap 'rm -rf "$build"' EXIT
+
+install_packages
+install_binary minio "$minio_version" build_minio
+install_binary goofys-0.24 "$goofys_module" build_goofys
+# The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
+[[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
+
+say "everything is there; binaries in $bin"

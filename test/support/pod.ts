@@ -1,0 +1,300 @@
+import { execFileSync } from "node:child_process";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	renameSync,
+	rmSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { delimiter, join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { requestLauncher } from "../../src/probe/client.ts";
+import type { LauncherStatus, MountStatus } from "../../src/probe/status.ts";
+
+export const projectRoot = resolve(import.meta.dirname, "../..");
+
+/** The program as users start it. */
+export const program = join(projectRoot, "bin/fluid-fuse");
+
+/** Where `npm run setup` puts what it builds. */
+export const cachedBinaries = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "fluid-fuse/bin");
+
+export interface FluidMount {
+	readonly mountPoint: string;
+	readonly name?: string;
+	readonly path?: string;
+	readonly readOnly?: boolean;
+	readonly options?: Readonly<Record<string, string>>;
+}
+
+export interface PodOptions {
+	readonly mounts: readonly FluidMount[];
+	/** Secret name to key to value, as kubelet mounts them. */
+	readonly secrets?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+	readonly accessModes?: readonly string[];
+	readonly runtimeOptions?: Readonly<Record<string, string>>;
+	readonly env?: Readonly<Record<string, string>>;
+	/** Fluid before 1.0.1 mounted the file itself instead of its folder. */
+	readonly oldConfigPlace?: boolean;
+	/** A folder with the programs to find first, such as another goofys. */
+	readonly programs?: string;
+}
+
+/** What Fluid and kubelet lay out for one storage pod, in a temporary folder, and the launcher in it. */
+export class Pod {
+	readonly folder: string;
+	readonly target: string;
+	readonly runDirectory: string;
+	readonly terminationLog: string;
+	readonly secretsDirectory: string;
+	readonly configFile: string;
+	readonly options: PodOptions;
+	launcher: ReturnType<typeof spawnLauncher> | undefined;
+	/** Everything that the launcher has printed, in all its runs. */
+	output = "";
+
+	constructor(options: PodOptions) {
+		this.options = options;
+		this.folder = mkdtempSync(join(tmpdir(), "fluid-fuse-pod-"));
+		// kubelet makes the parent of targetPath, on a mount that propagates both ways.
+		const parent = join(this.folder, "runtime-mnt");
+		mkdirSync(parent);
+		execFileSync("mount", ["--bind", parent, parent]);
+		execFileSync("mount", ["--make-private", parent]);
+		execFileSync("mount", ["--make-shared", parent]);
+		this.target = join(parent, "thin-fuse");
+		this.runDirectory = join(this.folder, "run");
+		mkdirSync(this.runDirectory);
+		execFileSync("mount", ["-t", "tmpfs", "-o", "mode=0777", "tmpfs", this.runDirectory]);
+		this.terminationLog = join(this.folder, "termination-log");
+		writeFileSync(this.terminationLog, "");
+		this.secretsDirectory = join(this.folder, "secrets");
+		mkdirSync(this.secretsDirectory);
+		for (const [name, data] of Object.entries(options.secrets ?? {})) this.writeSecret(name, data);
+		this.configFile =
+			options.oldConfigPlace === true ? join(this.folder, "config.json") : join(this.folder, "config/config.json");
+		this.writeConfig(this.renderConfig());
+	}
+
+	/** One line of JSON, as Fluid's Go code writes it. */
+	renderConfig(overrides: Partial<PodOptions> = {}): string {
+		const { mounts, accessModes = ["ReadOnlyMany"], runtimeOptions } = { ...this.options, ...overrides };
+		const json = JSON.stringify({ mounts, targetPath: this.target, runtimeOptions, accessModes });
+		return json.replaceAll("<", "\\u003c").replaceAll(">", "\\u003e").replaceAll("&", "\\u0026");
+	}
+
+	writeConfig(text: string): void {
+		if (this.options.oldConfigPlace === true) writeFileSync(this.configFile, `${text}\n`);
+		else writeAtomically(join(this.folder, "config"), { "config.json": `${text}\n` });
+	}
+
+	/** Writes or rotates a secret as kubelet does. */
+	writeSecret(name: string, data: Readonly<Record<string, string>>): void {
+		writeAtomically(join(this.secretsDirectory, name), data);
+	}
+
+	environment(): Record<string, string> {
+		const path = [this.options.programs, cachedBinaries, process.env["PATH"]]
+			.filter((part) => part !== undefined)
+			.join(delimiter);
+		return {
+			PATH: path,
+			HOME: "/root",
+			FLUID_RUNTIME_TYPE: "thin",
+			FLUID_RUNTIME_NS: "default",
+			FLUID_RUNTIME_NAME: "demo",
+			MOUNT_POINT: this.target,
+			FLUID_FUSE_CONFIG: this.configFile,
+			FLUID_FUSE_SECRETS_DIR: this.secretsDirectory,
+			FLUID_FUSE_RUN_DIR: this.runDirectory,
+			FLUID_FUSE_TERMINATION_LOG: this.terminationLog,
+			FLUID_FUSE_PROBE_ADDRESS: "off",
+			...this.options.env,
+		};
+	}
+
+	start(env: Readonly<Record<string, string>> = {}): void {
+		const launcher = spawnLauncher({ ...this.environment(), ...env });
+		launcher.all.on("data", (chunk: Buffer) => {
+			this.output += chunk.toString();
+		});
+		this.launcher = launcher;
+	}
+
+	/** Runs another command of the program in this pod. */
+	async command(...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
+		const { exitCode, stdout, stderr } = await execa(program, args, {
+			env: this.environment(),
+			extendEnv: false,
+			reject: false,
+			timeout: 60_000,
+		});
+		return { exitCode: exitCode ?? -1, stdout, stderr };
+	}
+
+	get pid(): number {
+		const pid = this.launcher?.pid;
+		if (pid === undefined) throw new Error("the launcher is not running");
+		return pid;
+	}
+
+	/** Log lines, parsed. */
+	get log(): Record<string, unknown>[] {
+		return this.output
+			.split("\n")
+			.filter((line) => line.startsWith("{") && line.endsWith("}"))
+			.map((line) => JSON.parse(line) as Record<string, unknown>);
+	}
+
+	async ask(path: string, timeoutMs = 2000): Promise<{ statusCode: number; body: string }> {
+		const answer = await requestLauncher(this.runDirectory, path, { timeoutMs });
+		return answer.kind === "answer" ? answer : { statusCode: 0, body: answer.reason };
+	}
+
+	async status(): Promise<LauncherStatus> {
+		const { statusCode, body } = await this.ask("/status");
+		if (statusCode !== 200) throw new Error(`no status: ${body}\n${this.output}`);
+		return JSON.parse(body) as LauncherStatus;
+	}
+
+	async mount(name?: string): Promise<MountStatus> {
+		const { mounts } = await this.status();
+		const found = name === undefined ? mounts[0] : mounts.find((mount) => mount.name === name);
+		if (found === undefined) throw new Error(`no mount ${name ?? ""} in ${JSON.stringify(mounts)}`);
+		return found;
+	}
+
+	async untilReady(timeoutMs = 20_000): Promise<void> {
+		await until(
+			async () => (await this.ask("/readyz")).statusCode === 200,
+			timeoutMs,
+			() => `not ready:\n${this.output}`,
+		);
+	}
+
+	/** Waits for the launcher's own end. */
+	async ended(timeoutMs = 40_000): Promise<number> {
+		const launcher = this.launcher;
+		if (launcher === undefined) throw new Error("the launcher was not started");
+		const result = await Promise.race([launcher, sleep(timeoutMs)]);
+		if (result === undefined) throw new Error(`the launcher did not end within ${timeoutMs} ms:\n${this.output}`);
+		return result.exitCode ?? (result.signal === "SIGKILL" ? 137 : -1);
+	}
+
+	async stop(): Promise<number> {
+		this.launcher?.kill("SIGTERM");
+		return this.ended();
+	}
+
+	/** Mounts at the target, bottom first. */
+	async layers(target = this.target) {
+		return layersAt(await readMountinfo(), target);
+	}
+
+	get terminationMessage(): Record<string, unknown> | undefined {
+		const text = readFileSync(this.terminationLog, "utf8");
+		return text === "" ? undefined : (JSON.parse(text) as Record<string, unknown>);
+	}
+
+	/** Processes below the launcher, zombies too. */
+	descendants(): { pid: number; command: string; state: string }[] {
+		const processes = processTable();
+		const found: { pid: number; command: string; state: string }[] = [];
+		const queue = [this.pid];
+		for (let parent = queue.shift(); parent !== undefined; parent = queue.shift()) {
+			for (const entry of processes) {
+				if (entry.parentPid !== parent) continue;
+				found.push(entry);
+				queue.push(entry.pid);
+			}
+		}
+		return found;
+	}
+
+	/** Ends whatever is left by force, and leaves no mount. */
+	async cleanup(): Promise<void> {
+		const left = this.launcher?.pid === undefined ? [] : this.descendants();
+		this.launcher?.kill("SIGKILL");
+		for (const { pid } of left) {
+			try {
+				process.kill(pid, "SIGKILL");
+			} catch {
+				// It has ended with the launcher.
+			}
+		}
+		for (let tries = 0; tries < 50; tries++) {
+			const mounted = (await readMountinfo()).findLast(({ mountPoint }) => mountPoint.startsWith(`${this.folder}/`));
+			if (mounted === undefined) break;
+			await execa("umount", ["-f", "-l", mounted.mountPoint], { reject: false, timeout: 5000 });
+		}
+		// Never recursively while anything could be mounted below.
+		if (!(await readMountinfo()).some(({ mountPoint }) => mountPoint.startsWith(`${this.folder}/`))) {
+			rmSync(this.folder, { recursive: true, force: true });
+		}
+	}
+}
+
+function spawnLauncher(env: Readonly<Record<string, string>>) {
+	return execa(program, [], {
+		env,
+		extendEnv: false,
+		stdin: "ignore",
+		all: true,
+		buffer: false,
+		reject: false,
+		cleanup: true,
+	});
+}
+
+interface ProcessEntry {
+	readonly pid: number;
+	readonly parentPid: number;
+	readonly command: string;
+	readonly state: string;
+}
+
+function processTable(): ProcessEntry[] {
+	const rows = execFileSync("ps", ["-eo", "pid=,ppid=,stat=,args="], { encoding: "utf8" }).split("\n");
+	return rows.flatMap((row) => {
+		const match = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(row);
+		const [, pid, parentPid, state = "", command = ""] = match ?? [];
+		return match === null ? [] : [{ pid: Number(pid), parentPid: Number(parentPid), state, command }];
+	});
+}
+
+/** kubelet's way to publish files: a new folder, and one rename of the ..data link. */
+export function writeAtomically(folder: string, files: Readonly<Record<string, string>>): void {
+	mkdirSync(folder, { recursive: true });
+	const version = `..${new Date().toISOString().replaceAll(/[^\d]/g, "_")}${Math.random().toString().slice(2, 11)}`;
+	mkdirSync(join(folder, version));
+	for (const [name, content] of Object.entries(files))
+		writeFileSync(join(folder, version, name), content, { mode: 0o644 });
+	let old: string | undefined;
+	if (existsSync(join(folder, "..data")))
+		old = execFileSync("readlink", [join(folder, "..data")], { encoding: "utf8" }).trim();
+	symlinkSync(version, join(folder, "..data_tmp"));
+	renameSync(join(folder, "..data_tmp"), join(folder, "..data"));
+	for (const name of Object.keys(files)) {
+		if (!existsSync(join(folder, name))) symlinkSync(join("..data", name), join(folder, name));
+	}
+	if (old !== undefined) rmSync(join(folder, old), { recursive: true });
+}
+
+/** Waits for a condition, never longer than its limit. */
+export async function until(
+	condition: () => boolean | Promise<boolean>,
+	timeoutMs: number,
+	explain: () => string,
+): Promise<void> {
+	const deadline = performance.now() + timeoutMs;
+	while (!(await condition())) {
+		if (performance.now() > deadline) throw new Error(explain());
+		await sleep(25);
+	}
+}
