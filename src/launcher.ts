@@ -243,7 +243,7 @@ class Launcher {
 		if (outcome.kind !== "done") await unmount(target, { lazy: true });
 	}
 
-	/** Looks once a second whether somebody took the root away, and proves that this process can still do anything. */
+	/** Looks every two seconds whether somebody took the root away, and proves that this process can still do anything. */
 	async #beat(): Promise<void> {
 		const { signal } = this.#stopping;
 		while (!signal.aborted) {
@@ -258,7 +258,7 @@ class Launcher {
 				this.#root = undefined;
 				void this.stop("unmounted");
 			}
-			await sleep(1000, undefined, { signal }).catch(() => undefined);
+			await sleep(2000, undefined, { signal }).catch(() => undefined);
 		}
 	}
 

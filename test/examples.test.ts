@@ -40,7 +40,9 @@ interface AppPod {
 }
 
 const examples = join(projectRoot, "examples");
-const names = readdirSync(examples, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+const names = readdirSync(examples, { withFileTypes: true }).flatMap((entry) =>
+	entry.isDirectory() ? [entry.name] : [],
+);
 
 const definitions = join(projectRoot, "../shared/fluid-crds");
 const haveDefinitions = existsSync(definitions);
@@ -114,7 +116,8 @@ describe.each(names)("examples/%s", (name) => {
 	});
 });
 
-if (!haveDefinitions) process.stderr.write(`skipped: the examples' manifests, because Fluid's CRDs are not in ${definitions}\n`);
+if (!haveDefinitions)
+	process.stderr.write(`skipped: the examples' manifests, because Fluid's CRDs are not in ${definitions}\n`);
 
 describe.skipIf(!haveDefinitions)("the check against Fluid's definitions", () => {
 	const definition = (plural: string): CustomResourceDefinition =>
@@ -125,7 +128,15 @@ describe.skipIf(!haveDefinitions)("the check against Fluid's definitions", () =>
 			apiVersion: "data.fluid.io/v1alpha1",
 			kind: "ThinRuntimeProfile",
 			metadata: { name: "p" },
-			spec: { fuse: { comand: ["a"], args: "b", env: [{ value: "1" }], options: { a: 1 }, livenessProbe: { periodSeconds: "5" } } },
+			spec: {
+				fuse: {
+					comand: ["a"],
+					args: "b",
+					env: [{ value: "1" }],
+					options: { a: 1 },
+					livenessProbe: { periodSeconds: "5" },
+				},
+			},
 		};
 		expect(faultsOf(profile, definition("thinruntimeprofiles")).toSorted()).toEqual([
 			"spec.fileSystemType: missing",
@@ -140,17 +151,23 @@ describe.skipIf(!haveDefinitions)("the check against Fluid's definitions", () =>
 	test("finds a wrong kind and version", () => {
 		const dataset = { apiVersion: "data.fluid.io/v1alpha1", kind: "Dataset", metadata: { name: "d" }, spec: {} };
 		expect(faultsOf(dataset, definition("datasets"))).toEqual([]);
-		expect(faultsOf({ ...dataset, kind: "Dateset" }, definition("datasets"))).toEqual(['kind: expected Dataset, found "Dateset"']);
-		expect(faultsOf({ ...dataset, apiVersion: "v1" }, definition("datasets"))).toEqual(['apiVersion: "v1" is not defined']);
+		expect(faultsOf({ ...dataset, kind: "Dateset" }, definition("datasets"))).toEqual([
+			'kind: expected Dataset, found "Dateset"',
+		]);
+		expect(faultsOf({ ...dataset, apiVersion: "v1" }, definition("datasets"))).toEqual([
+			'apiVersion: "v1" is not defined',
+		]);
 		expect(faultsOf({ ...dataset, metadata: {} }, definition("datasets"))).toEqual(["metadata.name: missing"]);
 	});
 });
 
 test("config.json is rendered byte by byte as Fluid's own code does it", () => {
 	// Written by Fluid's code for the Dataset and ThinRuntime below: layers, secrets, escaping, empty and absent fields.
-	const written =
-		String.raw`{"mounts":[{"mountPoint":"s3://bucket-a/pfx/","options":{"a":"/etc/fluid/secrets/a-secret/overrides-plain","ak":"/etc/fluid/secrets/shared-secret/ak","endpoint":"http://a","region":"us-east-1","sk":"/etc/fluid/secrets/a-secret/secret.key"},"name":"a","path":"/","readOnly":true,"shared":true},{"mountPoint":"s3://bucket-b","options":{"a":"shared","ak":"/etc/fluid/secrets/shared-secret/ak","endpoint":"http://shared","region":"us-east-1","sk":"/etc/fluid/secrets/shared-secret/sk"},"name":"b"}],"targetPath":"/runtime-mnt/thin/default/demo/thin-fuse","runtimeOptions":{"debug":"","max_read":"131072"},"accessModes":["ReadWriteMany"]}`;
-	const secret = (name: string, secretName: string, key: string) => ({ name, valueFrom: { secretKeyRef: { name: secretName, key } } });
+	const written = String.raw`{"mounts":[{"mountPoint":"s3://bucket-a/pfx/","options":{"a":"/etc/fluid/secrets/a-secret/overrides-plain","ak":"/etc/fluid/secrets/shared-secret/ak","endpoint":"http://a","region":"us-east-1","sk":"/etc/fluid/secrets/a-secret/secret.key"},"name":"a","path":"/","readOnly":true,"shared":true},{"mountPoint":"s3://bucket-b","options":{"a":"shared","ak":"/etc/fluid/secrets/shared-secret/ak","endpoint":"http://shared","region":"us-east-1","sk":"/etc/fluid/secrets/shared-secret/sk"},"name":"b"}],"targetPath":"/runtime-mnt/thin/default/demo/thin-fuse","runtimeOptions":{"debug":"","max_read":"131072"},"accessModes":["ReadWriteMany"]}`;
+	const secret = (name: string, secretName: string, key: string) => ({
+		name,
+		valueFrom: { secretKeyRef: { name: secretName, key } },
+	});
 	const dataset: Dataset = {
 		metadata: { name: "demo" },
 		spec: {
@@ -171,11 +188,15 @@ test("config.json is rendered byte by byte as Fluid's own code does it", () => {
 			],
 		},
 	};
-	const runtime: ThinRuntime = { metadata: { name: "demo" }, spec: { fuse: { options: { max_read: "131072", debug: "" } } } };
+	const runtime: ThinRuntime = {
+		metadata: { name: "demo" },
+		spec: { fuse: { options: { max_read: "131072", debug: "" } } },
+	};
 	expect(renderFluidConfig(dataset, runtime)).toBe(`${written}\n`);
 	const bare: Dataset = { metadata: { name: "<&>", namespace: "ns" }, spec: {} };
 	expect(renderFluidConfig(bare, { metadata: bare.metadata, spec: {} })).toBe(
-		String.raw`{"mounts":[],"targetPath":"/runtime-mnt/thin/ns/\u003c\u0026\u003e/thin-fuse","accessModes":["ReadOnlyMany"]}` + "\n",
+		String.raw`{"mounts":[],"targetPath":"/runtime-mnt/thin/ns/\u003c\u0026\u003e/thin-fuse","accessModes":["ReadOnlyMany"]}` +
+			"\n",
 	);
 });
 

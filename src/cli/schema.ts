@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { optionMeta } from "../config/option.ts";
 import { fluidFile } from "../config/schema.ts";
 import { drivers } from "../drivers/index.ts";
@@ -58,7 +58,7 @@ function optionsOf({ name: driver, options }: Driver): JsonSchema {
 		const option = schema as Parameters<typeof optionMeta>[0];
 		properties[name] = optionSchema(option);
 		for (const alias of optionMeta(option).aliases ?? []) {
-			properties[alias] = { description: `The same as ${name}.`, $ref: `#/$defs/${driver}/properties/${name}` };
+			properties[alias] = { ...properties[name], description: `The same as ${name}.` };
 		}
 	}
 	return {

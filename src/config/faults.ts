@@ -32,19 +32,30 @@ export class ConfigError extends LauncherError {
 export function below(base: string, key: PropertyKey): string {
 	if (typeof key === "number") return `${base}[${key}]`;
 	const name = String(key);
-	if (!/^[\w-]+$/.test(name)) return `${base}[${JSON.stringify(name)}]`;
+	if (!/^[\w-]+$/.test(name)) return `${base}[${quoted(name)}]`;
 	return base === "" ? name : `${base}.${name}`;
 }
 
 /** How a found text may be shown in a message: shortened, on one line, printable. */
 export function shown(value: string): string {
-	const text = JSON.stringify(value).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\uFFFD");
+	const text = quoted(value);
 	return text.length > 60 ? `${text.slice(0, 57).toWellFormed()}…` : text;
+}
+
+/** JSON also escapes what would break the line or turn the direction of writing. */
+function quoted(text: string): string {
+	return JSON.stringify(text).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
+		Array.from(
+			{ length: character.length },
+			(_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`,
+		).join(""),
+	);
 }
 
 /** An address without what looks like its `user:password@`; a password may hold slashes. */
 export function withoutPassword(address: string): string {
-	return address.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*(:.*)?@/is, "$1…@");
+	const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*:\/\/)?(.*)$/is.exec(address) ?? [];
+	return scheme + rest.replace(/^[^/]*(:.*)?@/s, "…@");
 }
 
 /** The candidate closest to a misspelt name, when it is close enough to be meant. */

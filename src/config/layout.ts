@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import { shown, type Fault } from "./faults.ts";
+import { shown, withoutPassword, type Fault } from "./faults.ts";
 import type { FluidFile } from "./schema.ts";
 
 export type Layout = "auto" | "root" | "named";
@@ -65,20 +65,20 @@ function below(targetPath: string, folder: string): string | undefined {
 	return parts.every(isSafeName) ? posix.join(targetPath, ...parts) : undefined;
 }
 
+// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+const unsafe = /[/\u0000-\u001f\u007f]/;
+
 function isSafeName(name: string): boolean {
-	// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-	return (
-		name !== "." &&
-		name !== ".." &&
-		!/[/\u0000-\u001f\u007f]/.test(name) &&
-		Buffer.byteLength(name) <= 255 &&
-		name.isWellFormed()
-	);
+	if (name === "." || name === "..") return false;
+	return !unsafe.test(name) && Buffer.byteLength(name) <= 255 && name.isWellFormed();
 }
 
 /** The last part of the source, for a mount that has no name. */
 function nameFromSource(source: string, index: number): string {
-	const last = source.split("/").findLast((part) => part !== "" && !part.endsWith(":"));
+	const last = withoutPassword(source)
+		.replace("…@", "")
+		.split("/")
+		.findLast((part) => part !== "" && !part.endsWith(":"));
 	return last !== undefined && isSafeName(last) ? last : `mount-${index}`;
 }
 

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import type { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
-import type { z } from "zod";
+import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { containerMemoryLimit, oomKills } from "./cgroup.ts";
 import type { Logger } from "../log.ts";

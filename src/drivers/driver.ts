@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Secret } from "../config/secret.ts";
 
 /** One mount of the config, as a driver sees it. */

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { BucketLocation } from "../s3/check.ts";
 import { endpointUrl, flag, integer, mode, path, secret, text } from "../config/option.ts";
 import type { S3Source } from "./s3-source.ts";

@@ -1,3 +1,4 @@
+import { shown } from "../config/faults.ts";
 import type { DriverFault } from "./driver.ts";
 
 export interface S3Source {
@@ -22,9 +23,7 @@ export function parseS3Source(source: string): S3Source | DriverFault {
 	// Not repeated in the message: what stands before the @ may be a password.
 	if (/^[^/]*(:.*)?@/s.test(rest)) return fault("must not contain a user or password: use access-key and secret-key");
 	if (!/^[a-z0-9][\w.-]{1,253}[a-z0-9]$/i.test(bucket) || /^\d+\.\d+\.\d+\.\d+$/.test(bucket)) {
-		return fault(
-			`${JSON.stringify(bucket)} is not a bucket's name (3 or more of a-z, 0-9, dots, hyphens; not an IP address)`,
-		);
+		return fault(`${shown(bucket)} is not a bucket's name (3 or more of a-z, 0-9, dots, hyphens; not an IP address)`);
 	}
 	const segments = slash === -1 ? [] : rest.slice(slash + 1).split("/");
 	if (segments.at(-1) === "") segments.pop();

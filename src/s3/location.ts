@@ -78,7 +78,7 @@ function notABucket(location: BucketLocation, why: string): LauncherError {
 }
 
 /** Percent-encodes all but RFC 3986's unreserved characters, as the signature wants it. */
-function encodeStrictly(text: string): string {
+export function encodeStrictly(text: string): string {
 	return encodeURIComponent(text.toWellFormed()).replaceAll(/[!'()*]/g, percentEncode);
 }
 

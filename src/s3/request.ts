@@ -124,7 +124,7 @@ async function createHeaders(url: URL, location: BucketLocation, now: Date): Pro
 	};
 	const { region, credentials } = location;
 	if (credentials === undefined) return headers;
-	return { ...headers, ...(await signedHeaders(url, headers, { region, credentials, now })) };
+	return signedHeaders(url, headers, { region, credentials, now });
 }
 
 async function createAgent(url: URL, location: BucketLocation, proxy: URL | undefined): Promise<http.Agent> {

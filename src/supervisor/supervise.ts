@@ -30,7 +30,7 @@ export interface Timing {
 }
 
 export const defaultTiming: Timing = {
-	watchEveryMs: 1000,
+	watchEveryMs: 2000,
 	statfsTimeoutMs: 2000,
 	freshMs: 4000,
 	hangTimeoutMs: 60_000,

@@ -1,34 +1,45 @@
 import { accessSync, closeSync, constants, openSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { cachedBinaries } from "../support/pod.ts";
-import type { S3DriverUnderTest } from "../support/s3-drivers.ts";
 
 /** What this machine lacks: what it is and how to get it, a line each. Empty when the demo can run. */
 export function findMissing(): string[] {
-	if (process.platform !== "linux") return [`Linux is needed, this is ${process.platform}: use a virtual machine or a privileged container.`];
+	if (process.platform !== "linux")
+		return [`Linux is needed, this is ${process.platform}: use a virtual machine or a privileged container.`];
 	const missing: string[] = [];
 	if (Number.parseInt(process.versions.node, 10) < 24) {
-		missing.push(`Node 24 is needed, this is ${process.version}: run \`npm ci\`, then \`npm run demo\`, which uses the Node that npm installed.`);
+		missing.push(
+			`Node 24 is needed, this is ${process.version}: run \`npm ci\`, then \`npm run demo\`, which uses the Node that npm installed.`,
+		);
 	}
 	if (process.geteuid?.() !== 0) missing.push("Only root may mount: run it as root, such as with `sudo npm run demo`.");
 	else if (!mayMount()) {
-		missing.push("This container may not mount: start it with `docker run --privileged`, or with CAP_SYS_ADMIN and /dev/fuse.");
+		missing.push(
+			"This container may not mount: start it with `docker run --privileged`, or with CAP_SYS_ADMIN and /dev/fuse.",
+		);
 	}
 	const device = deviceFault();
 	if (device !== undefined) missing.push(device);
 	if (findProgram("minio") === undefined) missing.push("The program minio is missing: `npm run setup` builds it.");
 	if (findDriver() === undefined) missing.push("Neither goofys nor s3fs is here: `npm run setup` installs both.");
-	const tools = { setpriv: "util-linux", mount: "mount", umount: "mount", ps: "procps", cat: "coreutils", stat: "coreutils" };
+	const tools = {
+		setpriv: "util-linux",
+		mount: "mount",
+		umount: "mount",
+		ps: "procps",
+		cat: "coreutils",
+		stat: "coreutils",
+	};
 	for (const [tool, debianPackage] of Object.entries(tools)) {
-		if (findProgram(tool) === undefined) missing.push(`The program ${tool} is missing: \`apt-get install ${debianPackage}\`.`);
+		if (findProgram(tool) === undefined)
+			missing.push(`The program ${tool} is missing: \`apt-get install ${debianPackage}\`.`);
 	}
 	return missing;
 }
 
 /** goofys where it is, else s3fs. */
-export function findDriver(): S3DriverUnderTest | undefined {
-	const name = (["goofys", "s3fs"] as const).find((candidate) => findProgram(candidate) !== undefined);
-	return name === undefined ? undefined : { title: name, name };
+export function findDriver(): string | undefined {
+	return ["goofys", "s3fs"].find((name) => findProgram(name) !== undefined);
 }
 
 function findProgram(name: string): string | undefined {
@@ -58,7 +69,8 @@ function deviceFault(): string | undefined {
 		return undefined;
 	} catch (error) {
 		const { code } = error as NodeJS.ErrnoException;
-		if (code === "ENOENT") return "/dev/fuse is missing: `modprobe fuse` on the machine, and in a container `docker run --privileged`.";
+		if (code === "ENOENT")
+			return "/dev/fuse is missing: `modprobe fuse` on the machine, and in a container `docker run --privileged`.";
 		if (code === "ENODEV" || code === "ENXIO") return "The kernel has no FUSE: `modprobe fuse`.";
 		return `/dev/fuse cannot be opened (${code}): in a container use \`docker run --privileged\`.`;
 	}

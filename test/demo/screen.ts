@@ -27,7 +27,7 @@ export class Screen {
 	}
 
 	output(text: string): void {
-		if (text.trim() !== "") console.log(this.#shorten(text.trimEnd()).replaceAll(/^/gm, "  "));
+		if (text.trim() !== "") console.log(this.#shorten(text.trimEnd()).replaceAll(/^(?=.)/gm, "  "));
 	}
 
 	#shorten(text: string): string {

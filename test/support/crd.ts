@@ -28,7 +28,12 @@ export function faultsOf(resource: unknown, { spec }: CustomResourceDefinition):
 	if (version === undefined) return [`apiVersion: ${JSON.stringify(apiVersion)} is not defined`];
 	if (kind !== spec.names.kind) return [`kind: expected ${spec.names.kind}, found ${JSON.stringify(kind)}`];
 	// Metadata is Kubernetes' own, and not in the definition.
-	const { apiVersion: _version, kind: _kind, metadata: _metadata, ...properties } = version.schema.openAPIV3Schema.properties ?? {};
+	const {
+		apiVersion: _version,
+		kind: _kind,
+		metadata: _metadata,
+		...properties
+	} = version.schema.openAPIV3Schema.properties ?? {};
 	const { metadata, ...fields } = rest;
 	const named = typeof (metadata as { name?: unknown } | undefined)?.name === "string";
 	const schema = { ...version.schema.openAPIV3Schema, properties };
@@ -40,7 +45,8 @@ function check(value: unknown, schema: Schema, path: string): string[] {
 	if (schema["x-kubernetes-int-or-string"] === true) {
 		return Number.isInteger(value) || typeof value === "string" ? [] : fault("expected an integer or a string");
 	}
-	if (schema.enum !== undefined && !schema.enum.includes(value)) return fault(`expected one of ${schema.enum.join(", ")}`);
+	if (schema.enum !== undefined && !schema.enum.includes(value))
+		return fault(`expected one of ${schema.enum.join(", ")}`);
 	switch (schema.type) {
 		case "object":
 			return isObject(value) ? checkFields(value, schema, path) : fault("expected an object");
@@ -49,10 +55,14 @@ function check(value: unknown, schema: Schema, path: string): string[] {
 			return value.flatMap((item, index) => check(item, schema.items ?? {}, `${path}[${index}]`));
 		case "string":
 			if (typeof value !== "string") return fault("expected a string");
-			return schema.pattern === undefined || new RegExp(schema.pattern).test(value) ? [] : fault(`expected ${schema.pattern}`);
+			return schema.pattern === undefined || new RegExp(schema.pattern).test(value)
+				? []
+				: fault(`expected ${schema.pattern}`);
 		case "integer":
 			if (!Number.isInteger(value)) return fault("expected an integer");
-			return (value as number) >= (schema.minimum ?? Number.NEGATIVE_INFINITY) ? [] : fault(`expected ${schema.minimum} or more`);
+			return (value as number) >= (schema.minimum ?? Number.NEGATIVE_INFINITY)
+				? []
+				: fault(`expected ${schema.minimum} or more`);
 		case "number":
 			return typeof value === "number" ? [] : fault("expected a number");
 		case "boolean":
@@ -72,7 +82,8 @@ function checkFields(value: Readonly<Record<string, unknown>>, schema: Schema, p
 	for (const [name, field] of Object.entries(value)) {
 		if (Object.hasOwn(properties, name)) faults.push(...check(field, properties[name] ?? {}, at(name)));
 		else if (typeof additionalProperties === "object") faults.push(...check(field, additionalProperties, at(name)));
-		else if (!additionalProperties && schema["x-kubernetes-preserve-unknown-fields"] !== true) faults.push(`${at(name)}: unknown field`);
+		else if (!additionalProperties && schema["x-kubernetes-preserve-unknown-fields"] !== true)
+			faults.push(`${at(name)}: unknown field`);
 	}
 	return faults;
 }

@@ -26,7 +26,10 @@ export interface Dataset {
 
 export interface ThinRuntime {
 	readonly metadata: { readonly name: string; readonly namespace?: string };
-	readonly spec: { readonly profileName?: string; readonly fuse?: { readonly options?: Readonly<Record<string, string>> } };
+	readonly spec: {
+		readonly profileName?: string;
+		readonly fuse?: { readonly options?: Readonly<Record<string, string>> };
+	};
 }
 
 /**
@@ -61,7 +64,8 @@ export function renderFluidConfig({ metadata, spec }: Dataset, runtime: ThinRunt
 }
 
 function secretPaths(options: readonly EncryptOption[] = []): Record<string, string> {
-	const path = ({ valueFrom: { secretKeyRef: ref } }: EncryptOption): string => posix.join("/etc/fluid/secrets", ref.name, ref.key);
+	const path = ({ valueFrom: { secretKeyRef: ref } }: EncryptOption): string =>
+		posix.join("/etc/fluid/secrets", ref.name, ref.key);
 	return Object.fromEntries(options.map((option) => [option.name, path(option)]));
 }
 

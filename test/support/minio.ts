@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { access, constants, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import http from "node:http";
@@ -18,10 +18,10 @@ import {
 	S3Client,
 	S3ServiceException,
 } from "@aws-sdk/client-s3";
-import { AwsV4Signer } from "aws4fetch";
 import { execa } from "execa";
 
 import { createCertificate } from "./certificates.ts";
+import { signedHeaders } from "../../src/s3/sign.ts";
 import { listen } from "./listen.ts";
 
 export interface MinioOptions {
@@ -186,22 +186,21 @@ async function startIn(home: string, removeHome: () => Promise<void>, options: M
 			const form = new URLSearchParams({ Action: "AssumeRole", Version: "2011-06-15" });
 			form.set("DurationSeconds", String(durationSeconds));
 			if (policy !== undefined) form.set("Policy", JSON.stringify(policy));
-			const signed = await new AwsV4Signer({
-				method: "POST",
-				url: `${endpoint}/`,
-				headers: { "content-type": "application/x-www-form-urlencoded" },
-				body: form.toString(),
-				service: "sts",
-				region,
-				accessKeyId: rootUser,
-				secretAccessKey: rootPassword,
-			}).sign();
-			const answer = await fetchText(signed.url.href, {
-				method: "POST",
-				headers: Object.fromEntries(signed.headers),
-				body: form.toString(),
-				agent,
-			});
+			const url = new URL(`${endpoint}/`);
+			const body = form.toString();
+			const headers = signedHeaders(
+				url,
+				{ "content-type": "application/x-www-form-urlencoded" },
+				{
+					method: "POST",
+					region,
+					service: "sts",
+					credentials: { accessKeyId: rootUser, secretAccessKey: rootPassword },
+					now: new Date(),
+					bodyHash: createHash("sha256").update(body).digest("hex"),
+				},
+			);
+			const answer = await fetchText(url.href, { method: "POST", headers, body, agent });
 			const read = (name: string) => {
 				const value = new RegExp(`<${name}>([^<]+)</${name}>`).exec(answer.body)?.[1];
 				if (value === undefined) throw new Error(`minio gave no ${name} (status ${answer.status}): ${answer.body}`);

@@ -1,0 +1,396 @@
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parseMountOptions } from "../../src/config/plan.ts";
+import type { Secret } from "../../src/config/secret.ts";
+import { faultsOf, fileWith, fixture, inspectOnly, optionsOf, planOf, secretsFolder, targetPath } from "./planning.ts";
+
+const source = { mountPoint: "s3://bucket", name: "data" };
+
+function onlyMount(text: string, variables?: Record<string, string>) {
+	const [mount] = planOf(text, variables).mounts;
+	if (mount === undefined) throw new Error("refused");
+	return mount;
+}
+
+describe("parseMountOptions", () => {
+	it("reads k=v and flags; the value may hold more equals signs", () => {
+		const options = parseMountOptions("ro,max_read=131072,,url=http://a/?b=c, region = eu ,=x,flag=");
+		expect([...options]).toEqual([
+			["ro", ""],
+			["max_read", "131072"],
+			["url", "http://a/?b=c"],
+			["region", " eu "],
+			["flag", ""],
+		]);
+		expect(parseMountOptions("").size).toBe(0);
+	});
+
+	it("takes names that JavaScript treats in a special way as names", () => {
+		expect([...parseMountOptions("__proto__=a,constructor")]).toEqual([
+			["__proto__", "a"],
+			["constructor", ""],
+		]);
+	});
+});
+
+describe("options reach the driver in layers", () => {
+	const layered = fileWith([{ ...source, options: { region: "mount" }, encryptOptions: {} }], {
+		client: { options: { region: "client", acl: "client" } },
+		runtimeOptions: { region: "runtime", acl: "runtime", "storage-class": "RUNTIME" },
+	});
+
+	it("MOUNT_OPTIONS below CacheRuntime's client, below runtimeOptions, below the mount's own", async () => {
+		const variables = { MOUNT_OPTIONS: "region=profile,acl=profile,storage-class=PROFILE,uid=7" };
+		expect(await optionsOf(layered, variables)).toEqual({
+			region: "mount",
+			acl: "runtime",
+			"storage-class": "RUNTIME",
+			uid: "7",
+		});
+		const { options } = await inspectOnly(layered, variables);
+		expect(Object.fromEntries(options.map(({ name, from }) => [name, from]))).toEqual({
+			region: "mounts[0].options.region",
+			acl: "runtimeOptions.acl",
+			"storage-class": "runtimeOptions.storage-class",
+			uid: "MOUNT_OPTIONS.uid",
+		});
+	});
+
+	it("the mount's encryptOptions above its options", async () => {
+		const folder = secretsFolder({ login: { region: "eu-1" } });
+		const text = fileWith([
+			{ ...source, options: { region: "plain" }, encryptOptions: { region: "/etc/fluid/secrets/login/region" } },
+		]);
+		const { options, mount } = await inspectOnly(text, { FLUID_FUSE_SECRETS_DIR: folder });
+		expect(options).toEqual([
+			{ name: "region", value: "secret login/region", from: "mounts[0].encryptOptions.region" },
+		]);
+		expect(mount.summary).toContain("--region=eu-1");
+	});
+
+	it("whatever name of the option each layer uses", async () => {
+		const text = fileWith([{ ...source, options: { "minio-url": "http://mount" } }], {
+			runtimeOptions: { endpoint: "http://runtime" },
+		});
+		expect(await optionsOf(text, { MOUNT_OPTIONS: "url=http://profile" })).toEqual({ endpoint: "http://mount" });
+		const lower = fileWith([{ ...source, options: { endpoint: "http://mount" } }], {
+			runtimeOptions: { url: "http://runtime" },
+		});
+		expect(await optionsOf(lower)).toEqual({ endpoint: "http://mount" });
+	});
+
+	it("but not under two names in one layer", async () => {
+		const text = fileWith([{ ...source, options: { endpoint: "http://a", url: "http://b" } }]);
+		expect(await faultsOf(text)).toEqual([
+			'mounts[0].options.url: means the same as "endpoint", which is given too: keep one',
+		]);
+		expect(await faultsOf(fileWith([source]), { MOUNT_OPTIONS: "allow_other,allow-other=no" })).toEqual([
+			'MOUNT_OPTIONS.allow-other: means the same as "allow_other", which is given too: keep one',
+		]);
+	});
+
+	it("without those that are Fluid's own", async () => {
+		const text = fileWith([{ ...source, options: { "fluid.fuse.x": "y" } }], {
+			runtimeOptions: { "fluid.fuse.tier": "" },
+		});
+		expect(await optionsOf(text, { MOUNT_OPTIONS: "fluid.fuse.z=1" })).toEqual({});
+		expect(await faultsOf(fileWith([{ ...source, options: { "fluid.fuses": "y" } }]))).toHaveLength(1);
+	});
+
+	it("without driver, ro and rw, which are the launcher's", async () => {
+		const text = fileWith([{ ...source, options: { driver: "goofys", ro: "", rw: "" } }], {
+			runtimeOptions: { rw: "" },
+		});
+		expect(await optionsOf(text, { MOUNT_OPTIONS: "driver=s3fs,ro" })).toEqual({});
+	});
+});
+
+describe("a secret", () => {
+	const login = { "access-key": "/etc/fluid/secrets/login/id", "secret-key": "/etc/fluid/secrets/login/key" };
+	const text = fileWith([{ ...source, options: login }]);
+
+	it("is read from its file, told to whoever redacts, and planned by its name only", async () => {
+		const folder = secretsFolder({ login: { id: "hidden-id\n", key: "hidden-key" } });
+		const seen: Secret[] = [];
+		const { options, unread } = await inspectOnly(text, { FLUID_FUSE_SECRETS_DIR: folder }, (secret) =>
+			seen.push(secret),
+		);
+		expect(seen.map((secret) => secret.reveal())).toEqual(["hidden-id", "hidden-key"]);
+		expect(options.map(({ value }) => value)).toEqual(["secret login/id", "secret login/key"]);
+		expect(unread).toEqual([]);
+	});
+
+	it("is read again for each start, because secrets rotate", async () => {
+		const folder = secretsFolder({ login: { id: "hidden-id", key: "hidden-key" } });
+		const seen: string[] = [];
+		const { mounts } = planOf(text, { FLUID_FUSE_SECRETS_DIR: folder }, (secret) => seen.push(secret.reveal()));
+		await mounts[0]?.prepare();
+		const { writeFileSync } = await import("node:fs");
+		writeFileSync(join(folder, "login/key"), "rotated-key");
+		await mounts[0]?.prepare();
+		expect(seen).toEqual(["hidden-id", "hidden-key", "hidden-id", "rotated-key"]);
+	});
+
+	it("may stand in the file itself, as in Fluid's secret mode", async () => {
+		const seen: Secret[] = [];
+		const { options, mount } = await inspectOnly(fixture("secret-mode.json"), {}, (secret) => seen.push(secret));
+		expect(seen.map((secret) => secret.reveal())).toEqual(["AKIDLITERALEXAMPLE", "literal<and>&secret/key+0123"]);
+		expect(JSON.stringify([options, mount.summary])).not.toMatch(/AKID|literal/);
+		expect(options[0]?.value).toBe("secret mounts[0].options.access-key");
+	});
+
+	it("that is not there keeps its mount waiting, and the rest is checked all the same", async () => {
+		const folder = secretsFolder({ login: { id: "hidden-id" } });
+		const { unread, options } = await inspectOnly(text, { FLUID_FUSE_SECRETS_DIR: folder });
+		expect(unread).toMatchObject([{ path: "mounts[0].options.secret-key", error: { code: "SECRET_MISSING" } }]);
+		expect(options).toHaveLength(2);
+		await expect(onlyMount(text, { FLUID_FUSE_SECRETS_DIR: folder }).prepare()).rejects.toMatchObject({
+			code: "SECRET_MISSING",
+			message: "mounts[0].options.secret-key: the secret file login/key is not there",
+			hint: expect.stringContaining('"login"'),
+		});
+		const faulty = fileWith([{ ...source, options: { ...login, uid: "x" } }]);
+		expect(await faultsOf(faulty, { FLUID_FUSE_SECRETS_DIR: folder })).toEqual([
+			'mounts[0].options.uid: expected a whole number from 0 to 4294967294, found "x"',
+			"mounts[0].options.secret-key: the secret file login/key is not there",
+		]);
+	});
+
+	it("that stays unreadable is reported before one that may still come", async () => {
+		const mixed = fileWith([
+			{ ...source, options: { "access-key": "/etc/fluid/secrets/login/id", "secret-key": "/etc/fluid/secrets/login" } },
+		]);
+		await expect(onlyMount(mixed, { FLUID_FUSE_SECRETS_DIR: secretsFolder({}) }).prepare()).rejects.toMatchObject({
+			code: "SECRET_UNREADABLE",
+			message: "mounts[0].options.secret-key: the secret login is cited without a key",
+		});
+	});
+
+	it("can be the value of any option", async () => {
+		const folder = secretsFolder({ where: { url: "http://minio:9000\n" } });
+		const cited = fileWith([{ ...source, options: { endpoint: "/etc/fluid/secrets/where/url" } }]);
+		const { mount, options } = await inspectOnly(cited, { FLUID_FUSE_SECRETS_DIR: folder });
+		expect(mount.summary).toContain("--endpoint=http://minio:9000");
+		expect(options).toEqual([{ name: "endpoint", value: "secret where/url", from: "mounts[0].options.endpoint" }]);
+	});
+
+	it("is handed on as a file where the option names one", async () => {
+		const folder = secretsFolder({
+			ca: { "ca.crt": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" },
+		});
+		const cited = fileWith([{ ...source, options: { driver: "s3fs", use_cache: "/etc/fluid/secrets/ca/ca.crt" } }]);
+		const { mount } = await inspectOnly(cited, { FLUID_FUSE_SECRETS_DIR: folder });
+		expect(mount.summary).toContain(`use_cache=${folder}/ca/ca.crt`);
+		const missing = await inspectOnly(cited, { FLUID_FUSE_SECRETS_DIR: secretsFolder({}) });
+		expect(missing.unread).toMatchObject([{ path: "mounts[0].options.use_cache", error: { code: "SECRET_MISSING" } }]);
+	});
+});
+
+describe("read-only wins", () => {
+	const cases: [string, object, object, Record<string, string>, boolean, string][] = [
+		["accessModes are absent", {}, { accessModes: undefined }, {}, true, "accessModes has ReadOnlyMany"],
+		["ReadOnlyMany", {}, { accessModes: ["ReadOnlyMany"] }, {}, true, "accessModes has ReadOnlyMany"],
+		["ReadWriteMany", {}, { accessModes: ["ReadWriteMany"] }, {}, false, "accessModes has ReadWriteMany"],
+		["ReadWriteOnce", {}, { accessModes: ["ReadWriteOnce"] }, {}, false, "accessModes has ReadWriteOnce"],
+		["ReadWriteOncePod", {}, { accessModes: ["ReadWriteOncePod"] }, {}, false, "accessModes has ReadWriteOncePod"],
+		["both", {}, { accessModes: ["ReadWriteMany", "ReadOnlyMany"] }, {}, true, "accessModes has ReadOnlyMany"],
+		[
+			"both, the other way round",
+			{},
+			{ accessModes: ["ReadOnlyMany", "ReadWriteMany"] },
+			{},
+			true,
+			"accessModes has ReadOnlyMany",
+		],
+		["the mount's readOnly", { readOnly: true }, { accessModes: ["ReadWriteMany"] }, {}, true, "readOnly of the mount"],
+		["readOnly false decides nothing", { readOnly: false }, {}, {}, true, "accessModes has ReadOnlyMany"],
+		["the option ro", { options: { ro: "" } }, { accessModes: ["ReadWriteMany"] }, {}, true, "mounts[0].options.ro"],
+		[
+			"ro=true at the runtime",
+			{},
+			{ accessModes: ["ReadWriteMany"], runtimeOptions: { ro: "true" } },
+			{},
+			true,
+			"runtimeOptions.ro",
+		],
+		[
+			"ro=false says nothing",
+			{ options: { ro: "false" } },
+			{ accessModes: ["ReadWriteMany"] },
+			{},
+			false,
+			"accessModes has ReadWriteMany",
+		],
+		["Fluid's own ro", {}, { accessModes: ["ReadWriteMany"] }, { MOUNT_OPTIONS: "ro" }, true, "MOUNT_OPTIONS.ro"],
+		[
+			"rw against ReadOnlyMany",
+			{ options: { rw: "" } },
+			{},
+			{},
+			true,
+			"accessModes has ReadOnlyMany, which wins over rw",
+		],
+		[
+			"rw against ro",
+			{ options: { rw: "", ro: "" } },
+			{ accessModes: ["ReadWriteMany"] },
+			{},
+			true,
+			"mounts[0].options.ro",
+		],
+		[
+			"rw in a higher layer than ro",
+			{ options: { rw: "" } },
+			{ accessModes: ["ReadWriteMany"] },
+			{ MOUNT_OPTIONS: "ro" },
+			true,
+			"MOUNT_OPTIONS.ro",
+		],
+	];
+
+	it.each(cases)("%s", (_name, mount, fields, variables, readOnly, modeReason) => {
+		expect(onlyMount(fileWith([{ ...source, ...mount }], { ...fields }), variables)).toMatchObject({
+			readOnly,
+			modeReason,
+		});
+	});
+
+	it("and is what the driver enforces", async () => {
+		for (const driver of ["goofys", "s3fs"]) {
+			const argv = async (accessMode: string): Promise<readonly string[]> =>
+				(await inspectOnly(fileWith([{ ...source, options: { driver } }], { accessModes: [accessMode] }))).mount
+					.summary;
+			expect(await argv("ReadOnlyMany")).toContain("ro");
+			expect(await argv("ReadWriteMany")).not.toContain("ro");
+		}
+	});
+});
+
+describe("the driver is chosen", () => {
+	const choice = (mount: object, fields: object, variables: Record<string, string>) => {
+		const { driver, driverReason } = onlyMount(fileWith([{ ...source, ...mount }], { ...fields }), variables);
+		return `${driver.name}: ${driverReason}`;
+	};
+	const everywhere = { MOUNT_OPTIONS: "driver=goofys", FLUID_FUSE_DRIVER: "goofys" };
+
+	it("by the mount's option first, then runtimeOptions, MOUNT_OPTIONS, FLUID_FUSE_DRIVER, and the source's scheme", () => {
+		const runtime = { runtimeOptions: { driver: "s3fs" } };
+		expect(choice({ options: { driver: "s3fs" } }, { runtimeOptions: { driver: "goofys" } }, everywhere)).toBe(
+			"s3fs: mounts[0].options.driver",
+		);
+		expect(choice({}, runtime, everywhere)).toBe("s3fs: runtimeOptions.driver");
+		expect(choice({}, { client: { options: { driver: "s3fs" } } }, everywhere)).toBe("s3fs: client.options.driver");
+		expect(choice({}, {}, { ...everywhere, MOUNT_OPTIONS: "driver=s3fs" })).toBe("s3fs: MOUNT_OPTIONS.driver");
+		expect(choice({}, {}, { FLUID_FUSE_DRIVER: "s3fs" })).toBe("s3fs: FLUID_FUSE_DRIVER");
+		expect(choice({}, {}, {})).toBe("goofys: the first that serves s3://");
+	});
+
+	it("by the scheme, whatever its case", () => {
+		for (const scheme of ["s3", "S3", "minio", "oss"]) {
+			expect(choice({ mountPoint: `${scheme}://bucket` }, {}, {})).toBe(
+				`goofys: the first that serves ${scheme.toLowerCase()}://`,
+			);
+		}
+		expect(choice({ mountPoint: "bucket/prefix" }, {}, {})).toBe(
+			"goofys: the first that serves sources without a scheme",
+		);
+	});
+
+	it("per mount", () => {
+		const { mounts } = planOf(fileWith([{ ...source, options: { driver: "s3fs" } }, { mountPoint: "s3://other" }]));
+		expect(mounts.map(({ driver }) => driver.name)).toEqual(["s3fs", "goofys"]);
+	});
+
+	it("or not, with the nearest name", async () => {
+		expect(await faultsOf(fileWith([{ ...source, options: { driver: "s3f" } }]))).toEqual([
+			'mounts[0].options.driver: unknown driver "s3f", expected one of goofys, s3fs (did you mean "s3fs"?)',
+		]);
+		expect(await faultsOf(fileWith([source]), { FLUID_FUSE_DRIVER: "GOOFYS" })).toEqual([
+			'FLUID_FUSE_DRIVER: unknown driver "GOOFYS", expected one of goofys, s3fs (did you mean "goofys"?)',
+		]);
+		expect(await faultsOf(fileWith([{ ...source, options: { driver: "" } }]))).toHaveLength(1);
+		expect(await faultsOf(fileWith([{ mountPoint: "mino://bucket" }]))).toEqual([
+			'mounts[0].mountPoint: no driver serves the scheme "mino", expected one of s3, minio, oss (did you mean "minio"?)',
+		]);
+	});
+});
+
+describe("sources that are not buckets", () => {
+	it("are refused: PVCs, NFS and local folders", async () => {
+		expect(await faultsOf(fixture("pvc.json"))).toEqual([
+			'mounts[0].mountPoint: no driver serves the scheme "pvc", expected one of s3, minio, oss',
+		]);
+		for (const driver of ["goofys", "s3fs"]) {
+			expect(await faultsOf(fixture("nfs.json"), { FLUID_FUSE_DRIVER: driver })).toEqual([
+				`mounts[0].mountPoint: "10.1.2.3" is not a bucket's name (3 or more of a-z, 0-9, dots, hyphens; not an IP address)`,
+			]);
+			const fault = await faultsOf(fixture("pvc.json"), { FLUID_FUSE_DRIVER: driver });
+			expect(fault).toEqual([
+				'mounts[0].mountPoint: the scheme "pvc" is not S3; expected s3://bucket[/prefix], minio://…, oss://… or a bucket\'s name',
+			]);
+		}
+		for (const mountPoint of [
+			"local:///data",
+			"server.example.com:/export",
+			"/data",
+			"s3://",
+			"s3:///a",
+			"s3://ab",
+			"s3://-abc",
+			"s3://a_b.",
+			"s3://bücket",
+		]) {
+			expect(await faultsOf(fileWith([{ mountPoint }])), mountPoint).toEqual([
+				expect.stringMatching(/^mounts\[0\]\.mountPoint: /),
+			]);
+		}
+	});
+
+	it("never touch other mounts", () => {
+		const plan = planOf(fileWith([{ mountPoint: "pvc://claim", name: "claim" }, source]));
+		expect(plan.mounts.map(({ name, target }) => [name, target])).toEqual([["data", `${targetPath}/data`]]);
+		expect(plan.refused).toMatchObject([{ name: "claim", path: "mounts[0]" }]);
+	});
+});
+
+describe("all faults of a mount come at once", () => {
+	it("those of names, values, source and combinations, each at its JSON path, with the nearest name", async () => {
+		const text = fileWith([
+			{
+				mountPoint: "s3://a",
+				options: {
+					regoin: "x",
+					uid: "many",
+					"access-key": "/etc/fluid/secrets/login/id",
+					cache: "/tmp",
+					"dir-mode": "rwx",
+				},
+			},
+		]);
+		const faults = await faultsOf(text, {
+			MOUNT_OPTIONS: "nonsense=1,gid=-1",
+			FLUID_FUSE_SECRETS_DIR: secretsFolder({ login: { id: "hidden-id" } }),
+		});
+		expect(faults.toSorted()).toEqual([
+			'MOUNT_OPTIONS.gid: expected a whole number from 0 to 4294967294, found "-1"',
+			"MOUNT_OPTIONS.nonsense: unknown option of goofys",
+			'mounts[0].mountPoint: "a" is not a bucket\'s name (3 or more of a-z, 0-9, dots, hyphens; not an IP address)',
+			"mounts[0].options.cache: refused: it starts a second filesystem (catfs) that nobody would supervise",
+			'mounts[0].options.dir-mode: expected permission bits in octal, such as 0755, found "rwx"',
+			'mounts[0].options.regoin: unknown option of goofys (did you mean "region"?)',
+			'mounts[0].options.uid: expected a whole number from 0 to 4294967294, found "many"',
+		]);
+	});
+
+	it("options that need or exclude each other", async () => {
+		const options = { "secret-key": "hidden", "session-token": "hidden" };
+		expect(await faultsOf(fileWith([{ ...source, options }]))).toEqual([
+			"mounts[0].options.secret-key: given without access-key",
+			"mounts[0].options.session-token: given without access-key and secret-key",
+		]);
+		const anonymous = { "access-key": "hidden", "secret-key": "hidden", anonymous: "" };
+		expect(await faultsOf(fileWith([{ ...source, options: anonymous }]))).toEqual([
+			"mounts[0].options.anonymous: cannot be combined with access-key",
+		]);
+	});
+});
