@@ -98,7 +98,7 @@ export function endpointUrl(meta: Description) {
 				? "expected an address such as https://s3.example.com or http://minio:9000"
 				: url.username !== "" || url.password !== ""
 					? "must not contain a user or password: use access-key and secret-key"
-					: url.search !== "" || url.hash !== "" || /[,\\]/.test(url.href)
+					: /[?#,\\]/.test(url.href)
 						? "must not contain ?, #, comma or backslash"
 						: undefined;
 		if (url !== null && fault === undefined) return url;

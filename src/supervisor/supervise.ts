@@ -295,7 +295,7 @@ export class MountSupervisor {
 				if (answer.kind === "hung")
 					await Promise.race([answer.gone, session.ended, sleep(Math.max(0, deadline - performance.now()))]);
 			}
-			await sleep(20);
+			await sleep(5);
 		}
 		await Promise.race([session.ended, sleep(this.mount.driver.settleMs ?? 0)]);
 		failIfEnded();
