@@ -17,5 +17,12 @@ export default defineConfig({
 	input: "src/main.ts",
 	platform: "node",
 	plugins: [lazyHttp],
-	output: { file: "dist/fluid-fuse.js", format: "esm", codeSplitting: false, minify: true, keepNames: true, comments: false },
+	output: {
+		file: "dist/fluid-fuse.js",
+		format: "esm",
+		codeSplitting: false,
+		minify: true,
+		keepNames: true,
+		comments: false,
+	},
 });

@@ -14,7 +14,9 @@ import { startMinio, type Minio } from "../test/support/minio.ts";
 import { cachedBinaries, Pod } from "../test/support/pod.ts";
 import { minioPod } from "../test/support/s3-drivers.ts";
 
-const { values } = parseArgs({ options: { runs: { type: "string", default: "15" }, idle: { type: "string", default: "60" } } });
+const { values } = parseArgs({
+	options: { runs: { type: "string", default: "15" }, idle: { type: "string", default: "60" } },
+});
 const runs = Number(values.runs);
 const idleSeconds = Number(values.idle);
 const goofys = { title: "goofys", name: "goofys" } as const;
@@ -48,7 +50,10 @@ async function measureIncumbent(minio: Minio): Promise<number> {
 	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-bench-"));
 	try {
 		// The script knows no other place for secrets than the one in the file.
-		writeFileSync(join(folder, "config.json"), pod.renderConfig().replaceAll("/etc/fluid/secrets", pod.secretsDirectory));
+		writeFileSync(
+			join(folder, "config.json"),
+			pod.renderConfig().replaceAll("/etc/fluid/secrets", pod.secretsDirectory),
+		);
 		const startedAt = performance.now();
 		const script = `python3 ${import.meta.dirname}/incumbent/fluid-config-parse.py && chmod u+x ./mount-minio.sh && sh ./mount-minio.sh`;
 		const child = execa("bash", ["-c", script], {
@@ -69,7 +74,9 @@ async function measureIncumbent(minio: Minio): Promise<number> {
 }
 
 /** Resident memory, and the share of one core that the launcher and its short-lived children use while nothing happens. */
-async function measureIdle(minio: Minio): Promise<{ residentMegabytes: number; privateMegabytes: number; cpuPercent: number }> {
+async function measureIdle(
+	minio: Minio,
+): Promise<{ residentMegabytes: number; privateMegabytes: number; cpuPercent: number }> {
 	const pod = new Pod(minioPod(minio, "bench", goofys));
 	try {
 		pod.start();
@@ -77,7 +84,10 @@ async function measureIdle(minio: Minio): Promise<{ residentMegabytes: number; p
 		await sleep(5000);
 		// schedstat counts nanoseconds where stat counts ticks of 10 ms; children are only in stat.
 		const cpuSeconds = (): number => {
-			const fields = readFileSync(`/proc/${pod.pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ").map(Number);
+			const fields = readFileSync(`/proc/${pod.pid}/stat`, "utf8")
+				.replace(/^.*\) /, "")
+				.split(" ")
+				.map(Number);
 			return [11, 12, 13, 14].reduce((sum, index) => sum + (fields[index] ?? 0), 0) / 100;
 		};
 		const before = cpuSeconds();
@@ -116,7 +126,9 @@ try {
 	console.log(`  ratio, median of the pairs ${median(ratios).toFixed(2)}   (aim: at most 1.5)`);
 	const { residentMegabytes, privateMegabytes, cpuPercent } = await measureIdle(minio);
 	console.log(`launcher at rest with one mount, over ${idleSeconds} s`);
-	console.log(`  resident memory            ${residentMegabytes.toFixed(1)} MB, of it its own ${privateMegabytes.toFixed(1)} MB   (aim: under 70)`);
+	console.log(
+		`  resident memory            ${residentMegabytes.toFixed(1)} MB, of it its own ${privateMegabytes.toFixed(1)} MB   (aim: under 70)`,
+	);
 	console.log(`  CPU, children included     ${cpuPercent.toFixed(2)} % of a core   (aim: under 0.5)`);
 } finally {
 	await minio.stop();

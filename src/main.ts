@@ -33,17 +33,17 @@ async function runCommand(name: CommandName, words: readonly string[], json: boo
 		case "run":
 			return runLauncher(environment);
 		case "probe":
-			return await (await import("./cli/probe.ts")).probe(words[0] ?? "", environment, output);
+			return (await import("./cli/probe.ts")).probe(words[0] ?? "", environment, output);
 		case "status":
-			return await (await import("./cli/status.ts")).status(environment, { json }, output);
+			return (await import("./cli/status.ts")).status(environment, { json }, output);
 		case "prestop":
-			return await (await import("./cli/prestop.ts")).prestop(environment, output);
+			return (await import("./cli/prestop.ts")).prestop(environment, output);
 		case "validate":
-			return await (await import("./cli/validate.ts")).validate(words[0], environment, { json }, output);
+			return (await import("./cli/validate.ts")).validate(words[0], environment, { json }, output);
 		case "drivers":
-			return await (await import("./cli/drivers.ts")).listDrivers(words[0], { json }, output);
+			return (await import("./cli/drivers.ts")).listDrivers(words[0], { json }, output);
 		case "schema":
-			return await (await import("./cli/schema.ts")).printSchema(output);
+			return (await import("./cli/schema.ts")).printSchema(output);
 		default:
 			return name satisfies never;
 	}

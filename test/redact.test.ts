@@ -40,7 +40,10 @@ test("masks whatever the secret and its surroundings are", () => {
 		fc.property(secret, fc.string(), fc.string(), (text, before, after) => {
 			const { redact } = redactor(text);
 			fc.pre(!before.includes(text) && !after.includes(text));
-			return !redact(`${before}${text}${after}`).includes(text) && !redact(JSON.stringify({ text })).includes(JSON.stringify(text).slice(1, -1));
+			return (
+				!redact(`${before}${text}${after}`).includes(text) &&
+				!redact(JSON.stringify({ text })).includes(JSON.stringify(text).slice(1, -1))
+			);
 		}),
 		{ numRuns: 2000 },
 	);
@@ -61,7 +64,10 @@ test("a secret does not show itself when printed", () => {
 test("a log line that is full of secrets is still one line of JSON", () => {
 	const lines: string[] = [];
 	const log = createLogger("info", redactor(), { write: (line: string) => lines.push(line) });
-	log.info({ key: value, nested: { list: [value, `x${value}y`] }, err: new Error(`failed with ${value}`) }, `message ${value}`);
+	log.info(
+		{ key: value, nested: { list: [value, `x${value}y`] }, err: new Error(`failed with ${value}`) },
+		`message ${value}`,
+	);
 	expect(lines).toHaveLength(1);
 	const parsed = JSON.parse(lines[0] ?? "") as { level: string; time: string };
 	expect(JSON.stringify(parsed)).not.toContain(value.slice(0, 12));

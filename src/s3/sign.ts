@@ -44,7 +44,9 @@ export function signedHeaders(
 		bodyHash,
 	].join("\n");
 	const scope = `${day}/${region}/${service}/aws4_request`;
-	const text = ["AWS4-HMAC-SHA256", time, scope, createHash("sha256").update(canonicalRequest).digest("hex")].join("\n");
+	const text = ["AWS4-HMAC-SHA256", time, scope, createHash("sha256").update(canonicalRequest).digest("hex")].join(
+		"\n",
+	);
 	const key = [day, region, service, "aws4_request"].reduce<string | Buffer>(hmac, `AWS4${secretAccessKey}`);
 	return {
 		...all,

@@ -5,7 +5,13 @@ function backoff(random = 0.5) {
 	const clock = { now: 0 };
 	return {
 		clock,
-		...createBackoff({ minimumMs: 1000, maximumMs: 60_000, forgetAfterMs: 60_000, random: () => random, now: () => clock.now }),
+		...createBackoff({
+			minimumMs: 1000,
+			maximumMs: 60_000,
+			forgetAfterMs: 60_000,
+			random: () => random,
+			now: () => clock.now,
+		}),
 	};
 }
 

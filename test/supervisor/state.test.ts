@@ -7,7 +7,15 @@ const temporaryAfterReady = { kind: "broken", permanent: false, everReady: true 
 const permanent = { kind: "broken", permanent: true, everReady: false } as const;
 const [tryAgain, checked, mounted, ailing, well, unwanted, released] = (
 	["try", "checked", "mounted", "ailing", "well", "unwanted", "released"] as const
-).map((kind) => ({ kind }) as MountEvent) as [MountEvent, MountEvent, MountEvent, MountEvent, MountEvent, MountEvent, MountEvent];
+).map((kind) => ({ kind }) as MountEvent) as [
+	MountEvent,
+	MountEvent,
+	MountEvent,
+	MountEvent,
+	MountEvent,
+	MountEvent,
+	MountEvent,
+];
 
 describe("a mount's life", () => {
 	const life: [MountState, MountEvent, MountState][] = [
@@ -36,7 +44,18 @@ describe("a mount's life", () => {
 		expect(nextState(state, unwanted)).toBe("draining");
 	});
 
-	const allEvents = [tryAgain, checked, mounted, ailing, well, unwanted, released, temporary, temporaryAfterReady, permanent];
+	const allEvents = [
+		tryAgain,
+		checked,
+		mounted,
+		ailing,
+		well,
+		unwanted,
+		released,
+		temporary,
+		temporaryAfterReady,
+		permanent,
+	];
 	test.each(allEvents.filter((event) => event.kind !== "released"))("draining never goes back: %o", (event) => {
 		expect(nextState("draining", event)).toBe("draining");
 	});
