@@ -11,11 +11,11 @@ export interface BackoffOptions {
 
 export interface Backoff {
 	/** Milliseconds to wait after a failure. Doubles from failure to failure, with a fifth of jitter either way. */
-	next(): number;
+	readonly next: () => number;
 	/** Milliseconds to wait after something that was nobody's failure, such as a kill from outside: does not grow. */
-	once(): number;
+	readonly once: () => number;
 	/** To be told when things start to go well. */
-	succeeded(): void;
+	readonly succeeded: () => void;
 }
 
 export function createBackoff({ minimumMs, maximumMs, forgetAfterMs, random, now }: BackoffOptions): Backoff {

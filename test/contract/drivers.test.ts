@@ -14,7 +14,7 @@ beforeAll(async () => {
 	await minio.createBucket("contract");
 	await minio.put("contract", "hello.txt", "hello\n");
 });
-afterAll(async () => await minio.stop());
+afterAll(async () => minio.stop());
 
 const path = process.env["PATH"];
 

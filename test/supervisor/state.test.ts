@@ -5,17 +5,13 @@ import { nextState, type MountEvent } from "../../src/supervisor/state.ts";
 const temporary = { kind: "broken", permanent: false, everReady: false } as const;
 const temporaryAfterReady = { kind: "broken", permanent: false, everReady: true } as const;
 const permanent = { kind: "broken", permanent: true, everReady: false } as const;
-const [tryAgain, checked, mounted, ailing, well, unwanted, released] = (
-	["try", "checked", "mounted", "ailing", "well", "unwanted", "released"] as const
-).map((kind) => ({ kind }) as MountEvent) as [
-	MountEvent,
-	MountEvent,
-	MountEvent,
-	MountEvent,
-	MountEvent,
-	MountEvent,
-	MountEvent,
-];
+const tryAgain = { kind: "try" } as const;
+const checked = { kind: "checked" } as const;
+const mounted = { kind: "mounted" } as const;
+const ailing = { kind: "ailing" } as const;
+const well = { kind: "well" } as const;
+const unwanted = { kind: "unwanted" } as const;
+const released = { kind: "released" } as const;
 
 describe("a mount's life", () => {
 	const life: [MountState, MountEvent, MountState][] = [
