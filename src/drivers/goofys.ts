@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { duration, flag, text } from "../config/option.ts";
+import type { Secret } from "../config/secret.ts";
 import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
 import type { DriverFault } from "./driver.ts";
@@ -58,10 +59,11 @@ export const goofys = defineCommandDriver({
 			faults.push(optionFault("subdomain", "cannot be combined with path-style"));
 		}
 		for (const name of ["access-key", "secret-key", "session-token"] as const) {
-			if (/[\s"'\\`[\]#;]/.test(options[name]?.reveal() ?? "")) {
-				faults.push(
-					optionFault(name, "goofys's credentials file cannot hold spaces, quotes, brackets, backslashes, # or ;"),
-				);
+			// What is left after quoted(): there the SDK's parser knows escapes, but none that keeps a backslash.
+			if (/\\(["'nt\\]|$)/.test(options[name]?.reveal() ?? "")) {
+				const message =
+					"goofys's credentials file cannot hold a backslash before n, t, a quote, another backslash or at the end";
+				faults.push(optionFault(name, message));
 			}
 		}
 		return faults;
@@ -139,11 +141,16 @@ function credentialsFile(options: S3OptionValues): string | undefined {
 	if (accessKey === undefined || secretKey === undefined) return undefined;
 	const lines = [
 		`[${profile}]`,
-		`aws_access_key_id = ${accessKey.reveal()}`,
-		`aws_secret_access_key = ${secretKey.reveal()}`,
+		`aws_access_key_id = ${quoted(accessKey)}`,
+		`aws_secret_access_key = ${quoted(secretKey)}`,
 	];
-	if (token !== undefined) lines.push(`aws_session_token = ${token.reveal()}`);
+	if (token !== undefined) lines.push(`aws_session_token = ${quoted(token)}`);
 	return `${lines.join("\n")}\n`;
+}
+
+/** Without quotes the SDK's parser stumbles over brackets, and over what begins like a number, a comment or a space. */
+function quoted(secret: Secret): string {
+	return `"${secret.reveal().replaceAll('"', '\\"')}"`;
 }
 
 function optionFault(name: string, message: string): DriverFault {

@@ -206,9 +206,14 @@ export const s3fs = defineCommandDriver({
 	},
 	faults(mount, options) {
 		const faults = s3Faults(mount, options);
-		for (const name of ["access-key", "secret-key"] as const) {
-			if (/[:\s]|^[#[]/.test(options[name]?.reveal() ?? "")) {
-				faults.push(optionFault(name, "s3fs's password file cannot hold colons or spaces"));
+		// With a session token there is no password file.
+		if (options["session-token"] === undefined) {
+			if (/[: ]|^[#[]/.test(options["access-key"]?.reveal() ?? "")) {
+				const message = "s3fs's password file cannot hold colons or spaces, nor # or [ at the beginning";
+				faults.push(optionFault("access-key", message));
+			}
+			if (/[: ]/.test(options["secret-key"]?.reveal() ?? "")) {
+				faults.push(optionFault("secret-key", "s3fs's password file cannot hold colons or spaces"));
 			}
 		}
 		if (options.use_path_request_style !== undefined && options["path-style"] !== undefined) {

@@ -1,9 +1,10 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { describeDriver } from "../../src/cli/drivers.ts";
 import { parseEnvironment, environmentVariables } from "../../src/config/environment.ts";
 import { ConfigError } from "../../src/config/faults.ts";
 import { parseFluidFile } from "../../src/config/load.ts";
-import { duration, endpointUrl, flag, integer, mode, optionMeta, text } from "../../src/config/option.ts";
+import { duration, endpointUrl, flag, integer, mode, text } from "../../src/config/option.ts";
 import { parseMountOptions } from "../../src/config/plan.ts";
 import { secretReference } from "../../src/config/secrets.ts";
 import { drivers } from "../../src/drivers/index.ts";
@@ -42,13 +43,14 @@ const anyText = fc.oneof(
 	hostile,
 );
 
-const knownOptions = drivers.flatMap(({ options, refusedOptions }) => [
-	...Object.entries(options.shape).flatMap(([name, schema]) => [
-		name,
-		...(optionMeta(schema as Parameters<typeof optionMeta>[0]).aliases ?? []),
-	]),
-	...Object.keys(refusedOptions),
-]);
+const knownOptions = drivers
+	.map(describeDriver)
+	.flatMap(({ options, refusedOptions }) => [
+		options.map(({ name }) => name),
+		options.flatMap(({ aliases }) => aliases),
+		refusedOptions.map(({ name }) => name),
+	])
+	.flat();
 const optionName = fc.oneof(
 	{ weight: 3, arbitrary: fc.constantFrom(...knownOptions) },
 	fc.constantFrom("driver", "ro", "rw", "fluid.fuse.x"),

@@ -1,0 +1,134 @@
+import { describe, expect, it } from "vitest";
+import { renderStatus, status } from "../../src/cli/status.ts";
+import { parseEnvironment } from "../../src/config/environment.ts";
+import { createRunDirectory, startServer } from "../probe/running-server.ts";
+import { accessDenied, sampleMount, sampleStatus } from "../probe/sample-status.ts";
+import { captured } from "./captured.ts";
+
+const show = async (runDirectory: string, json: boolean) => {
+	const environment = parseEnvironment({ FLUID_FUSE_RUN_DIR: runDirectory });
+	return captured((output) => status(environment, { json }, output));
+};
+
+/** Of sample-status.ts: the mount became ready then. */
+const since = Date.parse("2026-07-31T03:00:00.000Z");
+const secondsLater = (seconds: number): Date => new Date(since + seconds * 1000);
+
+describe("status", () => {
+	it("shows a mount as a block", () => {
+		expect(renderStatus(sampleStatus(), secondsLater(11_530))).toBe(
+			[
+				"fluid-fuse 1.2.3: running for 3h 13m, pid 7",
+				"  config  /etc/fluid/config/config.json",
+				"  target  /runtime-mnt/thin/default/training/thin-fuse",
+				"  mounts  1 of 1 ready",
+				"",
+				"data: ready for 3h 12m",
+				"  source    s3://training/data",
+				"  target    /runtime-mnt/thin/default/training/thin-fuse/data",
+				"  driver    goofys, read-only",
+				"  process   pid 42, 0 restarts, 1 layer",
+				"  answered  0s ago",
+				"",
+			].join("\n"),
+		);
+	});
+
+	it("shows why a mount is not ready, what to do, and when it is tried again", () => {
+		const failed = sampleMount({
+			name: "weights",
+			state: "failed",
+			ready: false,
+			readOnly: false,
+			restarts: 3,
+			layers: 2,
+			reason: accessDenied.message,
+			lastError: accessDenied,
+			backend: { ok: false, checkedAt: "2026-07-31T03:01:30.000Z" },
+			retryAt: "2026-07-31T03:02:05.000Z",
+			droppedLines: 12,
+		});
+		const { pid: _pid, answeredSecondsAgo: _answered, ...gone } = failed;
+		const text = renderStatus(
+			sampleStatus({
+				mounts: [sampleMount({ state: "degraded", reason: "the bucket does not answer" }), gone],
+				warnings: ["set mountPropagation"],
+			}),
+			secondsLater(120),
+		);
+		expect(text).toContain("  mounts   1 of 2 ready\n  warning  set mountPropagation\n");
+		expect(text).toContain("data: degraded, ready for 2m\n");
+		expect(text).toContain("  reason    the bucket does not answer\n");
+		expect(text.slice(text.indexOf("weights:"))).toBe(
+			[
+				"weights: failed, not ready for 2m",
+				"  source   s3://training/weights",
+				"  target   /runtime-mnt/thin/default/training/thin-fuse/weights",
+				"  driver   goofys, read-write",
+				"  process  no process, 3 restarts, 2 layers",
+				"  backend  failing, checked 30s ago",
+				"  log      12 lines of the driver dropped",
+				"  error    ACCESS_DENIED, 2m ago",
+				"           the key may not list training",
+				"  hint     Allow it s3:ListBucket.",
+				"  retry    in 5s",
+				"",
+			].join("\n"),
+		);
+	});
+
+	it("says what is not known yet, and that the launcher is beyond repair", () => {
+		const text = renderStatus(
+			sampleStatus({ state: "starting", configFile: "", targetPath: "", mounts: [], alive: false }),
+			secondsLater(-60),
+		);
+		expect(text).toBe(
+			"fluid-fuse 1.2.3: starting for 0s, pid 7, beyond repair\n  config  not read yet\n  target  not known yet\n  mounts  0 of 0 ready\n",
+		);
+	});
+
+	it("keeps long messages readable and lets none of them drive the terminal", () => {
+		const message = "config.json: 2 faults\n  mounts[0].name: wrong\n  mounts[1].name: wrong\u001B[2J\u202E";
+		const lastError = { ...accessDenied, message };
+		const text = renderStatus(
+			sampleStatus({ mounts: [sampleMount({ name: "x\u001B[31m", ready: false, state: "failed", lastError })] }),
+			secondsLater(5),
+		);
+		expect(text).toContain("\n             mounts[0].name: wrong\n             mounts[1].name: wrong");
+		expect(text).not.toMatch(/[\u001B\u202E]/);
+	});
+
+	it("writes durations in two units at the most", () => {
+		const age = (seconds: number) => /ready for (.*)\n/.exec(renderStatus(sampleStatus(), secondsLater(seconds)))?.[1];
+		expect([0, 59, 60, 61, 3600, 3661, 86_400, 90_061, 8_640_000].map(age)).toEqual([
+			"0s",
+			"59s",
+			"1m",
+			"1m 1s",
+			"1h",
+			"1h 1m",
+			"1d",
+			"1d 1h",
+			"100d",
+		]);
+	});
+
+	it("asks the running launcher", async () => {
+		const { runDirectory } = await startServer({ listen: { kind: "off" } });
+		expect(await show(runDirectory, false)).toMatchObject({
+			exitCode: 0,
+			err: "",
+			out: expect.stringContaining("data: ready for"),
+		});
+		const { out } = await show(runDirectory, true);
+		expect(JSON.parse(out)).toEqual(sampleStatus());
+	});
+
+	it("ends with 69 when none is there", async () => {
+		expect(await show(await createRunDirectory(), true)).toEqual({
+			exitCode: 69,
+			out: "",
+			err: expect.stringContaining("no launcher answers"),
+		});
+	});
+});

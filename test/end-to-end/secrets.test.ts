@@ -1,0 +1,238 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { Pod, projectRoot, until } from "../support/pod.ts";
+import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+
+/** Every odd character that both drivers can pass on. */
+const rootPassword = String.raw`#p+w/=%$&!@~^*()<>{}[]'";,?|\S-_.secret-0815`;
+/** Unlike the other test files' servers have it, which run at the same time. */
+const rootUser = "secrets-root+user";
+
+let minio: Minio;
+let pod: Pod | undefined;
+
+beforeAll(async () => {
+	minio = await startMinio({ rootUser, rootPassword });
+	await minio.createBucket("data");
+	await minio.put("data", "hello.txt", "hello\n");
+});
+afterAll(async () => minio.stop());
+afterEach(async () => {
+	await pod?.cleanup();
+	pod = undefined;
+});
+
+function createPod(...args: ConstructorParameters<typeof Pod>): Pod {
+	pod = new Pod(...args);
+	return pod;
+}
+
+function readThroughMount(path: string): string {
+	return execFileSync("cat", [path], { encoding: "utf8", timeout: 10_000 });
+}
+
+/** Every form in which a value could slip out. */
+function formsOf(value: string): string[] {
+	const bytes = Buffer.from(value);
+	return [
+		value,
+		JSON.stringify(value).slice(1, -1),
+		encodeURIComponent(value),
+		bytes.toString("base64"),
+		bytes.toString("hex"),
+	];
+}
+
+function leaks(text: string, secrets: readonly string[]): string[] {
+	return secrets.flatMap(formsOf).filter((form) => text.includes(form));
+}
+
+/** `/proc/<pid>/<file>` of every process but this one. */
+function processFiles(file: "cmdline" | "environ"): Map<number, string> {
+	const found = new Map<number, string>();
+	for (const name of readdirSync("/proc")) {
+		const pid = Number(name);
+		if (!Number.isInteger(pid) || pid === process.pid) continue;
+		try {
+			found.set(pid, readFileSync(`/proc/${pid}/${file}`, "latin1"));
+		} catch {
+			// It has ended.
+		}
+	}
+	return found;
+}
+
+function filesBelow(folder: string): string[] {
+	return readdirSync(folder, { recursive: true, withFileTypes: true })
+		.filter((entry) => entry.isFile())
+		.map(({ parentPath, name }) => join(parentPath, name));
+}
+
+/** All that somebody can ask the launcher for. */
+async function everythingItSays(here: Pod): Promise<string> {
+	const paths = ["/status", "/metrics", "/", "/readyz?verbose", "/livez?verbose", "/startupz?verbose"];
+	const answers = await Promise.all(paths.map(async (path) => (await here.ask(path)).body));
+	const commands = await Promise.all([
+		here.command("status"),
+		here.command("status", "--json"),
+		here.command("validate"),
+		here.command("validate", "--json"),
+		here.command("probe", "ready"),
+	]);
+	return [...answers, ...commands.map(({ stdout, stderr }) => stdout + stderr), here.output].join("\n");
+}
+
+describe.each(s3Drivers())("$title", (driver) => {
+	test("no secret is seen in argv, another's environment, logs, status, metrics, or on disk afterwards", async () => {
+		const here = createPod(minioPod(minio, "data", driver, { env: { FLUID_FUSE_LOG_LEVEL: "trace" } }));
+		const secrets = [minio.secretKey, minio.accessKey];
+		here.start();
+		await here.untilReady();
+		expect(readThroughMount(join(here.target, "hello.txt"))).toBe("hello\n");
+		for (const file of ["cmdline", "environ"] as const) {
+			for (const [pid, text] of processFiles(file)) {
+				// The server itself was told its own password.
+				if (pid !== minio.pid) expect(leaks(text, secrets), `${file} of ${pid}`).toEqual([]);
+			}
+		}
+		const credentials = filesBelow(here.runDirectory).filter(
+			(path) => leaks(readFileSync(path, "utf8"), secrets).length > 0,
+		);
+		expect(credentials).toHaveLength(1);
+		for (const path of credentials) {
+			expect(statSync(path).mode & 0o777).toBe(0o600);
+			expect(statSync(join(path, "..")).mode & 0o777).toBe(0o700);
+		}
+		expect(leaks(await everythingItSays(here), secrets)).toEqual([]);
+		expect(await here.stop()).toBe(0);
+		expect(leaks(here.output, secrets)).toEqual([]);
+		expect(filesBelow(here.runDirectory)).toEqual([]);
+		const kept = filesBelow(here.folder).filter((path) => leaks(readFileSync(path, "latin1"), secrets).length > 0);
+		expect(kept.filter((path) => !path.startsWith(here.secretsDirectory))).toEqual([]);
+	});
+
+	test("a refused secret is not seen in the log or the termination message", async () => {
+		const wrong = "this-is-a-wrong-secret/but+still&secret";
+		const options = minioPod(minio, "data", driver, { env: { FLUID_FUSE_LOG_LEVEL: "trace" } });
+		const here = createPod({
+			...options,
+			secrets: { "minio-secret": { "minio-access-key": minio.accessKey, "minio-access-secret": wrong } },
+		});
+		here.start();
+		expect(await here.ended()).toBe(77);
+		expect(here.terminationMessage).toMatchObject({ reason: "SIGNATURE_WRONG", class: "authentication", exitCode: 77 });
+		expect(leaks(here.output + JSON.stringify(here.terminationMessage), [wrong, minio.accessKey])).toEqual([]);
+		expect(filesBelow(here.runDirectory)).toEqual([]);
+	});
+
+	test("a session token works and stays as secret as the key", async () => {
+		const keys = await minio.temporaryCredentials();
+		const options = {
+			endpoint: minio.endpoint,
+			"access-key": "/etc/fluid/secrets/sts/id",
+			"secret-key": "/etc/fluid/secrets/sts/key",
+			"session-token": "/etc/fluid/secrets/sts/token",
+		};
+		const here = createPod({
+			...minioPod(minio, "data", driver),
+			mounts: [{ mountPoint: "s3://data", name: "data", options }],
+			secrets: { sts: { id: keys.accessKeyId, key: keys.secretAccessKey, token: keys.sessionToken } },
+		});
+		const secrets = [keys.secretAccessKey, keys.sessionToken];
+		here.start();
+		await here.untilReady();
+		expect(readThroughMount(join(here.target, "hello.txt"))).toBe("hello\n");
+		const { pid: driverPid } = await here.mount();
+		for (const [pid, text] of processFiles("environ")) {
+			// s3fs has no file for a token: its own environment, which nobody else can read, is the only way.
+			if (pid !== driverPid) expect(leaks(text, secrets), `environment of ${pid}`).toEqual([]);
+		}
+		for (const [pid, text] of processFiles("cmdline")) expect(leaks(text, secrets), `arguments of ${pid}`).toEqual([]);
+		expect(leaks(await everythingItSays(here), secrets)).toEqual([]);
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("literal values, as Fluid's secret mode writes them, work and are redacted", async () => {
+		const options = {
+			"minio-url": minio.endpoint,
+			"minio-access-key": minio.accessKey,
+			"minio-access-secret": `${minio.secretKey}\n`,
+		};
+		const here = createPod({
+			...minioPod(minio, "data", driver, { env: { FLUID_FUSE_LOG_LEVEL: "trace" } }),
+			mounts: [{ mountPoint: "minio://data", name: "data", options }],
+			secrets: {},
+		});
+		here.start();
+		await here.untilReady();
+		expect(readThroughMount(join(here.target, "hello.txt"))).toBe("hello\n");
+		expect(leaks(await everythingItSays(here), [minio.secretKey, minio.accessKey])).toEqual([]);
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("waits for a secret that is not there yet, and says so", async () => {
+		const { secrets = {}, ...options } = minioPod(minio, "data", driver);
+		const here = createPod(options);
+		here.start();
+		await until(
+			async () => (await here.ask("/status")).body.includes("SECRET_MISSING"),
+			10_000,
+			() => here.output,
+		);
+		expect((await here.mount()).state).toBe("pending");
+		expect((await here.ask("/readyz")).body).toContain("minio-secret/minio-access-key");
+		for (const [name, data] of Object.entries(secrets)) here.writeSecret(name, data);
+		await here.untilReady();
+		expect(await here.stop()).toBe(0);
+	});
+});
+
+test("a driver that prints its secret is redacted in the log", async () => {
+	const driver = {
+		title: "",
+		name: "goofys",
+		programs: join(projectRoot, "test/fixtures/programs/tells-its-secret"),
+	} as const;
+	const here = createPod(minioPod(minio, "data", driver));
+	here.start();
+	await here.untilReady();
+	expect(await here.stop()).toBe(0);
+	const lines = here.log.filter(({ msg }) => msg === "driver output").map(({ line }) => String(line));
+	expect(lines).toContain("told everything");
+	expect(lines.filter((line) => line.includes("[redacted]")).length).toBeGreaterThanOrEqual(5);
+	expect(leaks(here.output, [minio.secretKey])).toEqual([]);
+	// What is left of the base64 when the value is not at its beginning.
+	expect(here.output).not.toContain(Buffer.from(`user:${minio.secretKey}`).toString("base64").slice(8, 24));
+});
+
+describe("a secret that a driver's file cannot hold is a fault of the config, and works with the other driver", () => {
+	const cases = [
+		{ holds: "goofys", refuses: "s3fs", secret: "a secret: with spaces", fault: "cannot hold colons or spaces" },
+		{ holds: "s3fs", refuses: "goofys", secret: String.raw`back\new\\slash"es\'`, fault: "cannot hold a backslash" },
+	] as const;
+	test.each(cases)("$holds holds it, $refuses refuses it: $secret", async ({ holds, refuses, secret, fault }) => {
+		const server = await startMinio({ rootUser, rootPassword: secret });
+		try {
+			await server.createBucket("data");
+			await server.put("data", "hello.txt", "hello\n");
+			const driverOf = (name: string) => ({ title: name, name: name as "goofys" | "s3fs" });
+			const working = createPod(minioPod(server, "data", driverOf(holds)));
+			working.start();
+			await working.untilReady();
+			expect(readThroughMount(join(working.target, "hello.txt"))).toBe("hello\n");
+			expect(leaks(await everythingItSays(working), [secret])).toEqual([]);
+			expect(await working.stop()).toBe(0);
+			await working.cleanup();
+			const refused = createPod(minioPod(server, "data", driverOf(refuses)));
+			refused.start();
+			expect(await refused.ended()).toBe(78);
+			expect(String(refused.terminationMessage?.["message"])).toContain(fault);
+			expect(leaks(refused.output + JSON.stringify(refused.terminationMessage), [secret])).toEqual([]);
+		} finally {
+			await server.stop();
+		}
+	});
+});
