@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { parse } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { parseArguments } from "../src/cli/arguments.ts";
 import { parseEnvironment } from "../src/config/environment.ts";
 import { loadFluidFile } from "../src/config/load.ts";
@@ -159,6 +159,18 @@ describe.skipIf(!haveDefinitions)("the check against Fluid's definitions", () =>
 		]);
 		expect(faultsOf({ ...dataset, metadata: {} }, definition("datasets"))).toEqual(["metadata.name: missing"]);
 	});
+});
+
+test("README.md shows the manifests of examples/minio", () => {
+	const files = ["profile", "secret", "dataset", "runtime", "pod"];
+	const manifests = files.map(
+		(file) => parse(readFileSync(join(examples, "minio", `${file}.yaml`), "utf8")) as unknown,
+	);
+	const blocks = readFileSync(join(projectRoot, "README.md"), "utf8").matchAll(/^```yaml\n([^]*?)^```$/gm);
+	const shown = [...blocks].flatMap(([, block = ""]) =>
+		parseAllDocuments(block).map((document) => document.toJS() as unknown),
+	);
+	expect(shown).toEqual(manifests);
 });
 
 test("config.json is rendered byte by byte as Fluid's own code does it", () => {

@@ -14,13 +14,13 @@ export function printSchema(output: Output): number {
 }
 
 /**
- * The JSON Schema of what `run` accepts. It refuses no file that `run` takes; some faults it cannot see, such as a
- * secret that is missing.
+ * The JSON Schema of what `run` accepts. It refuses no file of Fluid's that `run` takes; some faults it cannot see, such
+ * as a secret that is missing.
  */
 export function configSchema(all: readonly Driver[]): JsonSchema {
 	const file = z.toJSONSchema(fluidFile, {
 		io: "input",
-		// What zod checks in code has its description from `override`.
+		// What zod checks in code it cannot describe: `override` does.
 		unrepresentable: "any",
 		override({ jsonSchema }) {
 			if (jsonSchema["optionMap"] !== true) return;
@@ -75,7 +75,7 @@ function optionSchema(option: Parameters<typeof optionMeta>[0]): JsonSchema {
 	const { type, description } = optionMeta(option);
 	const { pattern, enum: values } = z.toJSONSchema(option, { io: "input", unrepresentable: "any" });
 	const documented: JsonSchema = { description: `${description} (${type})`, type: "string" };
-	if (pattern === undefined && values === undefined) return documented;
 	const own: JsonSchema = { ...(pattern !== undefined && { pattern }), ...(values !== undefined && { enum: values }) };
-	return { ...documented, anyOf: [own, { $ref: "#/$defs/secret-path" }] };
+	if (Object.keys(own).length === 0) return documented;
+	return { ...documented, anyOf: [{ type: "string", ...own }, { $ref: "#/$defs/secret-path" }] };
 }

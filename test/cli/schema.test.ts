@@ -11,7 +11,7 @@ import { captured } from "./captured.ts";
 
 const schema = configSchema(drivers);
 // zod reads JSON Schema too: a second opinion on what was written.
-const reader = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]);
+const reader = z.fromJSONSchema(schema);
 const accepts = (text: string): boolean => reader.safeParse(JSON.parse(text)).success;
 const withOptions = (options: object): string => fileWith([{ mountPoint: "s3://bucket", options: { ...options } }]);
 
@@ -87,10 +87,9 @@ describe("schema", () => {
 	});
 
 	it("describes every option and every other name of it", () => {
+		const definitions = schema.$defs as Record<string, { properties: Record<string, unknown> }>;
 		for (const { name: driver, options } of drivers.map(describeDriver)) {
-			const properties = (
-				schema.$defs?.[driver] as { properties: Record<string, { description: string; type: string }> }
-			).properties;
+			const { properties } = definitions[driver] ?? { properties: {} };
 			for (const { name, description, type, aliases } of options) {
 				expect(properties[name]).toMatchObject({ description: `${description} (${type})`, type: "string" });
 				for (const alias of aliases) expect(properties[alias]).toMatchObject({ description: `The same as ${name}.` });

@@ -94,8 +94,8 @@ describe("status", () => {
 			sampleStatus({ mounts: [sampleMount({ name: "x\u001B[31m", ready: false, state: "failed", lastError })] }),
 			secondsLater(5),
 		);
-		expect(text).toContain("\n             mounts[0].name: wrong\n             mounts[1].name: wrong");
-		expect(text).not.toMatch(/[\u001B\u202E]/);
+		expect(text).toContain("\n              mounts[0].name: wrong\n              mounts[1].name: wrong");
+		for (const character of "\u001B\u202E") expect(text).not.toContain(character);
 	});
 
 	it("writes durations in two units at the most", () => {

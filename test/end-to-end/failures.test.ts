@@ -188,7 +188,11 @@ describe.each(s3Drivers())("$title", (driver) => {
 			changed(usual(), {
 				options: { "session-token": "/etc/fluid/secrets/minio-secret/token" },
 				secrets: {
-					"minio-secret": { "minio-access-key": accessKeyId, "minio-access-secret": secretAccessKey, token: sessionToken },
+					"minio-secret": {
+						"minio-access-key": accessKeyId,
+						"minio-access-secret": secretAccessKey,
+						token: sessionToken,
+					},
 				},
 			}),
 		);
@@ -348,13 +352,22 @@ test("a backend that goes away leaves mounts ready but degraded, alive, and well
 	// All drivers in one pod: the backend is looked at only twice a minute.
 	const [options] = changed(usual(), { options: { "minio-url": proxy.endpoint } }).mounts;
 	const names = [...new Set(s3Drivers().map(({ name }) => name))];
-	const mounts = names.map((name) => ({ ...options, mountPoint: "minio://data", name, options: { ...options?.options, driver: name } }));
+	const mounts = names.map((name) => ({
+		...options,
+		mountPoint: "minio://data",
+		name,
+		options: { ...options?.options, driver: name },
+	}));
 	const here = createPod({ ...usual(), mounts, env: {} });
 	here.start();
 	await here.untilReady();
 	await proxy.mode("refuse");
 	const untilAll = async (state: string): Promise<void> =>
-		until(async () => (await here.status()).mounts.every((mount) => mount.state === state), 45_000, () => here.output);
+		until(
+			async () => (await here.status()).mounts.every((mount) => mount.state === state),
+			45_000,
+			() => here.output,
+		);
 	await untilAll("degraded");
 	for (const mount of (await here.status()).mounts) {
 		expect(mount).toMatchObject({ ready: true, backend: { ok: false }, lastError: { code: "BACKEND_REFUSED" } });
@@ -366,7 +379,9 @@ test("a backend that goes away leaves mounts ready but degraded, alive, and well
 	await proxy.mode("pass");
 	await untilAll("ready");
 	for (const name of names) {
-		expect(execFileSync("cat", [join(here.target, name, "hello.txt")], { encoding: "utf8", timeout: 10_000 })).toBe("hello\n");
+		expect(execFileSync("cat", [join(here.target, name, "hello.txt")], { encoding: "utf8", timeout: 10_000 })).toBe(
+			"hello\n",
+		);
 	}
 	expect((await here.status()).mounts.map(({ restarts }) => restarts)).toEqual(names.map(() => 0));
 	expect(await here.stop()).toBe(0);

@@ -1,0 +1,68 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { environmentVariables } from "../../src/config/environment.ts";
+import { optionMeta } from "../../src/config/option.ts";
+import { drivers } from "../../src/drivers/index.ts";
+import { s3Options } from "../../src/drivers/s3-options.ts";
+import { errorKinds } from "../../src/errors.ts";
+import { projectRoot } from "../support/pod.ts";
+
+/** The cells of every table row below the heading, up to the next heading of the same depth. */
+function rowsBelow(page: string, heading: string): string[][] {
+	const text = readFileSync(join(projectRoot, "docs", page), "utf8");
+	const start = text.indexOf(`\n${heading}\n`);
+	if (start === -1) throw new Error(`${page} has no heading ${heading}`);
+	const depth = heading.split(" ")[0] ?? "";
+	const end = text.indexOf(`\n${depth} `, start + heading.length);
+	return text
+		.slice(start, end === -1 ? undefined : end)
+		.split("\n")
+		.filter((line) => line.startsWith("| `"))
+		.map((line) =>
+			line
+				.split(/(?<!\\)\|/)
+				.map((cell) => cell.trim().replaceAll("\\|", "|"))
+				.slice(1, -1),
+		);
+}
+
+const code = (name: string): string => `\`${name}\``;
+
+test("docs/errors.md has every error code with its class, exit code and kind", () => {
+	const documented = rowsBelow("errors.md", "## Codes").map((row) => row.slice(0, 5));
+	const actual = Object.entries(errorKinds).map(([name, kind]) => [
+		code(name),
+		kind.class,
+		String(kind.exitCode),
+		kind.permanent ? "permanent" : "temporary",
+		kind.meaning,
+	]);
+	expect(documented).toEqual(actual);
+});
+
+test("docs/options.md has every environment variable", () => {
+	const documented = rowsBelow("options.md", "## Environment variables").map(([name, , text]) => [name, text]);
+	expect(documented).toEqual(
+		Object.entries(environmentVariables).map(([name, schema]) => [code(name), schema.description]),
+	);
+});
+
+function optionRow([name, schema]: [string, Parameters<typeof optionMeta>[0]]): string[] {
+	const { type, aliases = [], description } = optionMeta(schema);
+	return [code(name), type, aliases.map(code).join(", "), description];
+}
+
+test("docs/options.md has every shared option", () => {
+	expect(rowsBelow("options.md", "## Shared options")).toEqual(Object.entries(s3Options).map(optionRow));
+});
+
+describe.each(drivers)("docs/options.md", ({ name, options, refusedOptions }) => {
+	test(`has every option of ${name}, and what is refused`, () => {
+		const own = Object.entries(options.shape).filter(([option]) => !(option in s3Options)) as Parameters<
+			typeof optionRow
+		>[0][];
+		const refused = Object.entries(refusedOptions).map(([option, why]) => [code(option), why]);
+		expect(rowsBelow("options.md", `### ${name}`)).toEqual([...own.map(optionRow), ...refused]);
+	});
+});
