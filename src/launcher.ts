@@ -179,12 +179,13 @@ class Launcher {
 		const deadline = performance.now() + environment.FLUID_FUSE_STOP_TIMEOUT - farewellMs;
 		log.info({ reason: this.stoppedBy, stopTimeoutMs: environment.FLUID_FUSE_STOP_TIMEOUT }, "draining");
 		this.#stopping.abort();
-		// Those inside others first: a mount with another one in it is busy.
+		// Those inside others first: a mount with another one in it is busy. Their drivers may take their time: a bind of an inner
+		// mount that an outer one hides, since it was started again, only goes with that.
 		const depths = new Set(this.#supervisors.map(({ mount }) => mount.target.split("/").length));
 		for (const depth of [...depths].toSorted((a, b) => b - a)) {
 			const level = this.#supervisors.filter(({ mount }) => mount.target.split("/").length === depth);
 			for (const supervisor of level) supervisor.stop(deadline);
-			await Promise.all(level.map(async (supervisor) => supervisor.stopped));
+			await Promise.all(level.map(async (supervisor) => supervisor.detached));
 		}
 		await this.#finished;
 		await this.#unmountRoot();

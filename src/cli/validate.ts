@@ -105,14 +105,14 @@ function unique(faults: readonly Fault[]): Fault[] {
 	return [...new Map(faults.map((fault) => [`${fault.path}\n${fault.message}`, fault])).values()];
 }
 
-function renderPlan({ configFile, targetPath, layout, mounts }: Report): string {
+function renderPlan({ ok, configFile, targetPath, layout, mounts }: Report): string {
 	if (targetPath === undefined || layout === undefined) return "";
 	const head = rows(
 		[
 			["config", configFile],
 			["target", targetPath],
 			["layout", layout],
-			["mounts", String(mounts.length)],
+			["mounts", ok ? String(mounts.length) : `${mounts.length} without a fault`],
 		],
 		"",
 	);

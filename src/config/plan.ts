@@ -169,18 +169,20 @@ export function parseMountOptions(text: string): Map<string, string> {
 	return options;
 }
 
-/** Takes out of the layers what is the launcher's: the driver's name, `ro` and `rw`. The highest layer wins. */
+/** Takes out of the layers what is the launcher's: the driver's name, `ro` and `rw`. The highest layer wins; `ro=false` says nothing. */
 function takeLauncherOptions(layers: Map<string, GivenOption>[]): Partial<Record<"driver" | "ro" | "rw", GivenOption>> {
 	const taken: Partial<Record<"driver" | "ro" | "rw", GivenOption>> = {};
 	for (const layer of layers) {
 		for (const name of ["driver", "ro", "rw"] as const) {
 			const option = layer.get(name);
-			if (option !== undefined) taken[name] = option;
+			if (option !== undefined && !(name === "ro" && isNo.test(option.value))) taken[name] = option;
 			layer.delete(name);
 		}
 	}
 	return taken;
 }
+
+const isNo = /^(false|0|no|off)$/i;
 
 function chooseDriver(
 	chosen: GivenOption | undefined,
@@ -218,10 +220,8 @@ function mode(
 	mount: FileMount,
 	{ ro, rw }: Partial<Record<"ro" | "rw", GivenOption>>,
 ): { readOnly: boolean; modeReason: string } {
-	const isYes = (option: GivenOption | undefined): option is GivenOption =>
-		option !== undefined && !/^(false|0|no|off)$/i.test(option.value);
 	if (mount.readOnly) return { readOnly: true, modeReason: "readOnly of the mount" };
-	if (isYes(ro)) return { readOnly: true, modeReason: ro.from };
+	if (ro !== undefined) return { readOnly: true, modeReason: ro.from };
 	const modes = file.accessModes as readonly string[];
 	if (modes.includes("ReadOnlyMany")) {
 		return {

@@ -21,7 +21,7 @@ export class LineSplitter {
 	#tokens: number;
 	#refilledAt = performance.now();
 	#dropped = 0;
-	#droppedAt = 0;
+	#reportTimer: NodeJS.Timeout | undefined;
 
 	constructor(options: LineOptions) {
 		this.#options = options;
@@ -62,9 +62,9 @@ export class LineSplitter {
 		if (line === "") return;
 		if (!this.#takeToken()) {
 			this.#dropped++;
+			this.#reportTimer ??= setTimeout(() => this.#reportDropped(), 1000).unref();
 			return;
 		}
-		this.#reportDropped();
 		this.#options.onLine(line, cut);
 	}
 
@@ -73,17 +73,15 @@ export class LineSplitter {
 		const now = performance.now();
 		this.#tokens = Math.min(2 * linesPerSecond, this.#tokens + ((now - this.#refilledAt) / 1000) * linesPerSecond);
 		this.#refilledAt = now;
-		if (this.#tokens < 1) {
-			if (now - this.#droppedAt > 1000) this.#reportDropped();
-			return false;
-		}
+		if (this.#tokens < 1) return false;
 		this.#tokens--;
 		return true;
 	}
 
 	#reportDropped(): void {
+		clearTimeout(this.#reportTimer);
+		this.#reportTimer = undefined;
 		if (this.#dropped === 0) return;
-		this.#droppedAt = performance.now();
 		this.#options.onDropped(this.#dropped);
 		this.#dropped = 0;
 	}

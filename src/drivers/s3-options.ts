@@ -40,7 +40,7 @@ export const s3Options = {
 	"path-style": flag({
 		description:
 			"Put the bucket into the path instead of the host name. Default: true with an endpoint of your own, false for Amazon and Alibaba.",
-		aliases: ["force-path-style"],
+		aliases: ["force-path-style", "use_path_request_style"],
 	}),
 	"ca-bundle": path({
 		description: "PEM file with the certificate authorities to trust for the endpoint. Default: the image's.",

@@ -114,7 +114,6 @@ const ownOptions = {
 	nocopyapi: flag({ description: "For servers that cannot copy. Default: false." }),
 	norenameapi: flag({ description: "For servers that cannot copy: not for renames. Default: false." }),
 	hard_remove: flag({ description: "Remove an open file's object at once (s3fs after 1.97). Default: false." }),
-	use_path_request_style: flag({ description: "The same as path-style." }),
 	listobjectsv2: flag({ description: "Use ListObjectsV2. Default: false." }),
 	noua: flag({ description: "Send no User-Agent. Default: false." }),
 	cipher_suites: text({ description: "TLS cipher suites, separated by colons." }, word, expectedWord),
@@ -216,9 +215,6 @@ export const s3fs = defineCommandDriver({
 				faults.push(optionFault("secret-key", "s3fs's password file cannot hold colons or spaces"));
 			}
 		}
-		if (options.use_path_request_style !== undefined && options["path-style"] !== undefined) {
-			faults.push(optionFault("use_path_request_style", "cannot be combined with path-style"));
-		}
 		return faults;
 	},
 	version: { file: "s3fs", args: ["--version"], pattern: /V(\d+\.\d+)/ },
@@ -238,7 +234,7 @@ export const s3fs = defineCommandDriver({
 		give("url", options.endpoint?.href.replace(/\/$/, ""));
 		// It was called endpoint up to 1.95. Given, s3fs does not look for another one.
 		give(version < 1.96 ? "endpoint" : "region", options.region);
-		give("use_path_request_style", options.use_path_request_style ?? pathStyle(source, options));
+		give("use_path_request_style", pathStyle(source, options));
 		give("public_bucket", options.anonymous === true ? 1 : undefined);
 		give("passwd_file", hasKeys && token === undefined ? `${directory}/passwd` : undefined);
 		give("requester_pays", options["requester-pays"]);
@@ -251,13 +247,7 @@ export const s3fs = defineCommandDriver({
 		give("connect_timeout", options.connect_timeout ?? 10);
 		give("readwrite_timeout", options.readwrite_timeout ?? 60);
 		give("no_time_stamp_msg", options.no_time_stamp_msg ?? true);
-		const given = new Set([
-			"umask",
-			"connect_timeout",
-			"readwrite_timeout",
-			"no_time_stamp_msg",
-			"use_path_request_style",
-		]);
+		const given = new Set(["umask", "connect_timeout", "readwrite_timeout", "no_time_stamp_msg"]);
 		for (const name of Object.keys(ownOptions) as OwnOption[]) {
 			if (given.has(name) || options[name] === undefined) continue;
 			if (version !== Number.POSITIVE_INFINITY && (version < (since[name] ?? 0) || version > (until[name] ?? 99))) {

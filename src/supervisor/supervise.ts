@@ -78,7 +78,7 @@ export class MountSupervisor {
 	/** Aborted when the mount is not wanted any more. */
 	readonly #unwanted = new AbortController();
 	readonly #staging: string;
-	readonly #stopped = Promise.withResolvers<void>();
+	readonly #detached = Promise.withResolvers<void>();
 	readonly #readyWaiters = new Set<() => void>();
 
 	#state: MountStatus["state"] = "pending";
@@ -152,6 +152,9 @@ export class MountSupervisor {
 
 	#isReady(): boolean {
 		const serving = this.#state === "ready" || this.#state === "degraded";
+		// A mount inside another one is reached only through that one.
+		const { parent } = this.#options;
+		if (parent !== undefined && (!parent.#isReady() || parent.generation !== this.#parentGeneration)) return false;
 		return (
 			serving && this.#visible && (this.#prober.silentMs ?? Number.POSITIVE_INFINITY) < this.#options.timing.freshMs
 		);
@@ -176,9 +179,9 @@ export class MountSupervisor {
 		}
 	}
 
-	/** When `run` has resolved. */
-	get stopped(): Promise<void> {
-		return this.#stopped.promise;
+	/** When nothing of it is mounted at its target any more; the driver may still be writing. */
+	get detached(): Promise<void> {
+		return this.#detached.promise;
 	}
 
 	/** Serves until `stop` is called or somebody unmounts the target, then leaves nothing behind. Never rejects. */
@@ -200,7 +203,7 @@ export class MountSupervisor {
 		this.#dispatch({ kind: "unwanted" });
 		await this.#release().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
 		this.#dispatch({ kind: "released" });
-		this.#stopped.resolve();
+		this.#detached.resolve();
 	}
 
 	/** Asks for the end; `run` resolves when it is reached, at `deadline` (of performance.now) at the latest. */
@@ -251,6 +254,7 @@ export class MountSupervisor {
 			},
 		});
 		this.#session = session;
+		if (this.#everReady) this.#restarts++;
 		this.#log.info({ pid: session.pid }, "driver started");
 		await this.#untilStaged(session, startedAt + timing.startTimeoutMs);
 		await this.#bind();
@@ -439,7 +443,6 @@ export class MountSupervisor {
 			: error.permanent
 				? Math.max(slowMs, this.#backoff.next())
 				: this.#backoff.next();
-		if (this.#everReady) this.#restarts++;
 		this.#retryAt = new Date(Date.now() + delayMs);
 		this.#dispatch({ kind: "broken", permanent: error.permanent, everReady: this.#everReady });
 		this.#report(error, "mount broken", { retryInMs: delayMs });
@@ -521,6 +524,7 @@ export class MountSupervisor {
 		}
 		this.#layers = [];
 		this.#visible = false;
+		this.#detached.resolve();
 		if (session !== undefined) {
 			// The driver sees the last unmount, writes what it has and ends by itself; files that are still open keep it.
 			await unmount(this.#staging, { timeoutMs: 2000 });

@@ -221,6 +221,14 @@ describe("read-only wins", () => {
 			false,
 			"accessModes has ReadWriteMany",
 		],
+		[
+			"ro=false against a lower layer's ro",
+			{ options: { ro: "false" } },
+			{ accessModes: ["ReadWriteMany"] },
+			{ MOUNT_OPTIONS: "ro" },
+			true,
+			"MOUNT_OPTIONS.ro",
+		],
 		["Fluid's own ro", {}, { accessModes: ["ReadWriteMany"] }, { MOUNT_OPTIONS: "ro" }, true, "MOUNT_OPTIONS.ro"],
 		[
 			"rw against ReadOnlyMany",

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { environmentVariables } from "../../src/config/environment.ts";
+import { environmentVariables, parseEnvironment } from "../../src/config/environment.ts";
 import { optionMeta } from "../../src/config/option.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { s3Options } from "../../src/drivers/s3-options.ts";
@@ -22,7 +22,7 @@ function rowsBelow(page: string, heading: string): string[][] {
 		.map((line) =>
 			line
 				.split(/(?<!\\)\|/)
-				.map((cell) => cell.trim().replaceAll("\\|", "|"))
+				.map((cell) => cell.trim().replaceAll(/\\([|<])/g, "$1"))
 				.slice(1, -1),
 		);
 }
@@ -41,11 +41,16 @@ test("docs/errors.md has every error code with its class, exit code and kind", (
 	expect(documented).toEqual(actual);
 });
 
-test("docs/options.md has every environment variable", () => {
-	const documented = rowsBelow("options.md", "## Environment variables").map(([name, , text]) => [name, text]);
+test("docs/options.md has every environment variable with its default", () => {
+	const rows = rowsBelow("options.md", "## Environment variables");
+	const documented = rows.map(([name, , text]) => [name, text]);
 	expect(documented).toEqual(
 		Object.entries(environmentVariables).map(([name, schema]) => [code(name), schema.description]),
 	);
+	const defaults = rows.map(([name = "", value = ""]) => [name, value].map((cell) => cell.replaceAll("`", "")));
+	expect(parseEnvironment(Object.fromEntries(defaults))).toEqual(parseEnvironment({}));
+	const set = defaults.filter(([, value]) => value !== "").map(([name]) => name);
+	expect(set).toEqual(Object.keys(parseEnvironment({})));
 });
 
 function optionRow([name, schema]: [string, Parameters<typeof optionMeta>[0]]): string[] {

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
@@ -270,7 +271,7 @@ test("half-written config: 78, naming the place and not the text", async () => {
 describe("what keeps a container from mounting is told apart, with 71", () => {
 	/** The launcher in a mount namespace of its own, after a command that spoils something. */
 	function start(here: Pod, wrapper: readonly string[]): { exitCode: number; output: string } {
-		const [file = "", ...args] = [...wrapper, program];
+		const [file = program, ...args] = [...wrapper, program].values();
 		try {
 			const output = execFileSync(file, args, {
 				env: here.environment(),
@@ -379,9 +380,9 @@ test("a backend that goes away leaves mounts ready but degraded, alive, and well
 	await proxy.mode("pass");
 	await untilAll("ready");
 	for (const name of names) {
-		expect(execFileSync("cat", [join(here.target, name, "hello.txt")], { encoding: "utf8", timeout: 10_000 })).toBe(
-			"hello\n",
-		);
+		// Not synchronously: the proxy answers in this process.
+		const { stdout } = await execa("cat", [join(here.target, name, "hello.txt")], { timeout: 20_000 });
+		expect(stdout).toBe("hello");
 	}
 	expect((await here.status()).mounts.map(({ restarts }) => restarts)).toEqual(names.map(() => 0));
 	expect(await here.stop()).toBe(0);

@@ -249,6 +249,8 @@ function spawnLauncher(env: Readonly<Record<string, string>>) {
 		buffer: false,
 		reject: false,
 		cleanup: true,
+		// Its own end is what is tested.
+		forceKillAfterDelay: false,
 	});
 }
 

@@ -1,6 +1,5 @@
-import { existsSync, mkdtempSync, readlinkSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readlinkSync, symlinkSync } from "node:fs";
+import { basename, join } from "node:path";
 import type { Minio } from "./minio.ts";
 import { cachedBinaries, type PodOptions } from "./pod.ts";
 
@@ -33,8 +32,10 @@ function isLink(path: string): boolean {
 }
 
 function folderWith(name: string, program: string): string {
-	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-programs-"));
-	symlinkSync(program, join(folder, name));
+	const folder = join(cachedBinaries, "..", "programs", basename(program));
+	mkdirSync(folder, { recursive: true });
+	const link = join(folder, name);
+	if (!existsSync(link)) symlinkSync(program, link);
 	return folder;
 }
 
