@@ -1,3 +1,4 @@
+import { constants, openSync } from "node:fs";
 import { pino, type DestinationStream, type Logger } from "pino";
 import type { Redactor } from "./redact.ts";
 
@@ -12,13 +13,46 @@ export interface Log {
 	readonly flush: () => void;
 }
 
+/** How long the last lines may wait for somebody to read them. */
+const farewellMs = 500;
+
 /**
- * The one logger: JSON lines on stdout, RFC 3339 times in UTC. Every line passes the redactor. Written asynchronously,
- * so that a log pipe that nobody reads cannot stop the supervision.
+ * The one logger: JSON lines on stdout, RFC 3339 times in UTC. Every line passes the redactor. A log pipe that nobody reads
+ * stops neither the supervision nor the end: lines are lost then.
  */
 export function createLog(level: string, redactor: Redactor): Log {
-	const stdout = pino.destination({ dest: 1, sync: false, maxLength: maximumQueuedBytes });
-	return { logger: createLogger(level, redactor, stdout), flush: () => stdout.flushSync() };
+	let giveUpAt = Number.POSITIVE_INFINITY;
+	const stdout = pino.destination({
+		dest: openStdout(),
+		sync: false,
+		maxLength: maximumQueuedBytes,
+		retryEAGAIN: () => performance.now() < giveUpAt,
+	});
+	return {
+		logger: createLogger(level, redactor, stdout),
+		flush: () => {
+			giveUpAt = performance.now() + farewellMs;
+			try {
+				stdout.flushSync();
+			} catch {
+				// Nobody reads it: better to lose the last lines than not to end.
+				stdout.destroy();
+			}
+		},
+	};
+}
+
+/**
+ * Stdout, opened once more so that writing to it never blocks: a thread that hangs in a write keeps the process from ending, and
+ * the flag on the descriptor itself would be everybody's who shares it.
+ */
+function openStdout(): number {
+	try {
+		return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
+	} catch {
+		// A socket cannot be opened again.
+		return 1;
+	}
 }
 
 export function createLogger(level: string, redactor: Redactor, destination: DestinationStream): Logger {
