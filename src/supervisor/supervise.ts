@@ -1,5 +1,4 @@
-import { mkdir, rm, rmdir } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PlannedMount } from "../config/plan.ts";
 import type { Ending, PreparedMount, Session } from "../drivers/driver.ts";
@@ -8,11 +7,11 @@ import type { Logger } from "../log.ts";
 import { bindOver } from "../mounts/mount.ts";
 import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
-import { findHolders, unmount } from "../mounts/unmount.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createBackoff } from "./backoff.ts";
 import { nextState, type MountEvent } from "./state.ts";
+import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
 
 export interface Timing {
 	/** Between two looks at a mount. */
@@ -37,6 +36,9 @@ export const defaultTiming: Timing = {
 	startTimeoutMs: 30_000,
 	backendEveryMs: 30_000,
 };
+
+/** For taking down a mount that ends by itself, when nobody has set a deadline. */
+const defaultStopMs = 25_000;
 
 export interface SupervisorEvents {
 	changed(): void;
@@ -89,6 +91,8 @@ export class MountSupervisor {
 	/** Counts the binds, so that mounts inside this one notice that they were hidden by a new one. */
 	#generation = 0;
 	#parentGeneration = 0;
+	/** The driver that runs has been bound to the target. */
+	#bound = false;
 	#everReady = false;
 	#settled = false;
 	#restarts = 0;
@@ -105,7 +109,7 @@ export class MountSupervisor {
 		this.#options = options;
 		this.mount = options.mount;
 		this.#log = options.log;
-		this.#staging = join(options.directory, "staging");
+		this.#staging = stagingOf(options.directory);
 		this.#prober = new Prober(options.mount.target, options.timing.statfsTimeoutMs);
 	}
 
@@ -197,7 +201,7 @@ export class MountSupervisor {
 				delayMs = this.#broken(toLauncherError(thrown));
 			}
 			await this.#endSession().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
-			await sleep(delayMs, undefined, { signal: wanted }).catch(() => undefined);
+			if (await this.#wasUnmountedWithin(delayMs)) break;
 		}
 		this.#retryAt = undefined;
 		this.#dispatch({ kind: "unwanted" });
@@ -229,6 +233,39 @@ export class MountSupervisor {
 		}
 	}
 
+	async #endSession(): Promise<void> {
+		if (this.#session === undefined) return;
+		await killDriver(this.#remains());
+		this.#session = undefined;
+		await clearDirectory(this.#options.directory);
+	}
+
+	/** Waits for the next try; says whether somebody unmounted the dead mount meanwhile, which means stop as well. */
+	async #wasUnmountedWithin(delayMs: number): Promise<boolean> {
+		const until = performance.now() + delayMs;
+		const signal = this.#unwanted.signal;
+		while (!signal.aborted && performance.now() < until) {
+			const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
+			await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
+			if (this.#layers.length > 0 && this.#options.parent === undefined && !(await this.#isStillThere())) {
+				this.#unmountedFromOutside();
+				return true;
+			}
+		}
+		return false;
+	}
+
+	async #isStillThere(): Promise<boolean> {
+		const ours = this.#layers.at(-1);
+		const here = layersAt(await readMountinfo(), this.mount.target);
+		return here.some((layer) => layer.id === ours?.id && layer.device === ours.device);
+	}
+
+	#unmountedFromOutside(): void {
+		this.#log.info({ target: this.mount.target }, "unmounted from outside");
+		this.#options.events.unmountedFromOutside();
+	}
+
 	/** One attempt: returns when the target was unmounted from outside or the mount is not wanted, throws otherwise. */
 	async #serve(): Promise<void> {
 		const signal = this.#unwanted.signal;
@@ -241,7 +278,7 @@ export class MountSupervisor {
 		if (prepared.check !== undefined) this.#backend = { ok: true, checkedAt: new Date() };
 		this.#dispatch({ kind: "checked" });
 		await parent?.untilReady(signal);
-		await this.#clearDirectory();
+		await clearDirectory(this.#options.directory);
 		await mkdir(this.#staging, { mode: 0o700 });
 		const session = await prepared.start({
 			signal,
@@ -254,6 +291,7 @@ export class MountSupervisor {
 			},
 		});
 		this.#session = session;
+		this.#bound = false;
 		if (this.#everReady) this.#restarts++;
 		this.#log.info({ pid: session.pid }, "driver started");
 		await this.#untilStaged(session, startedAt + timing.startTimeoutMs);
@@ -327,6 +365,7 @@ export class MountSupervisor {
 		// What lies below from before this launcher is dead and ours to pop at the end.
 		this.#layers = left.filter((layer) => layer.id === entry.id || layer.type.startsWith("fuse"));
 		this.#parentGeneration = parentGeneration;
+		this.#bound = true;
 		this.#generation++;
 		this.#log.info({ target, layers: this.#layers.length, type: entry.type }, "mounted");
 	}
@@ -338,7 +377,7 @@ export class MountSupervisor {
 	/** Looks at the mount until it breaks (throws), is unmounted from outside, or is not wanted any more. */
 	async #watch(session: Session, prepared: PreparedMount): Promise<void> {
 		const signal = this.#unwanted.signal;
-		const { timing, parent, events } = this.#options;
+		const { timing, parent } = this.#options;
 		const { target } = this.mount;
 		let backendCheckedAt = performance.now();
 		let backendCheck: Promise<void> | undefined;
@@ -366,8 +405,7 @@ export class MountSupervisor {
 				continue;
 			}
 			if (!stillThere) {
-				this.#log.info({ target }, "unmounted from outside");
-				events.unmountedFromOutside();
+				this.#unmountedFromOutside();
 				return;
 			}
 			if (ending !== undefined) {
@@ -479,106 +517,32 @@ export class MountSupervisor {
 		for (const wake of this.#readyWaiters) wake();
 	}
 
-	/** Ends a driver that has failed; the dead mount stays at the target until the next one heals it. */
-	async #endSession(): Promise<void> {
-		const session = this.#session;
-		if (session === undefined) return;
-		const ended = await within(session.stop({ graceMs: 0 }), 2000);
-		if (ended === undefined) await this.#abort("the driver does not end on SIGKILL");
-		this.#session = undefined;
-		await this.#clearDirectory();
-	}
-
-	/** Takes everything down in order; the steps get more forceful as the deadline comes near. */
+	/** Takes everything down in order; each step has its share of the time that is left. */
 	async #release(): Promise<void> {
-		const { target } = this.mount;
-		const session = this.#session;
-		const total = Math.max(
-			0,
-			this.#deadline === Number.POSITIVE_INFINITY ? 25_000 : this.#deadline - performance.now(),
-		);
 		const start = performance.now();
+		const total = Math.max(0, Math.min(defaultStopMs, this.#deadline - start));
+		const remains = this.#remains();
 		// Applications get half of the time to let go, the driver most of the rest to write what it still has.
-		const patience = start + total / 2;
-		const last = start + total - Math.min(3000, total / 4);
-		let lazily = session === undefined || this.#hung;
-		let told = false;
-		for (let top = await this.#topLayer(); top !== undefined; top = await this.#topLayer()) {
-			// Only the uppermost layer is alive and can be busy.
-			const lazy = lazily || top.id !== this.#layers.at(-1)?.id;
-			const outcome = await unmount(target, { lazy, timeoutMs: 2000 });
-			if (outcome.kind === "done" || outcome.kind === "not-mounted") continue;
-			if (lazy) {
-				this.#log.error({ target, outcome }, "unmount failed");
-				break;
-			}
-			if (!told && outcome.kind === "busy") {
-				told = true;
-				this.#log.warn({ target, holders: await findHolders(target) }, "mount is busy, waiting for applications");
-			}
-			// What hangs will not get better by waiting.
-			lazily = outcome.kind !== "busy" || performance.now() > patience;
-			if (lazily)
-				this.#log.warn({ target, holders: await findHolders(target) }, "mount is still in use and is detached");
-			else await sleep(250);
-		}
+		await detach(remains, start + total / 2);
 		this.#layers = [];
 		this.#visible = false;
 		this.#detached.resolve();
-		if (session !== undefined) {
-			// The driver sees the last unmount, writes what it has and ends by itself; files that are still open keep it.
-			await unmount(this.#staging, { timeoutMs: 2000 });
-			let ending = await within(session.ended, Math.max(500, last - performance.now()));
-			if (ending === undefined) {
-				ending = await within(session.stop({ graceMs: 1000 }), 2000);
-				await this.#abort(
-					ending === undefined ? "the driver does not end on SIGKILL" : "the driver did not end in time",
-				);
-			}
-			this.#session = undefined;
-		}
-		await this.#clearDirectory();
+		await endDriver(remains, start + total - Math.min(3000, total / 4));
+		this.#session = undefined;
+		await clearDirectory(this.#options.directory);
 		await rmdir(this.#options.directory);
 	}
 
-	/** What is topmost at the target, when it is ours to unmount. */
-	async #topLayer(): Promise<MountEntry | undefined> {
-		const top = layersAt(await readMountinfo(), this.mount.target).at(-1);
-		return top !== undefined && this.#isOurs(top) ? top : undefined;
-	}
-
-	/** The last step: cuts the connection to the kernel, which frees whoever waits for it. */
-	async #abort(why: string): Promise<void> {
-		const holders = await findHolders(this.mount.target);
-		await unmount(this.#staging, { lazy: true, force: true });
-		this.#options.events.forcedAbort();
-		this.#log.error(
-			{ why, holders, mayHaveLost: "data that applications had written and not closed" },
-			"mount aborted by force",
-		);
-	}
-
-	/** Leaves the private directory empty: no credentials, nothing mounted. */
-	async #clearDirectory(): Promise<void> {
-		const { directory } = this.#options;
-		for (let tries = 0; tries < 8 && layersAt(await readMountinfo(), this.#staging).length > 0; tries++) {
-			await unmount(this.#staging, { lazy: true, force: true });
-		}
-		// rmdir refuses what is still mounted, so that nothing below can ever delete what is in a bucket.
-		await rmdir(this.#staging).catch((error: NodeJS.ErrnoException) => {
-			if (error.code !== "ENOENT") throw error;
-		});
-		await rm(directory, { recursive: true, force: true });
-		await mkdir(directory, { recursive: true, mode: 0o700 });
-	}
-}
-
-/** The promise's value, or undefined when it takes longer. */
-async function within<Value>(promise: Promise<Value>, milliseconds: number): Promise<Value | undefined> {
-	const controller = new AbortController();
-	try {
-		return await Promise.race([promise, sleep(milliseconds, undefined, { signal: controller.signal })]);
-	} finally {
-		controller.abort();
+	#remains(): Remains {
+		return {
+			target: this.mount.target,
+			layers: this.#layers,
+			directory: this.#options.directory,
+			session: this.#session,
+			wasBound: this.#bound,
+			hung: this.#hung,
+			log: this.#log,
+			onForcedAbort: () => this.#options.events.forcedAbort(),
+		};
 	}
 }

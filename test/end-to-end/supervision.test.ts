@@ -189,6 +189,37 @@ describe.each(s3Drivers())("$title", (driver) => {
 		expect(here.log.filter(({ msg }) => msg === "mounted")).toHaveLength(1);
 	});
 
+	test("somebody's umount while the driver is dead and about to be started again means stop as well", async () => {
+		const here = createPod(driver);
+		here.start();
+		await here.untilReady();
+		process.kill((await here.mount()).pid ?? 0, "SIGKILL");
+		await until(
+			async () => (await here.mount()).state === "recovering",
+			5000,
+			() => here.output,
+		);
+		execFileSync("umount", [here.target]);
+		expect(await here.ended(10_000)).toBe(0);
+		expect(await here.layers()).toEqual([]);
+		expect(here.log.filter(({ msg }) => msg === "mounted")).toHaveLength(1);
+	});
+
+	test("SIGTERM while the driver is still starting ends at once, and is no forced abort", async () => {
+		const here = createPod(driver);
+		here.start();
+		await until(
+			() => here.output.includes('"driver started"'),
+			10_000,
+			() => here.output,
+		);
+		const startedAt = performance.now();
+		expect(await here.stop()).toBe(0);
+		expect(performance.now() - startedAt).toBeLessThan(4000);
+		expect(await here.layers()).toEqual([]);
+		expect(here.log.map(({ msg }) => msg)).not.toContain("mount aborted by force");
+	});
+
 	test("a preStop of umount followed by SIGTERM at once leaves no mount behind", async () => {
 		const here = createPod(driver);
 		const { target } = here;

@@ -1,0 +1,118 @@
+import { mkdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Session } from "../drivers/driver.ts";
+import type { Logger } from "../log.ts";
+import { popDeadLayers } from "../mounts/mount.ts";
+import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { findHolders, unmount } from "../mounts/unmount.ts";
+
+/** What is left of a mount, to be taken down. */
+export interface Remains {
+	readonly target: string;
+	/** Binds of ours at the target, bottom first; those below the last are dead. */
+	readonly layers: readonly MountEntry[];
+	/** RUN_DIR/mounts/<id>. */
+	readonly directory: string;
+	/** The driver, if it runs. */
+	readonly session: Session | undefined;
+	/** Applications have been able to use it: the driver may have something to write. */
+	readonly wasBound: boolean;
+	/** It does not answer. */
+	readonly hung: boolean;
+	readonly log: Logger;
+	readonly onForcedAbort: () => void;
+}
+
+/** Where a driver mounts, before it is bound to the target. */
+export function stagingOf(directory: string): string {
+	return join(directory, "staging");
+}
+
+/**
+ * Unmounts the target, all its layers. Applications that keep it busy get time until `patientUntil` (of performance.now); then it
+ * is detached: taken out of sight, and served on until they let go.
+ */
+export async function detach({ target, layers, session, hung, log }: Remains, patientUntil: number): Promise<void> {
+	const alive = layers.at(-1);
+	let lazily = session === undefined || hung;
+	let told = false;
+	for (;;) {
+		const top = layersAt(await readMountinfo(), target).at(-1);
+		if (top === undefined || !layers.some(({ id, device }) => id === top.id && device === top.device)) break;
+		// Only the uppermost layer is alive and can be busy.
+		const lazy = lazily || top.id !== alive?.id;
+		const outcome = await unmount(target, { lazy, timeoutMs: 2000 });
+		if (outcome.kind === "done" || outcome.kind === "not-mounted") continue;
+		if (lazy) {
+			log.error({ target, outcome }, "unmount failed");
+			return;
+		}
+		if (!told && outcome.kind === "busy") {
+			told = true;
+			log.warn({ target, holders: await findHolders(target) }, "mount is busy, waiting for applications");
+		}
+		// What hangs will not get better by waiting.
+		lazily = outcome.kind !== "busy" || performance.now() > patientUntil;
+		if (!lazily) await sleep(250);
+		else log.warn({ target, holders: await findHolders(target) }, "mount is still in use and is detached");
+	}
+	// What an earlier launcher has left.
+	await popDeadLayers(target);
+}
+
+/** Lets the driver write what it has until `patientUntil`, then ends it by force. */
+export async function endDriver(remains: Remains, patientUntil: number): Promise<void> {
+	const { session, directory, wasBound } = remains;
+	if (session === undefined) return;
+	if (wasBound) {
+		// The driver sees the last unmount, writes what it has and ends by itself; files that are still open keep it.
+		await unmount(stagingOf(directory), { timeoutMs: 2000 });
+		if ((await within(session.ended, Math.max(500, patientUntil - performance.now()))) !== undefined) return;
+	}
+	const ending = await within(session.stop({ graceMs: wasBound ? 1000 : 300 }), 2000);
+	if (ending === undefined) await abort(remains, "the driver does not end on SIGKILL");
+	else if (wasBound) await abort(remains, "the driver did not end in time");
+}
+
+/** Ends a driver that has failed; the dead mount stays at the target until the next one heals it. */
+export async function killDriver(remains: Remains): Promise<void> {
+	if (remains.session === undefined) return;
+	const ended = await within(remains.session.stop({ graceMs: 0 }), 2000);
+	if (ended === undefined) await abort(remains, "the driver does not end on SIGKILL");
+}
+
+/** The last step: cuts the connection to the kernel, which frees whoever waits for it. */
+async function abort({ target, directory, log, onForcedAbort }: Remains, why: string): Promise<void> {
+	const holders = await findHolders(target);
+	await unmount(stagingOf(directory), { lazy: true, force: true });
+	onForcedAbort();
+	log.error(
+		{ why, holders, mayHaveLost: "data that applications had written and not closed" },
+		"mount aborted by force",
+	);
+}
+
+/** Leaves the private directory empty: no credentials, nothing mounted. */
+export async function clearDirectory(directory: string): Promise<void> {
+	const staging = stagingOf(directory);
+	for (let tries = 0; tries < 8 && layersAt(await readMountinfo(), staging).length > 0; tries++) {
+		await unmount(staging, { lazy: true, force: true });
+	}
+	// rmdir refuses what is still mounted, so that nothing below can ever delete what is in a bucket.
+	await rmdir(staging).catch((error: NodeJS.ErrnoException) => {
+		if (error.code !== "ENOENT") throw error;
+	});
+	await rm(directory, { recursive: true, force: true });
+	await mkdir(directory, { recursive: true, mode: 0o700 });
+}
+
+/** The promise's value, or undefined when it takes longer. */
+async function within<Value>(promise: Promise<Value>, milliseconds: number): Promise<Value | undefined> {
+	const controller = new AbortController();
+	try {
+		return await Promise.race([promise, sleep(milliseconds, undefined, { signal: controller.signal })]);
+	} finally {
+		controller.abort();
+	}
+}
