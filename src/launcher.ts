@@ -15,7 +15,7 @@ import {
 	mountEmptyRoot,
 	rootSourcePrefix,
 } from "./mounts/mount.ts";
-import { layersAt, readMountinfo, type MountEntry } from "./mounts/mountinfo.ts";
+import { isAmong, layersAt, readMountinfo, type MountEntry } from "./mounts/mountinfo.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
 import { unmount } from "./mounts/unmount.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
@@ -239,7 +239,7 @@ class Launcher {
 		const root = this.#root;
 		const target = this.#plan?.targetPath;
 		this.#root = undefined;
-		if (root === undefined || target === undefined || !isThere(root, layersAt(await readMountinfo(), target))) return;
+		if (root === undefined || target === undefined || !isAmong(root, layersAt(await readMountinfo(), target))) return;
 		const outcome = await unmount(target);
 		if (outcome.kind !== "done") await unmount(target, { lazy: true });
 	}
@@ -253,7 +253,7 @@ class Launcher {
 			if (
 				this.#root !== undefined &&
 				this.#plan !== undefined &&
-				!isThere(this.#root, layersAt(entries, this.#plan.targetPath))
+				!isAmong(this.#root, layersAt(entries, this.#plan.targetPath))
 			) {
 				this.#options.log.info({ target: this.#plan.targetPath }, "unmounted from outside");
 				this.#root = undefined;
@@ -324,10 +324,6 @@ async function faultsOf(mount: PlannedMount): Promise<ConfigError["faults"] | un
 function rootSource(mounts: readonly PlannedMount[], { environment, drivers }: LauncherOptions): string {
 	const driver = mounts[0]?.driver ?? drivers.find(({ name }) => name === environment.FLUID_FUSE_DRIVER) ?? drivers[0];
 	return `${rootSourcePrefix}${driver?.filesystemTypes.at(-1) ?? "fuse"}`;
-}
-
-function isThere(entry: MountEntry, layers: readonly MountEntry[]): boolean {
-	return layers.some((layer) => layer.id === entry.id && layer.device === entry.device);
 }
 
 async function waitForAbort(signal: AbortSignal): Promise<void> {

@@ -30,13 +30,7 @@ export async function bindOver(
 	if (layers.length === 0) await makeTarget(target);
 	const top = layers.at(-1);
 	if (top !== undefined && !(await isDead(top, isOurs))) {
-		throw new LauncherError(
-			"MOUNTPOINT_IN_USE",
-			`a live ${top.type} filesystem (${top.source}) is mounted at ${target}`,
-			{
-				hint: "Another pod may still be stopping; else unmount it on the node, or give the Dataset another name.",
-			},
-		);
+		throw targetInUse(top);
 	}
 	if (layers.length >= maximumLayers) await popDeadLayers(target, 1);
 	await runMount(["--bind", "--", staging, target], target);
@@ -47,6 +41,12 @@ export async function bindOver(
 		throw new LauncherError("MOUNTPOINT_UNUSABLE", `${target} was mounted on, but does not show it`);
 	}
 	return targetTop;
+}
+
+function targetInUse({ type, source, mountPoint }: MountEntry): LauncherError {
+	return new LauncherError("MOUNTPOINT_IN_USE", `a live ${type} filesystem (${source}) is mounted at ${mountPoint}`, {
+		hint: "Another pod may still be stopping; else unmount it on the node, or give the Dataset another name.",
+	});
 }
 
 async function isDead(entry: MountEntry, isOurs: (entry: MountEntry) => boolean): Promise<boolean> {
@@ -74,13 +74,7 @@ export async function mountEmptyRoot(target: string, source: string): Promise<Mo
 	const top = layers.at(-1);
 	if (top?.type === "tmpfs" && top.source.startsWith(rootSourcePrefix)) return top;
 	if (top !== undefined && !(await isDead(top, () => false))) {
-		throw new LauncherError(
-			"MOUNTPOINT_IN_USE",
-			`a live ${top.type} filesystem (${top.source}) is mounted at ${target}`,
-			{
-				hint: "Another pod may still be stopping; else unmount it on the node, or give the Dataset another name.",
-			},
-		);
+		throw targetInUse(top);
 	}
 	if (top === undefined) await makeDirectory(target);
 	// Read-only, because what an application wrote here would be lost without a word.

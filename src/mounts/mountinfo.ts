@@ -71,6 +71,11 @@ export function layersAt(entries: readonly MountEntry[], path: string): MountEnt
 	return walk(entries, path).filter(({ mountPoint }) => mountPoint === path);
 }
 
+/** Whether the mount is one of these. The kernel uses ids again, so that the filesystem has to be the same too. */
+export function isAmong(entry: MountEntry | undefined, layers: readonly MountEntry[]): boolean {
+	return layers.some(({ id, device }) => id === entry?.id && device === entry.device);
+}
+
 /** The mount that `path` lies in. */
 export function mountOf(entries: readonly MountEntry[], path: string): MountEntry | undefined {
 	return walk(entries, path).at(-1);

@@ -5,7 +5,7 @@ import type { Ending, PreparedMount, Session } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { bindOver } from "../mounts/mount.ts";
-import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
@@ -256,9 +256,7 @@ export class MountSupervisor {
 	}
 
 	async #isStillThere(): Promise<boolean> {
-		const ours = this.#layers.at(-1);
-		const here = layersAt(await readMountinfo(), this.mount.target);
-		return here.some((layer) => layer.id === ours?.id && layer.device === ours.device);
+		return isAmong(this.#layers.at(-1), layersAt(await readMountinfo(), this.mount.target));
 	}
 
 	#unmountedFromOutside(): void {
@@ -360,7 +358,10 @@ export class MountSupervisor {
 		const { target } = this.mount;
 		const { parent, makeTarget } = this.#options;
 		const parentGeneration = parent?.generation ?? 0;
-		const entry = await bindOver(this.#staging, target, { makeTarget, isOurs: (candidate) => this.#isOurs(candidate) });
+		const entry = await bindOver(this.#staging, target, {
+			makeTarget,
+			isOurs: (candidate) => isAmong(candidate, this.#layers),
+		});
 		const left = layersAt(await readMountinfo(), target);
 		// What lies below from before this launcher is dead and ours to pop at the end.
 		this.#layers = left.filter((layer) => layer.id === entry.id || layer.type.startsWith("fuse"));
@@ -368,10 +369,6 @@ export class MountSupervisor {
 		this.#bound = true;
 		this.#generation++;
 		this.#log.info({ target, layers: this.#layers.length, type: entry.type }, "mounted");
-	}
-
-	#isOurs(entry: MountEntry): boolean {
-		return this.#layers.some((layer) => layer.id === entry.id && layer.device === entry.device);
 	}
 
 	/** Looks at the mount until it breaks (throws), is unmounted from outside, or is not wanted any more. */
@@ -390,7 +387,7 @@ export class MountSupervisor {
 			if (signal.aborted) return;
 			const here = layersAt(await readMountinfo(), target);
 			const ours = this.#layers.at(-1);
-			const stillThere = here.some((layer) => layer.id === ours?.id && layer.device === ours.device);
+			const stillThere = isAmong(ours, here);
 			if (
 				!stillThere &&
 				parent !== undefined &&

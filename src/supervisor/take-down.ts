@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
 import type { Logger } from "../log.ts";
 import { popDeadLayers } from "../mounts/mount.ts";
-import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { findHolders, unmount } from "../mounts/unmount.ts";
 
 /** What is left of a mount, to be taken down. */
@@ -39,7 +39,7 @@ export async function detach({ target, layers, session, hung, log }: Remains, pa
 	let told = false;
 	for (;;) {
 		const top = layersAt(await readMountinfo(), target).at(-1);
-		if (top === undefined || !layers.some(({ id, device }) => id === top.id && device === top.device)) break;
+		if (top === undefined || !isAmong(top, layers)) break;
 		// Only the uppermost layer is alive and can be busy.
 		const lazy = lazily || top.id !== alive?.id;
 		const outcome = await unmount(target, { lazy, timeoutMs: 2000 });
