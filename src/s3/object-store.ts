@@ -1,0 +1,224 @@
+/** One bucket, as a filesystem needs it: https://docs.aws.amazon.com/AmazonS3/latest/API/ */
+export interface ObjectStore {
+	/**
+	 * Reads `into.length` bytes from `offset` on, straight into that buffer, of the version `etag` only. `onProgress` is told how many
+	 * bytes are there. Throws OBJECT_REPLACED when the object has another version now, and never leaves a short buffer without
+	 * throwing. A failed connection goes on where it stopped. A read of the whole object is compared with its checksum, if the
+	 * server has one: CHECKSUM_WRONG.
+	 */
+	get(
+		key: string,
+		options: {
+			readonly offset: number;
+			readonly into: Buffer;
+			readonly etag: string;
+			/** Size of the whole object, in bytes. */
+			readonly objectSizeBytes: number;
+			readonly signal?: AbortSignal;
+			readonly onProgress?: (filledBytes: number) => void;
+		},
+	): Promise<ObjectHeaders>;
+	/** Throws NOT_FOUND. */
+	head(key: string, options?: { readonly signal?: AbortSignal }): Promise<ObjectHeaders>;
+	/** One page, at most 1000 keys and prefixes together, in the order of the keys' UTF-8 bytes. */
+	list(request: ListRequest): Promise<ListPage>;
+	/** Uploads a whole object with a checksum that the server verifies. */
+	put(key: string, body: UploadBody, options?: PutOptions): Promise<Uploaded>;
+	/** Idempotent: an object that is not there is no error. */
+	delete(key: string): Promise<void>;
+	/** At most 1000. Returns those that could not be deleted. */
+	deleteMany(keys: readonly string[]): Promise<readonly { readonly key: string; readonly error: S3Error }[]>;
+	/** A copy inside the bucket by the server. Objects above 5 GiB are copied in parts. `metadata` replaces the source's. */
+	copy(
+		from: string,
+		to: string,
+		options?: {
+			readonly etag?: string;
+			readonly metadata?: ObjectMetadata;
+			readonly sizeBytes?: number;
+			/** Throws EXISTS when there is an object at `to`, where the server can tell. */
+			readonly onlyIfAbsent?: boolean;
+		},
+	): Promise<Uploaded>;
+	createMultipart(key: string, metadata: ObjectMetadata): Promise<string>;
+	uploadPart(key: string, uploadId: string, partNumber: number, body: UploadBody): Promise<UploadedPart>;
+	/** Bytes of an object that is there become a part; both ends of the range are counted: [offset, offset + lengthBytes). */
+	copyPart(
+		key: string,
+		uploadId: string,
+		partNumber: number,
+		from: { readonly key: string; readonly etag: string; readonly offset: number; readonly lengthBytes: number },
+	): Promise<UploadedPart>;
+	/** `parts` in the order of their numbers. */
+	completeMultipart(
+		key: string,
+		uploadId: string,
+		parts: readonly UploadedPart[],
+		options?: { readonly onlyIfAbsent?: boolean },
+	): Promise<Uploaded>;
+	abortMultipart(key: string, uploadId: string): Promise<void>;
+	/** Whether listings hold the objects' metadata, which only MinIO does. Known after the first listing. */
+	readonly listsMetadata: boolean;
+	/** The next request is signed with these. */
+	setCredentials(credentials: CredentialsSource): void;
+	/** Ends all connections; requests under way fail. */
+	close(): void;
+}
+
+export interface ListRequest {
+	readonly prefix: string;
+	/** "/" groups what is below; absent: everything. */
+	readonly delimiter?: "/";
+	/** Keys after this one, itself excluded. Not together with `continuationToken`. */
+	readonly startAfter?: string;
+	readonly continuationToken?: string;
+	readonly maxKeys?: number;
+	readonly signal?: AbortSignal;
+}
+
+export interface ListPage {
+	readonly objects: readonly ListedObject[];
+	/** With a delimiter: what is grouped, each ending in it. */
+	readonly prefixes: readonly string[];
+	/** Undefined: this was the last page. */
+	readonly nextToken: string | undefined;
+}
+
+export interface ListedObject {
+	readonly key: string;
+	readonly sizeBytes: number;
+	readonly modifiedMs: number;
+	readonly etag: string;
+	/** Only where the server lists it. */
+	readonly metadata?: ObjectMetadata;
+}
+
+/** User metadata, without `x-amz-meta-`, in lower case. */
+export type ObjectMetadata = Readonly<Record<string, string>>;
+
+export interface ObjectHeaders {
+	readonly sizeBytes: number;
+	readonly modifiedMs: number;
+	readonly etag: string;
+	readonly metadata: ObjectMetadata;
+	readonly contentType: string | undefined;
+}
+
+/** Bytes to send, again from the start when a request is tried again. */
+export interface UploadBody {
+	readonly sizeBytes: number;
+	/** CRC-32 of all bytes, if it is known already. */
+	readonly crc32?: number;
+	/** Pieces in order. Each is only used until the next one is asked for. */
+	read(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+export interface PutOptions {
+	readonly metadata?: ObjectMetadata;
+	readonly contentType?: string;
+	/** Throws EXISTS when there is an object, where the server can tell (If-None-Match: *). */
+	readonly onlyIfAbsent?: boolean;
+}
+
+export interface Uploaded {
+	readonly etag: string;
+	/** The server's clock, when it tells. */
+	readonly modifiedMs: number | undefined;
+}
+
+export interface UploadedPart {
+	readonly partNumber: number;
+	readonly etag: string;
+	readonly crc32: string | undefined;
+}
+
+export interface StaticCredentials {
+	readonly accessKeyId: string;
+	readonly secretAccessKey: string;
+	readonly sessionToken?: string;
+}
+
+/** Keys, a function that has the current ones (called before each request; it caches by itself), or undefined for anonymous. */
+export type CredentialsSource = StaticCredentials | (() => Promise<StaticCredentials>) | undefined;
+
+export interface ObjectStoreOptions {
+	/** Undefined: Amazon's, for the region. */
+	readonly endpoint: URL | undefined;
+	/** Undefined: us-east-1, or the one that the server names. */
+	readonly region: string | undefined;
+	readonly bucket: string;
+	readonly pathStyle: boolean;
+	readonly credentials: CredentialsSource;
+	/** PEM text of the authorities to trust; undefined: the system's. */
+	readonly ca?: string;
+	/** HTTP_PROXY, HTTPS_PROXY and NO_PROXY are read from here. */
+	readonly proxyEnv?: NodeJS.ProcessEnv;
+	readonly encryption?:
+		| { readonly kind: "s3" }
+		| { readonly kind: "kms"; readonly keyId?: string }
+		| { readonly kind: "customer"; readonly key: Buffer };
+	readonly storageClass?: string;
+	readonly acl?: string;
+	readonly requesterPays?: boolean;
+	/** Limits in milliseconds. Defaults: connect 5000, first byte 30000, idle 20000. */
+	readonly timeouts?: { readonly connectMs?: number; readonly firstByteMs?: number; readonly idleMs?: number };
+	/** A request that fails for a reason that may pass is tried again for this long. Default: 60000. */
+	readonly retryForMs?: number;
+	/** Requests under way at most; fewer when the server throttles. Default: 32. */
+	readonly maximumRequests?: number;
+	readonly onEvent?: (event: StoreEvent) => void;
+}
+
+/** For logs and metrics. */
+export type StoreEvent =
+	| {
+			readonly kind: "request";
+			readonly operation: string;
+			readonly status: number;
+			readonly seconds: number;
+			readonly receivedBytes: number;
+			readonly sentBytes: number;
+	  }
+	| { readonly kind: "retry"; readonly operation: string; readonly reason: S3ErrorKind; readonly waitMs: number };
+
+export type S3ErrorKind =
+	/** No such object. */
+	| "NOT_FOUND"
+	| "NO_BUCKET"
+	/** The object has another version than asked for (412). */
+	| "OBJECT_REPLACED"
+	| "EXISTS"
+	/** 403, expired or unknown keys too. */
+	| "DENIED"
+	/** The server has no room, or a quota is used up. */
+	| "NO_SPACE"
+	/** Throttled (429, 503) for longer than `retryForMs`. */
+	| "THROTTLED"
+	/** Out of reach or failing for longer than `retryForMs`. */
+	| "UNAVAILABLE"
+	| "CHECKSUM_WRONG"
+	/** The server cannot do what was asked (501, 405). */
+	| "UNSUPPORTED"
+	/** Refused for good: the key is not legal, the object too large. */
+	| "REFUSED"
+	| "ABORTED";
+
+export class S3Error extends Error {
+	override readonly name = "S3Error";
+	readonly kind: S3ErrorKind;
+	/** HTTP status, or 0 without an answer. */
+	readonly status: number;
+	/** The server's own code, such as NoSuchKey. */
+	readonly code: string | undefined;
+
+	constructor(
+		kind: S3ErrorKind,
+		message: string,
+		options: { readonly status?: number; readonly code?: string | undefined; readonly cause?: unknown } = {},
+	) {
+		super(message, { cause: options.cause });
+		this.kind = kind;
+		this.status = options.status ?? 0;
+		this.code = options.code;
+	}
+}
