@@ -1,0 +1,213 @@
+import { fileTypes } from "./posix-metadata.ts";
+import type { DirectoryPage, Entry } from "../fuse/filesystem.ts";
+import type { Listed } from "./listing.ts";
+import { freshSince, type Namespace } from "./namespace.ts";
+import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
+import { compareKeys, inodeOf } from "./names.ts";
+
+/** Names of one directory reader that the kernel is given nodes for; those of a larger directory would only fill memory. */
+const nodesPerReader = 100_000;
+
+/** Attributes that are asked for at a time, where each takes a request. */
+const headsAtATime = 64;
+
+interface ListedName {
+	readonly name: string;
+	/** From the server, or undefined for what this mount knows by itself. */
+	readonly listed: Listed | undefined;
+}
+
+/** One opendir(3): hands out names page by page, in constant memory whatever the directory's size. */
+export class DirectoryReader {
+	readonly #namespace: Namespace;
+	readonly #directory: DirectoryNode;
+	#window: ListedName[] = [];
+	/** Position of the window's first name among all. */
+	#windowStart = 0;
+	#token: string | undefined;
+	#through = "";
+	#isStarted = false;
+	#isListed = false;
+	#next: Promise<void> | undefined;
+	#nodesGiven = 0;
+	/** Files given out beside which a directory of the same name may still be listed. */
+	#mayComeAgain = new Set<string>();
+
+	constructor(namespace: Namespace, directory: DirectoryNode) {
+		this.#namespace = namespace;
+		this.#directory = directory;
+		// Names that are removed meanwhile must not come back to life through this reader.
+		directory.listing.begin("", 0);
+	}
+
+	close(): void {
+		this.#directory.listing.end();
+	}
+
+	/** Fills the page; `entryOf` makes the kernel's entry of a node and counts it. */
+	async fill(offset: number, page: DirectoryPage, entryOf: (node: Node) => Entry): Promise<void> {
+		let position = offset;
+		if (position < this.#windowStart) this.#restart();
+		for (;;) {
+			while (position >= this.#windowStart + this.#window.length) {
+				if (this.#isStarted && this.#isListed) return;
+				await this.#more();
+			}
+			const index = position - this.#windowStart;
+			if (page.plus && this.#directory.volume?.attributes === "all" && index % headsAtATime === 0) {
+				await this.#fillMetadata(index);
+			}
+			const item = this.#window[index];
+			position++;
+			if (item !== undefined && !this.#add(item, position, page, entryOf)) return;
+		}
+	}
+
+	/** False when the page is full. */
+	#add({ name, listed }: ListedName, nextOffset: number, page: DirectoryPage, entryOf: (node: Node) => Entry): boolean {
+		const directory = this.#directory;
+		if (name === "." || name === "..") {
+			const node = name === "." ? directory : (directory.parent ?? directory);
+			const attributes = attributesOf(node);
+			return page.add(name, attributes, nextOffset, { node: 0, attributes, entryValidMs: 0, attributesValidMs: 0 });
+		}
+		const node = this.#nodeOf(name, listed, page.plus);
+		if (node === undefined) {
+			if (listed === undefined || this.#isGone(name)) return true;
+			return page.add(name, this.#attributesWithoutNode(listed), nextOffset, this.#entryWithoutNode(listed));
+		}
+		const attributes = { ino: node.ino, mode: modeOf(node) };
+		if (!page.plus) return page.add(name, attributes, nextOffset);
+		const entry = entryOf(node);
+		if (page.add(name, attributes, nextOffset, entry)) {
+			node.lookups++;
+			this.#nodesGiven++;
+			return true;
+		}
+		this.#namespace.nodes.dropIfUnused(node);
+		return false;
+	}
+
+	#nodeOf(name: string, listed: Listed | undefined, make: boolean): Node | undefined {
+		const directory = this.#directory;
+		const present = directory.overlay.get(name) ?? directory.children.get(name);
+		if (listed === undefined || directory.overlay.has(name)) return present;
+		if (this.#isGone(name)) return undefined;
+		const { volume } = directory;
+		if (volume === undefined) return present;
+		if (present === undefined && (!make || this.#nodesGiven >= nodesPerReader)) return undefined;
+		const current = directory.listing.find(name, Number.NEGATIVE_INFINITY)?.entry ?? listed;
+		return this.#namespace.reconcile(directory, volume, name, current);
+	}
+
+	#isGone(name: string): boolean {
+		const { listing, hidden, children } = this.#directory;
+		return (listing.wasRemoved(name) || hidden.has(name)) && !children.has(name);
+	}
+
+	#attributesWithoutNode({ name, kind }: Listed): { ino: number; mode: number } {
+		const key = keyOf(this.#directory) + name + (kind === "directory" ? "/" : "");
+		const mode = kind === "directory" ? fileTypes.directory : fileTypes.file;
+		return { ino: inodeOf(this.#directory.volume?.identity ?? "", key), mode };
+	}
+
+	#entryWithoutNode(listed: Listed): Entry {
+		const time = listed.modifiedMs;
+		const attributes = {
+			...this.#attributesWithoutNode(listed),
+			nlink: 1,
+			uid: 0,
+			gid: 0,
+			sizeBytes: listed.sizeBytes,
+			atimeMs: time,
+			mtimeMs: time,
+			ctimeMs: time,
+		};
+		return { node: 0, attributes, entryValidMs: 0, attributesValidMs: 0 };
+	}
+
+	async #fillMetadata(index: number): Promise<void> {
+		const { volume } = this.#directory;
+		if (volume === undefined) return;
+		const items = this.#window.slice(index, index + headsAtATime);
+		const nodes = items.map(({ name, listed }) => this.#nodeOf(name, listed, true));
+		await Promise.all(
+			nodes.map(async (node) => {
+				// One that was replaced or removed since it was listed shows what the listing said.
+				if (node !== undefined) await this.#namespace.ensureMetadata(node).catch(() => undefined);
+			}),
+		);
+	}
+
+	#restart(): void {
+		this.#window = [];
+		this.#windowStart = 0;
+		this.#token = undefined;
+		this.#through = "";
+		this.#isStarted = false;
+		this.#isListed = false;
+		this.#mayComeAgain.clear();
+	}
+
+	async #more(): Promise<void> {
+		// Two calls at a time wait for the same page.
+		this.#next ??= this.#read().finally(() => {
+			this.#next = undefined;
+		});
+		await this.#next;
+	}
+
+	async #read(): Promise<void> {
+		const directory = this.#directory;
+		const { volume, overlay, listing } = directory;
+		const found: ListedName[] = [];
+		const isFirst = !this.#isStarted;
+		if (isFirst) {
+			found.push({ name: ".", listed: undefined }, { name: "..", listed: undefined });
+			for (const name of overlay.keys()) found.push({ name, listed: undefined });
+		}
+		const known = isFirst && volume !== undefined ? listing.complete(freshSince(volume)) : undefined;
+		if (known !== undefined || volume === undefined) {
+			for (const listed of known ?? []) if (!overlay.has(listed.name)) found.push({ name: listed.name, listed });
+			this.#isListed = true;
+		} else {
+			const key = keyOf(directory);
+			const start = listing.begin(this.#through, performance.now());
+			try {
+				const page = await volume.store.list({
+					prefix: key,
+					delimiter: "/",
+					...(this.#token !== undefined && { continuationToken: this.#token }),
+				});
+				const content = this.#namespace.takePage(directory, start, page, key);
+				for (const listed of content.entries) {
+					if (!overlay.has(listed.name) && !this.#mayComeAgain.has(listed.name))
+						found.push({ name: listed.name, listed });
+				}
+				const { through } = content;
+				const names = [...this.#mayComeAgain, ...content.entries.map(({ name }) => name)];
+				this.#mayComeAgain = new Set(
+					through === undefined ? [] : names.filter((name) => compareKeys(`${name}/`, through) > 0),
+				);
+				this.#token = page.nextToken;
+				this.#through = content.through ?? this.#through;
+				this.#isListed = page.nextToken === undefined;
+			} finally {
+				listing.end();
+			}
+		}
+		if (this.#isListed) {
+			const listedNames = new Set(found.map(({ name }) => name));
+			for (const { name } of this.#namespace.unlistedNames(directory)) {
+				if (!listedNames.has(name)) found.push({ name, listed: undefined });
+			}
+		}
+		this.#isStarted = true;
+		// The kernel may come back for the last names it was given, so the page before stays.
+		const kept = this.#window.length > keptNames ? this.#window.slice(-keptNames) : this.#window;
+		this.#windowStart += this.#window.length - kept.length;
+		this.#window = isFirst ? found : [...kept, ...found];
+	}
+}
+
+const keptNames = 2000;

@@ -1,0 +1,29 @@
+import { FuseError, type ErrnoName } from "../fuse/filesystem.ts";
+import { S3Error, type S3ErrorKind } from "../s3/object-store.ts";
+
+/** What applications see of the server's answers; SEMANTICS.md has the same table. */
+export const errnoOf = {
+	NOT_FOUND: "ENOENT",
+	NO_BUCKET: "EIO",
+	OBJECT_REPLACED: "ESTALE",
+	EXISTS: "EEXIST",
+	DENIED: "EACCES",
+	NO_SPACE: "ENOSPC",
+	THROTTLED: "EAGAIN",
+	UNAVAILABLE: "EIO",
+	CHECKSUM_WRONG: "EIO",
+	UNSUPPORTED: "ENOTSUP",
+	REFUSED: "EINVAL",
+	ABORTED: "EINTR",
+} as const satisfies Record<S3ErrorKind, ErrnoName>;
+
+/** Turns what the object client throws into the kernel's error; anything else is passed on. */
+export function toFuseError(thrown: unknown): unknown {
+	return thrown instanceof S3Error ? new FuseError(errnoOf[thrown.kind], thrown.message, thrown) : thrown;
+}
+
+/** The same for an open file: an object that is gone was replaced by nothing. */
+export function toOpenFileError(thrown: unknown): unknown {
+	if (thrown instanceof S3Error && thrown.kind === "NOT_FOUND") return new FuseError("ESTALE", thrown.message, thrown);
+	return toFuseError(thrown);
+}

@@ -1,0 +1,189 @@
+import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
+import { createDiskCache } from "./disk-cache.ts";
+import { createStaging, Draft, type Staging } from "./draft.ts";
+import { createMemoryBudget } from "./memory-budget.ts";
+import type { MemoryBudget } from "./memory.ts";
+import type { Namespace } from "./namespace.ts";
+import { keyOf, modeOf, sizeOf, type FileNode, type Version } from "./nodes.ts";
+import type { OpenFile } from "./open-file.ts";
+import { formatMetadata } from "./posix-metadata.ts";
+import { createReading, type FileVersion, type Reading } from "./reading.ts";
+import type { FilesystemSettings } from "./volume.ts";
+
+/** What is in the files: read from the bucket's versions, and changed through drafts that become new versions. */
+export class FileContents {
+	readonly #namespace: Namespace;
+	readonly #budget: MemoryBudget;
+	readonly #reading: Reading;
+	readonly #staging: Staging;
+
+	constructor(settings: FilesystemSettings, namespace: Namespace) {
+		this.#namespace = namespace;
+		this.#budget = createMemoryBudget(settings.memoryBytes);
+		this.#reading = createReading({
+			budget: this.#budget,
+			maximumReadAheadBytes: settings.readAheadBytes,
+			...(settings.cache !== undefined && { diskCache: createDiskCache(settings.cache) }),
+		});
+		this.#staging = createStaging({ directory: settings.stagingDirectory, limitBytes: settings.stagingLimitBytes });
+	}
+
+	versionOf(node: FileNode): FileVersion | undefined {
+		const { version } = node;
+		return version && { key: keyOf(node), etag: version.etag, sizeBytes: version.sizeBytes };
+	}
+
+	read(file: OpenFile, offset: number, sizeBytes: number, context: RequestContext): ReadResult | Promise<ReadResult> {
+		const { node } = file;
+		// What was changed here is seen by every handle at once.
+		if (node.draft?.isDirty === true) return node.draft.read(offset, sizeBytes);
+		if (file.version === undefined || offset >= file.version.sizeBytes) return { views: [] };
+		file.reader ??= this.#reading.open(node.volume.store, file.version, node.volume.identity);
+		return file.reader.read(offset, sizeBytes, context.signal);
+	}
+
+	/** The content of a small object. */
+	async readAll(node: FileNode): Promise<Buffer> {
+		const version = this.versionOf(node);
+		const into = Buffer.alloc(version?.sizeBytes ?? 0);
+		if (version !== undefined) {
+			const { key, etag, sizeBytes } = version;
+			await node.volume.store.get(key, { offset: 0, into, etag, objectSizeBytes: sizeBytes });
+		}
+		return into;
+	}
+
+	write(node: FileNode, offset: number, data: Buffer): number | Promise<number> {
+		const draft = node.draft ?? this.startDraft(node, {});
+		changedNow(node);
+		return draft.write(offset, data);
+	}
+
+	async truncate(node: FileNode, sizeBytes: number): Promise<void> {
+		if (node.draft === undefined && sizeOf(node) === sizeBytes) return;
+		const draft = node.draft ?? this.startDraft(node, {});
+		await draft.truncate(sizeBytes);
+		changedNow(node);
+	}
+
+	startDraft(
+		node: FileNode,
+		{ sizeBytes, onlyIfAbsent = false }: { readonly sizeBytes?: number; readonly onlyIfAbsent?: boolean },
+	): Draft {
+		const base = this.versionOf(node);
+		const draft = new Draft({
+			store: node.volume.store,
+			staging: this.#staging,
+			key: () => keyOf(node),
+			base,
+			sizeBytes: sizeBytes ?? base?.sizeBytes ?? 0,
+			metadata: () =>
+				formatMetadata({
+					...node.posix,
+					mode: modeOf(node),
+					mtimeMs: node.posix.mtimeMs ?? node.changedMs ?? Date.now(),
+				}),
+			...(onlyIfAbsent && { onlyIfAbsent }),
+		});
+		node.draft = draft;
+		return draft;
+	}
+
+	isDirty(node: FileNode): boolean {
+		return node.draft !== undefined && (node.draft.isDirty || node.metadataDirty || node.version === undefined);
+	}
+
+	/** Makes the file's present state the object. */
+	async commit(node: FileNode): Promise<void> {
+		const { draft } = node;
+		if (draft === undefined || !this.isDirty(node)) return;
+		// Overwriting keeps the mode, the owner and what others left in the metadata.
+		await this.#namespace.ensureMetadata(node);
+		if (!draft.isDirty && node.version !== undefined) {
+			await this.replaceMetadata(node);
+			return;
+		}
+		const changedMs = node.changedMs;
+		const { etag, sizeBytes, modifiedMs } = await draft.commit();
+		if (node.changedMs === changedMs) node.metadataDirty = false;
+		if (node.posix.mtimeMs === undefined && changedMs !== undefined) node.posix = { ...node.posix, mtimeMs: changedMs };
+		this.#becomes(node, { etag, sizeBytes, modifiedMs: modifiedMs ?? Date.now() });
+	}
+
+	/** Gives the object other metadata: the server copies it onto itself. */
+	async replaceMetadata(node: FileNode): Promise<void> {
+		const { version } = node;
+		if (version === undefined) return;
+		const key = keyOf(node);
+		const { etag, modifiedMs } = await node.volume.store.copy(key, key, {
+			etag: version.etag,
+			sizeBytes: version.sizeBytes,
+			metadata: formatMetadata({
+				...node.posix,
+				mode: modeOf(node),
+				mtimeMs: node.posix.mtimeMs ?? version.modifiedMs,
+			}),
+		});
+		node.posix = { ...node.posix, mtimeMs: node.posix.mtimeMs ?? version.modifiedMs };
+		node.metadataDirty = false;
+		this.#becomes(node, { ...version, etag, modifiedMs: modifiedMs ?? Date.now() });
+		const { parent, name } = node;
+		parent?.listing.put({ name, kind: "file", ...version, etag });
+	}
+
+	/** The same content has another key or version now. */
+	moved(node: FileNode, key: string, version: Version): void {
+		this.#becomes(node, version, key);
+	}
+
+	/** What was written here is in the kernel's pages already, and in every handle's view. */
+	#becomes(node: FileNode, version: Version, key = keyOf(node)): void {
+		node.version = version;
+		node.posixEtag = version.etag;
+		node.kernelEtag = version.etag;
+		for (const file of node.handles) {
+			file.reader?.close();
+			file.reader = undefined;
+			file.version = { key, etag: version.etag, sizeBytes: version.sizeBytes };
+		}
+		node.draft?.rebase({ key, etag: version.etag, sizeBytes: version.sizeBytes });
+	}
+
+	/** Gives up what is not in the bucket. */
+	async discard(node: FileNode): Promise<void> {
+		const { draft } = node;
+		node.draft = undefined;
+		node.metadataDirty = false;
+		await draft?.discard();
+	}
+
+	/** Deletes the object of a file that was removed while it was open. */
+	async deleteHidden(node: FileNode): Promise<void> {
+		const { unlinkedKey, hiddenIn, name } = node;
+		if (unlinkedKey === undefined || hiddenIn === undefined) return;
+		node.hiddenIn = undefined;
+		if (hiddenIn.hidden.get(name) !== node) return;
+		hiddenIn.hidden.delete(name);
+		if (node.version !== undefined) await node.volume.store.delete(unlinkedKey);
+		hiddenIn.listing.remove(name);
+		this.#namespace.nodes.dropIfUnused(hiddenIn);
+	}
+
+	stats(): Record<string, number> {
+		return {
+			memory_limit_bytes: this.#budget.limitBytes,
+			memory_used_bytes: this.#budget.usedBytes,
+			...this.#reading.stats,
+			dirty_bytes: this.#staging.usedBytes,
+		};
+	}
+}
+
+function changedNow(node: FileNode): void {
+	node.changedMs = Date.now();
+	// A time that was set before does not hold any more.
+	if (node.posix.mtimeMs !== undefined) {
+		const { mtimeMs: _, ...rest } = node.posix;
+		node.posix = rest;
+	}
+}

@@ -1,0 +1,778 @@
+import {
+	FuseError,
+	type AttributeChanges,
+	type Attributes,
+	type Created,
+	type DirectoryPage,
+	type Entry,
+	type Filesystem,
+	type FilesystemStatistics,
+	type KernelLink,
+	type Opened,
+	type ReadResult,
+	type Reply,
+	type RequestContext,
+	type Timed,
+} from "../fuse/filesystem.ts";
+import { DirectoryReader } from "./directory-reader.ts";
+import { toFuseError, toOpenFileError } from "./errors.ts";
+import { FileContents } from "./file-contents.ts";
+import { Locks } from "./locks.ts";
+import { Namespace } from "./namespace.ts";
+import {
+	attributesOf,
+	detachNode,
+	isSymlink,
+	keyOf,
+	modeOf,
+	type DirectoryNode,
+	type FileNode,
+	type Node,
+} from "./nodes.ts";
+import type { OpenFile } from "./open-file.ts";
+import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
+import { renameDirectory } from "./rename-directory.ts";
+import type { FilesystemSettings, VolumeOptions } from "./volume.ts";
+
+export interface S3Filesystem extends Filesystem {
+	/** Uploads everything that is not in its bucket yet. Rejects with the first error after having tried all. */
+	drain(): Promise<void>;
+	/** For metrics: counts and sizes in bytes, by name. */
+	stats(): Record<string, number>;
+}
+
+/** Shows buckets as a tree of files. SEMANTICS.md says what it promises. */
+export function createS3Filesystem(volumes: readonly VolumeOptions[], settings: FilesystemSettings): S3Filesystem {
+	return new BucketFilesystem(volumes, settings);
+}
+
+// open(2), renameat2(2), setxattr(2) of Linux.
+const openFlags = { accessMode: 3, writeOnly: 1, exclusive: 0o200, truncate: 0o1000 } as const;
+const renameFlags = { noReplace: 1 } as const;
+const xattrFlags = { create: 1, replace: 2 } as const;
+const maximumNameBytes = 255;
+/** S3 allows keys of so many bytes. */
+const maximumKeyBytes = 1024;
+
+class BucketFilesystem implements S3Filesystem {
+	readonly #settings: FilesystemSettings;
+	readonly #namespace: Namespace;
+	readonly #contents: FileContents;
+	readonly #locks = new Locks();
+	readonly #files = new Map<number, OpenFile>();
+	readonly #directories = new Map<number, DirectoryReader>();
+	#nextHandle = 1;
+	#kernel: KernelLink | undefined;
+
+	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings) {
+		this.#settings = settings;
+		this.#namespace = new Namespace(volumes);
+		this.#contents = new FileContents(settings, this.#namespace);
+	}
+
+	init(kernel: KernelLink): void {
+		this.#kernel = kernel;
+	}
+
+	lookup(parent: number, name: string): Reply<Entry> {
+		const directory = this.#directory(parent);
+		if (Buffer.byteLength(name) > maximumNameBytes) throw new FuseError("ENAMETOOLONG");
+		const found = this.#namespace.find(directory, name);
+		return found instanceof Promise
+			? found.then((node) => this.#entryOrAbsent(node), rethrow)
+			: this.#entryOrAbsent(found);
+	}
+
+	#entryOrAbsent(node: Node | undefined): Entry {
+		if (node === undefined) throw new FuseError("ENOENT");
+		return this.#counted(node);
+	}
+
+	forget(id: number, count: number): void {
+		const node = this.#namespace.nodes.get(id);
+		if (node === undefined) return;
+		node.lookups = Math.max(0, node.lookups - count);
+		this.#namespace.nodes.dropIfUnused(node);
+	}
+
+	getattr(id: number): Reply<Timed<Attributes>> {
+		return this.#attributes(this.#node(id));
+	}
+
+	async setattr(id: number, changes: AttributeChanges, handle: number | undefined): Promise<Timed<Attributes>> {
+		const node = this.#node(id);
+		refuseIfReadOnly(node);
+		return attempt(async () =>
+			this.#locks.with(node, async () => {
+				if (changes.sizeBytes !== undefined) {
+					if (node.kind === "directory") throw new FuseError("EISDIR");
+					await this.#contents.truncate(node, changes.sizeBytes);
+					// Without an open file nobody would write it later.
+					const isOpen = handle !== undefined || [...node.handles].some(({ writable }) => writable);
+					if (!isOpen) await this.#contents.commit(node);
+				}
+				await this.#changePosix(node, posixChanges(node, changes));
+				return this.#attributes(node);
+			}),
+		);
+	}
+
+	/** Stores other metadata, with the content when that is to be written anyway. */
+	async #changePosix(node: Node, changes: PosixMetadata): Promise<void> {
+		if (Object.keys(changes).length === 0) return;
+		// What the object has must not get lost beside what changes.
+		await this.#namespace.ensureMetadata(node);
+		const posix = { ...node.posix, ...changes };
+		checkSize(posix);
+		if (node.kind === "directory") {
+			await this.#putMarker(node, posix);
+			return;
+		}
+		const before = node.posix;
+		node.posix = posix;
+		if (node.draft !== undefined || node.version === undefined) {
+			node.metadataDirty = true;
+			return;
+		}
+		try {
+			await this.#contents.replaceMetadata(node);
+		} catch (error) {
+			node.posix = before;
+			throw error;
+		}
+	}
+
+	async #putMarker(directory: DirectoryNode, posix: PosixMetadata): Promise<void> {
+		const { volume } = directory;
+		if (volume === undefined) throw new FuseError("EROFS");
+		const key = keyOf(directory);
+		// A bucket has no object that could hold its own attributes: they are kept as long as the mount is.
+		if (key !== "") {
+			await volume.store.put(key, emptyBody, {
+				metadata: formatMetadata({ ...posix, mode: posix.mode ?? modeOf(directory) }),
+				contentType: "application/x-directory",
+			});
+		}
+		directory.hasMarker = true;
+		directory.posix = posix;
+		directory.posixAt = performance.now();
+	}
+
+	async readlink(id: number): Promise<string> {
+		const node = this.#node(id);
+		if (node.kind !== "file" || !isSymlink(node)) throw new FuseError("EINVAL");
+		return attempt(async () => {
+			node.target ??= (await this.#contents.readAll(node)).toString();
+			return node.target;
+		});
+	}
+
+	async symlink(parent: number, name: string, target: string, { uid, gid }: RequestContext): Promise<Entry> {
+		const directory = this.#writableDirectory(parent, name);
+		const body = Buffer.from(target);
+		return attempt(async () => {
+			await this.#refuseIfPresent(directory, name);
+			const { volume } = directory;
+			const posix = { mode: fileTypes.symlink | 0o777, ...owner(volume, uid, gid), mtimeMs: Date.now() };
+			const { etag, modifiedMs = Date.now() } = await volume.store.put(
+				keyOf(directory) + name,
+				{ sizeBytes: body.length, read: () => [body] },
+				{ metadata: formatMetadata(posix) },
+			);
+			const node = this.#namespace.nodes.file(directory, volume, name);
+			node.posix = posix;
+			node.posixEtag = etag;
+			node.version = { etag, sizeBytes: body.length, modifiedMs };
+			node.target = target;
+			this.#attach(directory, name, node);
+			return this.#counted(node);
+		});
+	}
+
+	async mknod(parent: number, name: string, mode: number, context: RequestContext): Promise<Entry> {
+		if ((mode & fileTypes.mask) !== fileTypes.file) throw new FuseError("EPERM", "S3 keeps only regular files");
+		const directory = this.#writableDirectory(parent, name);
+		return attempt(async () => {
+			await this.#refuseIfPresent(directory, name);
+			const node = this.#makeFile(directory, name, mode, context, false);
+			await this.#locks.with(node, async () => this.#contents.commit(node));
+			return this.#counted(node);
+		});
+	}
+
+	async mkdir(parent: number, name: string, mode: number, { uid, gid }: RequestContext): Promise<Entry> {
+		const directory = this.#writableDirectory(parent, name);
+		return attempt(async () => {
+			await this.#refuseIfPresent(directory, name);
+			const { volume } = directory;
+			const node = this.#namespace.nodes.directory({ volume, parent: directory, name });
+			try {
+				const posix = { mode: fileTypes.directory | (mode & 0o7777), ...owner(volume, uid, gid), mtimeMs: Date.now() };
+				await this.#putMarker(node, posix);
+			} catch (error) {
+				this.#namespace.nodes.dropIfUnused(node);
+				throw error;
+			}
+			directory.children.set(name, node);
+			directory.listing.put({ name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" });
+			// Nothing can be in it yet.
+			const start = node.listing.begin("", performance.now());
+			node.listing.merge(start, { entries: [], marker: undefined, through: undefined, hidden: 0 }, 1);
+			node.listing.end();
+			return this.#counted(node);
+		});
+	}
+
+	async unlink(parent: number, name: string): Promise<void> {
+		const directory = this.#writableDirectory(parent);
+		await attempt(async () => {
+			const node = await this.#namespace.get(directory, name);
+			if (node.kind === "directory") throw new FuseError("EISDIR");
+			await this.#locks.with(node, async () => this.#remove(directory, name, node));
+		});
+	}
+
+	async #remove(
+		directory: DirectoryNode & { readonly volume: VolumeOptions },
+		name: string,
+		node: FileNode,
+	): Promise<void> {
+		if (node.version !== undefined) {
+			await this.#keepDirectory(directory);
+			const key = keyOf(node);
+			if (node.handles.size > 0) {
+				// What is open stays readable: the object goes with the last handle.
+				node.unlinkedKey = key;
+				node.hiddenIn = directory;
+				directory.hidden.set(name, node);
+			} else await directory.volume.store.delete(key);
+		} else node.unlinkedKey = keyOf(node);
+		directory.listing.remove(name);
+		detachNode(node);
+		if (node.handles.size === 0) await this.#contents.discard(node);
+		this.#touch(directory);
+		this.#namespace.nodes.dropIfUnused(node);
+	}
+
+	/** A directory that only what is in it implied would vanish with the last name. */
+	async #keepDirectory(directory: DirectoryNode): Promise<void> {
+		if (!directory.hasMarker) await this.#putMarker(directory, directory.posix);
+	}
+
+	async rmdir(parent: number, name: string): Promise<void> {
+		const directory = this.#writableDirectory(parent);
+		await attempt(async () => {
+			const node = await this.#namespace.get(directory, name);
+			if (node.kind !== "directory") throw new FuseError("ENOTDIR");
+			if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
+			await this.#refuseIfNotEmpty(node);
+			await this.#keepDirectory(directory);
+			await directory.volume.store.delete(keyOf(node));
+			directory.listing.remove(name);
+			detachNode(node);
+			this.#touch(directory);
+			this.#namespace.nodes.dropIfUnused(node);
+		});
+	}
+
+	async #refuseIfNotEmpty(node: DirectoryNode): Promise<void> {
+		if (this.#namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
+		for (const hidden of node.hidden.values()) await this.#contents.deleteHidden(hidden);
+		const key = keyOf(node);
+		const page = await node.volume?.store.list({ prefix: key, delimiter: "/", maxKeys: 2 });
+		const others = (page?.objects ?? []).filter((object) => object.key !== key);
+		if (others.length + (page?.prefixes.length ?? 0) > 0) throw new FuseError("ENOTEMPTY");
+	}
+
+	async rename(parent: number, name: string, newParent: number, newName: string, flags: number): Promise<void> {
+		if ((flags & ~renameFlags.noReplace) !== 0) throw new FuseError("EINVAL", "S3 cannot exchange two objects");
+		const from = this.#writableDirectory(parent);
+		const to = this.#writableDirectory(newParent, newName);
+		if (from.volume !== to.volume) throw new FuseError("EXDEV");
+		await attempt(async () => {
+			const node = await this.#namespace.get(from, name);
+			const target = await this.#namespace.find(to, newName);
+			if (target === node) return;
+			if (target !== undefined && (flags & renameFlags.noReplace) !== 0) throw new FuseError("EEXIST");
+			if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target);
+			else await this.#renameFile(from, name, node, to, newName, target);
+			this.#touch(from);
+			this.#touch(to);
+		});
+	}
+
+	async #renameFile(
+		from: WritableDirectory,
+		name: string,
+		node: FileNode,
+		to: WritableDirectory,
+		newName: string,
+		target: Node | undefined,
+	): Promise<void> {
+		if (target?.kind === "directory") throw new FuseError("EISDIR");
+		const { store } = from.volume;
+		await this.#locks.with(node, async () => {
+			// What is written so far must be in the bucket to be copied there.
+			await this.#contents.commit(node);
+			const { version } = node;
+			if (version === undefined) throw new FuseError("ENOENT");
+			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
+			const { etag, modifiedMs } = await store.copy(oldKey, newKey, {
+				etag: version.etag,
+				sizeBytes: version.sizeBytes,
+			});
+			await this.#keepDirectory(from);
+			await store.delete(oldKey);
+			from.listing.remove(name);
+			if (target !== undefined) {
+				detachNode(target);
+				if (target.handles.size === 0) await this.#contents.discard(target);
+				this.#namespace.nodes.dropIfUnused(target);
+			}
+			detachNode(node);
+			node.name = newName;
+			const wasCurrent = node.posixEtag === version.etag;
+			this.#attach(to, newName, node);
+			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
+			if (wasCurrent) node.posixEtag = etag;
+			this.#listed(node);
+		});
+	}
+
+	async #renameDirectory(
+		from: WritableDirectory,
+		name: string,
+		node: DirectoryNode,
+		to: WritableDirectory,
+		newName: string,
+		target: Node | undefined,
+	): Promise<void> {
+		if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
+		if (target?.kind === "file") throw new FuseError("ENOTDIR");
+		for (let above: DirectoryNode | undefined = to; above !== undefined; above = above.parent) {
+			if (above === node) throw new FuseError("EINVAL", "a directory cannot be moved into itself");
+		}
+		if (target !== undefined) await this.#refuseIfNotEmpty(target);
+		const [oldKey, newKey] = [keyOf(node), `${keyOf(to)}${newName}/`];
+		await this.#commitBelow(node);
+		const moved = await renameDirectory(from.volume.store, oldKey, newKey, async () => this.#keepDirectory(from));
+		from.listing.remove(name);
+		if (target !== undefined) {
+			detachNode(target);
+			this.#namespace.nodes.dropIfUnused(target);
+		}
+		detachNode(node);
+		node.name = newName;
+		node.parent = to;
+		to.children.set(newName, node);
+		to.listing.put({ name: newName, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" });
+		this.#namespace.forgetListings(node);
+		for (const file of filesBelow(node)) {
+			const version = moved.get(keyOf(file));
+			if (version === undefined) continue;
+			const wasCurrent = file.posixEtag === file.version?.etag;
+			this.#contents.moved(file, keyOf(file), version);
+			if (wasCurrent) file.posixEtag = version.etag;
+		}
+	}
+
+	async #commitBelow(directory: DirectoryNode): Promise<void> {
+		for (const below of directoriesFrom(directory)) {
+			// Copied with the others, they would come back under the new name.
+			for (const hidden of below.hidden.values()) await this.#contents.deleteHidden(hidden);
+		}
+		for (const file of filesBelow(directory)) {
+			if (file.draft !== undefined) await this.#locks.with(file, async () => this.#contents.commit(file));
+		}
+	}
+
+	link(): never {
+		throw new FuseError("EPERM", "S3 has no hard links");
+	}
+
+	open(id: number, flags: number): Reply<Opened> {
+		const node = this.#node(id);
+		if (node.kind === "directory") throw new FuseError("EISDIR");
+		const writable = (flags & openFlags.accessMode) !== 0;
+		if (writable) refuseIfReadOnly(node);
+		if ((flags & openFlags.truncate) !== 0 && writable) {
+			return attempt(async () =>
+				this.#locks.with(node, async () => {
+					await this.#contents.truncate(node, 0);
+					return this.#open(node, writable);
+				}),
+			);
+		}
+		return this.#open(node, writable);
+	}
+
+	#open(node: FileNode, writable: boolean): Opened {
+		const { version } = node;
+		const handle = this.#nextHandle++;
+		const open: OpenFile = { handle, node, writable, version: this.#contents.versionOf(node), reader: undefined };
+		node.handles.add(open);
+		this.#files.set(handle, open);
+		// Pages of this version, or what was written through this mount, are right; those of another version are dropped.
+		const keepCache = node.draft !== undefined || node.kernelEtag === version?.etag;
+		node.kernelEtag = version?.etag;
+		return { handle, keepCache };
+	}
+
+	async create(parent: number, name: string, mode: number, flags: number, context: RequestContext): Promise<Created> {
+		const directory = this.#writableDirectory(parent, name);
+		return attempt(async () => {
+			const present = await this.#namespace.find(directory, name);
+			const isExclusive = (flags & openFlags.exclusive) !== 0;
+			if (present !== undefined) {
+				if (isExclusive) throw new FuseError("EEXIST");
+				if (present.kind === "directory") throw new FuseError("EISDIR");
+				const opened = await this.open(present.id, flags);
+				return { ...this.#counted(present), ...opened };
+			}
+			const node = this.#makeFile(directory, name, mode, context, isExclusive);
+			return { ...this.#counted(node), ...this.#open(node, true) };
+		});
+	}
+
+	#makeFile(
+		directory: WritableDirectory,
+		name: string,
+		mode: number,
+		{ uid, gid }: RequestContext,
+		exclusive: boolean,
+	): FileNode {
+		const { volume } = directory;
+		const node = this.#namespace.nodes.file(directory, volume, name);
+		node.posix = { mode: fileTypes.file | (mode & 0o7777), ...owner(volume, uid, gid) };
+		node.changedMs = Date.now();
+		directory.children.set(name, node);
+		const replaced = directory.hidden.get(name);
+		if (replaced?.version !== undefined) {
+			// Its object is still there, and goes when this file is written or removed.
+			directory.hidden.delete(name);
+			node.version = { ...replaced.version };
+			node.posixEtag = replaced.version.etag;
+			replaced.version = undefined;
+		}
+		this.#contents.startDraft(node, { sizeBytes: 0, onlyIfAbsent: exclusive && replaced === undefined });
+		this.#touch(directory);
+		return node;
+	}
+
+	read(id: number, handle: number, offset: number, sizeBytes: number, context: RequestContext): Reply<ReadResult> {
+		const file = this.#file(handle);
+		const result = this.#contents.read(file, offset, sizeBytes, context);
+		if (!(result instanceof Promise)) return result;
+		return result.catch((error: unknown) => {
+			const known = toOpenFileError(error);
+			// The kernel's pages and attributes are of a version that is gone.
+			if (known instanceof FuseError && known.errno === "ESTALE") this.#forgetVersion(file.node, id);
+			throw known;
+		});
+	}
+
+	#forgetVersion(node: FileNode, id: number): void {
+		node.parent?.listing.clear();
+		this.#kernel?.invalidateNode(id);
+		if (node.parent !== undefined) this.#kernel?.invalidateEntry(node.parent.id, node.name);
+		if (node.draft === undefined) detachNode(node);
+	}
+
+	write(_id: number, handle: number, offset: number, data: Buffer): Reply<number> {
+		const { node, writable } = this.#file(handle);
+		if (!writable) throw new FuseError("EBADF");
+		const written = this.#contents.write(node, offset, data);
+		return written instanceof Promise ? written.catch(rethrow) : written;
+	}
+
+	async flush(_id: number, handle: number): Promise<void> {
+		const { node, writable } = this.#file(handle);
+		if (writable) await this.#commit(node);
+	}
+
+	async fsync(_id: number, handle: number): Promise<void> {
+		await this.#commit(this.#file(handle).node);
+	}
+
+	async #commit(node: FileNode): Promise<void> {
+		if (node.unlinkedKey !== undefined || !this.#contents.isDirty(node)) return;
+		await attempt(async () =>
+			this.#locks.with(node, async () => {
+				if (node.unlinkedKey !== undefined) return;
+				await this.#contents.commit(node);
+				this.#listed(node);
+			}),
+		);
+	}
+
+	/** Names are made and removed at once; nothing is left to do. */
+	fsyncdir(): void {}
+
+	async release(_id: number, handle: number): Promise<void> {
+		const file = this.#file(handle);
+		const { node } = file;
+		this.#files.delete(handle);
+		await this.#locks.with(node, async () => {
+			file.reader?.close();
+			node.handles.delete(file);
+			if ([...node.handles].some(({ writable }) => writable)) return;
+			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#lastChance(node);
+			if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
+			if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteHidden(node);
+		});
+		this.#namespace.nodes.dropIfUnused(node);
+	}
+
+	/** What close(2) could not upload is tried once more before it is given up. */
+	async #lastChance(node: FileNode): Promise<void> {
+		try {
+			await this.#contents.commit(node);
+			this.#listed(node);
+		} catch (error) {
+			const key = keyOf(node);
+			this.#settings.log?.("error", { key, err: error }, "changes could not be uploaded and are lost");
+			await this.#contents.discard(node);
+			// The kernel has pages of what is not there.
+			this.#kernel?.invalidateNode(node.id, 0, 0);
+			const { parent, name } = node;
+			if (node.version === undefined && parent !== undefined) {
+				detachNode(node);
+				this.#kernel?.invalidateEntry(parent.id, name);
+			}
+		}
+	}
+
+	opendir(id: number): Opened {
+		const handle = this.#nextHandle++;
+		this.#directories.set(handle, new DirectoryReader(this.#namespace, this.#directory(id)));
+		return { handle };
+	}
+
+	async readdir(_id: number, handle: number, offset: number, page: DirectoryPage): Promise<void> {
+		const reader = this.#directories.get(handle);
+		if (reader === undefined) throw new FuseError("EBADF");
+		await attempt(async () => reader.fill(offset, page, (node) => this.#entry(node)));
+	}
+
+	releasedir(_id: number, handle: number): void {
+		this.#directories.get(handle)?.close();
+		this.#directories.delete(handle);
+	}
+
+	/** A bucket has no size: as much is free as programs can take in. */
+	statfs(): FilesystemStatistics {
+		const blocks = 2 ** 38;
+		return {
+			blockSizeBytes: 4096,
+			blocks,
+			freeBlocks: blocks,
+			files: 2 ** 40,
+			freeFiles: 2 ** 40,
+			maximumNameLength: maximumNameBytes,
+		};
+	}
+
+	async getxattr(id: number, name: string): Promise<Buffer> {
+		const node = this.#node(id);
+		if (!name.startsWith("user.")) throw new FuseError("ENOTSUP");
+		await attempt(async () => this.#namespace.ensureMetadata(node));
+		const value = node.posix.xattrs?.get(name);
+		if (value === undefined) throw new FuseError("ENODATA");
+		return value;
+	}
+
+	async listxattr(id: number): Promise<readonly string[]> {
+		const node = this.#node(id);
+		await attempt(async () => this.#namespace.ensureMetadata(node));
+		return [...(node.posix.xattrs?.keys() ?? [])];
+	}
+
+	async setxattr(id: number, name: string, value: Buffer, flags: number): Promise<void> {
+		const node = this.#node(id);
+		refuseIfReadOnly(node);
+		if (!name.startsWith("user.")) throw new FuseError("ENOTSUP");
+		// The buffer is the request's own.
+		const kept = Buffer.from(value);
+		await attempt(async () =>
+			this.#locks.with(node, async () => {
+				await this.#namespace.ensureMetadata(node);
+				const xattrs = new Map(node.posix.xattrs);
+				if ((flags & xattrFlags.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
+				if ((flags & xattrFlags.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
+				await this.#changePosix(node, { xattrs: xattrs.set(name, kept) });
+			}),
+		);
+	}
+
+	async removexattr(id: number, name: string): Promise<void> {
+		const node = this.#node(id);
+		refuseIfReadOnly(node);
+		await attempt(async () =>
+			this.#locks.with(node, async () => {
+				await this.#namespace.ensureMetadata(node);
+				const xattrs = new Map(node.posix.xattrs);
+				if (!xattrs.delete(name)) throw new FuseError("ENODATA");
+				await this.#changePosix(node, { xattrs });
+			}),
+		);
+	}
+
+	async drain(): Promise<void> {
+		const dirty = [...this.#namespace.nodes.all()].filter(
+			(node): node is FileNode => node.kind === "file" && this.#contents.isDirty(node),
+		);
+		const outcomes = await Promise.allSettled(dirty.map(async (node) => this.#commit(node)));
+		for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+	}
+
+	async destroy(): Promise<void> {
+		for (const node of this.#namespace.nodes.all()) {
+			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#contents.deleteHidden(node);
+		}
+	}
+
+	stats(): Record<string, number> {
+		return {
+			nodes: this.#namespace.nodes.size,
+			open_files: this.#files.size,
+			open_directories: this.#directories.size,
+			hidden_keys: this.#namespace.hiddenKeys,
+			...this.#contents.stats(),
+		};
+	}
+
+	#node(id: number): Node {
+		const node = this.#namespace.nodes.get(id);
+		if (node === undefined) throw new FuseError("ESTALE");
+		return node;
+	}
+
+	#directory(id: number): DirectoryNode {
+		const node = this.#node(id);
+		if (node.kind !== "directory") throw new FuseError("ENOTDIR");
+		return node;
+	}
+
+	/** The directory, if names may be changed in it; with the new name, if one is to be made there. */
+	#writableDirectory(id: number, newName?: string): WritableDirectory {
+		const directory = this.#directory(id);
+		refuseIfReadOnly(directory);
+		if (newName !== undefined) {
+			const isTooLong = Buffer.byteLength(newName) > maximumNameBytes;
+			if (isTooLong || Buffer.byteLength(keyOf(directory) + newName) > maximumKeyBytes) {
+				throw new FuseError("ENAMETOOLONG");
+			}
+			if (directory.overlay.has(newName)) throw new FuseError("EEXIST");
+			// Only what can be read back may be written.
+			if (!newName.isWellFormed()) throw new FuseError("EILSEQ");
+		}
+		if (directory.parent === undefined && directory.id !== 1) throw new FuseError("ENOENT");
+		return directory as WritableDirectory;
+	}
+
+	#file(handle: number): OpenFile {
+		const file = this.#files.get(handle);
+		if (file === undefined) throw new FuseError("EBADF");
+		return file;
+	}
+
+	async #refuseIfPresent(directory: DirectoryNode, name: string): Promise<void> {
+		if ((await this.#namespace.find(directory, name)) !== undefined) throw new FuseError("EEXIST");
+	}
+
+	#attach(directory: DirectoryNode, name: string, node: FileNode): void {
+		node.parent = directory;
+		directory.children.set(name, node);
+		directory.hidden.delete(name);
+		this.#listed(node);
+	}
+
+	/** Tells the listing of what is in the bucket now. */
+	#listed({ parent, name, version }: FileNode): void {
+		if (parent !== undefined && version !== undefined) parent.listing.put({ name, kind: "file", ...version });
+	}
+
+	#touch(directory: DirectoryNode): void {
+		directory.posix = { ...directory.posix, mtimeMs: Date.now() };
+	}
+
+	#attributes(node: Node): Timed<Attributes> {
+		return { ...attributesOf(node), attributesValidMs: node.volume?.ttlMs ?? forever };
+	}
+
+	#entry(node: Node): Entry {
+		const validMs = node.volume?.ttlMs ?? forever;
+		return { node: node.id, attributes: attributesOf(node), entryValidMs: validMs, attributesValidMs: validMs };
+	}
+
+	/** The same, for a reply that the kernel counts. */
+	#counted(node: Node): Entry {
+		node.lookups++;
+		return this.#entry(node);
+	}
+}
+
+type WritableDirectory = DirectoryNode & { readonly volume: VolumeOptions };
+
+/** Folders above the volumes never change. */
+const forever = 3_600_000;
+
+const emptyBody = { sizeBytes: 0, crc32: 0, read: () => [] };
+
+async function attempt<T>(work: () => Promise<T>): Promise<T> {
+	try {
+		return await work();
+	} catch (error) {
+		return rethrow(error);
+	}
+}
+
+function rethrow(error: unknown): never {
+	throw toFuseError(error);
+}
+
+function refuseIfReadOnly({ volume }: Node): void {
+	if (volume === undefined || volume.readOnly) throw new FuseError("EROFS");
+}
+
+/** Only what differs from the volume's default is worth a place in the metadata. */
+function owner(volume: VolumeOptions, uid: number, gid: number): PosixMetadata {
+	return { ...(uid !== volume.uid && { uid }), ...(gid !== volume.gid && { gid }) };
+}
+
+function posixChanges(node: Node, changes: AttributeChanges): PosixMetadata {
+	const now = Date.now();
+	const time = (given: number | "now" | undefined): number | undefined => (given === "now" ? now : given);
+	const current = attributesOf(node);
+	const mode = changes.mode === undefined ? undefined : (current.mode & fileTypes.mask) | (changes.mode & 0o7777);
+	const atimeMs = time(changes.atimeMs);
+	const mtimeMs = time(changes.mtimeMs);
+	return {
+		...(mode !== undefined && mode !== current.mode && { mode }),
+		...(changes.uid !== undefined && changes.uid !== current.uid && { uid: changes.uid }),
+		...(changes.gid !== undefined && changes.gid !== current.gid && { gid: changes.gid }),
+		...(atimeMs !== undefined && { atimeMs }),
+		...(mtimeMs !== undefined && { mtimeMs }),
+	};
+}
+
+function checkSize(posix: PosixMetadata): void {
+	try {
+		formatMetadata(posix);
+	} catch (error) {
+		if (error instanceof RangeError) throw new FuseError("ENOSPC", error.message, error);
+		throw error;
+	}
+}
+
+function* filesBelow(directory: DirectoryNode): Generator<FileNode> {
+	for (const child of directory.children.values()) {
+		if (child.kind === "file") yield child;
+		else yield* filesBelow(child);
+	}
+}
+
+function* directoriesFrom(directory: DirectoryNode): Generator<DirectoryNode> {
+	yield directory;
+	for (const child of directory.children.values()) if (child.kind === "directory") yield* directoriesFrom(child);
+}

@@ -1,0 +1,2 @@
+export { createS3Filesystem, type S3Filesystem } from "./filesystem.ts";
+export type { FilesystemSettings, VolumeOptions } from "./volume.ts";

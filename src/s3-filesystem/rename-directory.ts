@@ -1,0 +1,72 @@
+import type { ListedObject, ObjectStore } from "../s3/object-store.ts";
+import type { Version } from "./nodes.ts";
+
+const copiesAtATime = 16;
+const keysPerDelete = 1000;
+
+/**
+ * Moves every object below one prefix below another: first all are copied, then all are deleted, so that a failure leaves the
+ * old directory whole; copies that were made by then are removed again. Returns the new objects' versions by their keys.
+ */
+export async function renameDirectory(
+	store: ObjectStore,
+	from: string,
+	to: string,
+	beforeDelete: () => Promise<void>,
+): Promise<Map<string, Version>> {
+	const moved = new Map<string, Version>();
+	const oldKeys: string[] = [];
+	try {
+		let token: string | undefined;
+		do {
+			const page = await store.list({ prefix: from, ...(token !== undefined && { continuationToken: token }) });
+			await forEachOf(page.objects, copiesAtATime, async (object) => {
+				const key = to + object.key.slice(from.length);
+				moved.set(key, await copyObject(store, object, key));
+				oldKeys.push(object.key);
+			});
+			token = page.nextToken;
+		} while (token !== undefined);
+		await beforeDelete();
+	} catch (error) {
+		// Best effort: what stays behind is a copy, and nothing is lost.
+		await deleteAll(store, [...moved.keys()]).catch(() => undefined);
+		throw error;
+	}
+	// The directory's own object goes last: as long as something is left, the directory is.
+	await deleteAll(
+		store,
+		oldKeys.filter((key) => key !== from),
+	);
+	await store.delete(from);
+	return moved;
+}
+
+async function copyObject(store: ObjectStore, object: ListedObject, key: string): Promise<Version> {
+	const { etag, sizeBytes, modifiedMs } = object;
+	const copied = await store.copy(object.key, key, { etag, sizeBytes });
+	return { etag: copied.etag, sizeBytes, modifiedMs: copied.modifiedMs ?? modifiedMs };
+}
+
+async function deleteAll(store: ObjectStore, keys: readonly string[]): Promise<void> {
+	for (let start = 0; start < keys.length; start += keysPerDelete) {
+		const [failure] = await store.deleteMany(keys.slice(start, start + keysPerDelete));
+		if (failure !== undefined) throw failure.error;
+	}
+}
+
+async function forEachOf<T>(items: readonly T[], atATime: number, work: (item: T) => Promise<void>): Promise<void> {
+	const rest = items.values();
+	let failure: { readonly error: unknown } | undefined;
+	const worker = async (): Promise<void> => {
+		for (const item of rest) {
+			if (failure !== undefined) return;
+			await work(item).catch((error: unknown) => {
+				failure ??= { error };
+			});
+		}
+	};
+	// All have ended when this does, so that none copies on while the copies are removed.
+	await Promise.all(Array.from({ length: Math.min(atATime, items.length) }, worker));
+	if (failure !== undefined) throw failure.error;
+}
