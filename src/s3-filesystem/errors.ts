@@ -1,7 +1,8 @@
 import { FuseError, type ErrnoName } from "../fuse/filesystem.ts";
 import { S3Error, type S3ErrorKind } from "../s3/object-store.ts";
+import { DraftError, type DraftErrorKind } from "./draft-error.ts";
 
-/** What applications see of the server's answers; SEMANTICS.md has the same table. */
+/** What applications see of what goes wrong; SEMANTICS.md has the same table. */
 export const errnoOf = {
 	NOT_FOUND: "ENOENT",
 	NO_BUCKET: "EIO",
@@ -15,11 +16,15 @@ export const errnoOf = {
 	UNSUPPORTED: "ENOTSUP",
 	REFUSED: "EINVAL",
 	ABORTED: "EINTR",
-} as const satisfies Record<S3ErrorKind, ErrnoName>;
+	TOO_LARGE: "EFBIG",
+	DISCARDED: "EIO",
+	LOST: "EIO",
+} as const satisfies Record<S3ErrorKind | DraftErrorKind, ErrnoName>;
 
 /** Turns what the object client throws into the kernel's error; anything else is passed on. */
 export function toFuseError(thrown: unknown): unknown {
-	return thrown instanceof S3Error ? new FuseError(errnoOf[thrown.kind], thrown.message, thrown) : thrown;
+	const isKnown = thrown instanceof S3Error || thrown instanceof DraftError;
+	return isKnown ? new FuseError(errnoOf[thrown.kind], thrown.message, thrown) : thrown;
 }
 
 /** The same for an open file: an object that is gone was replaced by nothing. */

@@ -6,7 +6,7 @@ import type { MemoryBudget } from "./memory.ts";
 import type { Namespace } from "./namespace.ts";
 import { keyOf, modeOf, sizeOf, type FileNode, type Version } from "./nodes.ts";
 import type { OpenFile } from "./open-file.ts";
-import { formatMetadata } from "./posix-metadata.ts";
+import { formatMetadata, parseMetadata } from "./posix-metadata.ts";
 import { createReading, type FileVersion, type Reading } from "./reading.ts";
 import type { FilesystemSettings } from "./volume.ts";
 
@@ -77,13 +77,16 @@ export class FileContents {
 			key: () => keyOf(node),
 			base,
 			sizeBytes: sizeBytes ?? base?.sizeBytes ?? 0,
-			metadata: () =>
-				formatMetadata({
-					...node.posix,
-					mode: modeOf(node),
-					mtimeMs: node.posix.mtimeMs ?? node.changedMs ?? Date.now(),
-				}),
+			metadata: (isFinal) => {
+				// While it is being written, the time of the last write is not known.
+				const mtimeMs = node.posix.mtimeMs ?? (isFinal ? node.changedMs : undefined);
+				return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtimeMs !== undefined && { mtimeMs }) });
+			},
 			...(onlyIfAbsent && { onlyIfAbsent }),
+			onCommit: ({ etag, sizeBytes: committedBytes, modifiedMs, metadata }) => {
+				if (metadata !== undefined) node.posix = parseMetadata(metadata);
+				this.#becomes(node, { etag, sizeBytes: committedBytes, modifiedMs: modifiedMs ?? Date.now() });
+			},
 		});
 		node.draft = draft;
 		return draft;
@@ -103,11 +106,9 @@ export class FileContents {
 			await this.replaceMetadata(node);
 			return;
 		}
-		const changedMs = node.changedMs;
-		const { etag, sizeBytes, modifiedMs } = await draft.commit();
+		const { changedMs } = node;
+		await draft.commit();
 		if (node.changedMs === changedMs) node.metadataDirty = false;
-		if (node.posix.mtimeMs === undefined && changedMs !== undefined) node.posix = { ...node.posix, mtimeMs: changedMs };
-		this.#becomes(node, { etag, sizeBytes, modifiedMs: modifiedMs ?? Date.now() });
 	}
 
 	/** Gives the object other metadata: the server copies it onto itself. */
