@@ -169,9 +169,37 @@ export interface KernelLink {
 
 /** The errors that a filesystem answers with, by their names in errno(3). */
 export type ErrnoName =
-	| "EPERM" | "ENOENT" | "EINTR" | "EIO" | "EAGAIN" | "ENOMEM" | "EACCES" | "EBUSY" | "EEXIST" | "EXDEV" | "ENODEV"
-	| "ENOTDIR" | "EISDIR" | "EINVAL" | "EFBIG" | "ENOSPC" | "EROFS" | "EMLINK" | "ERANGE" | "ENAMETOOLONG" | "ENOSYS"
-	| "ENOTEMPTY" | "ENODATA" | "EILSEQ" | "ENOTSUP" | "ETIMEDOUT" | "ESTALE" | "EDQUOT" | "ECANCELED" | "EBADF" | "ENOTCONN";
+	| "EPERM"
+	| "ENOENT"
+	| "EINTR"
+	| "EIO"
+	| "EAGAIN"
+	| "ENOMEM"
+	| "EACCES"
+	| "EBUSY"
+	| "EEXIST"
+	| "EXDEV"
+	| "ENODEV"
+	| "ENOTDIR"
+	| "EISDIR"
+	| "EINVAL"
+	| "EFBIG"
+	| "ENOSPC"
+	| "EROFS"
+	| "EMLINK"
+	| "ERANGE"
+	| "ENAMETOOLONG"
+	| "ENOSYS"
+	| "ENOTEMPTY"
+	| "ENODATA"
+	| "EILSEQ"
+	| "ENOTSUP"
+	| "ETIMEDOUT"
+	| "ESTALE"
+	| "EDQUOT"
+	| "ECANCELED"
+	| "EBADF"
+	| "ENOTCONN";
 
 /** An answer to the kernel that is an error. */
 export class FuseError extends Error {
