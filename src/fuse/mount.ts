@@ -43,7 +43,7 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 				env: { PATH: process.env["PATH"], LC_ALL: "C" },
 				extendEnv: false,
 				cwd: "/",
-				stdio: ["ignore", "ignore", "pipe", fd],
+				stdio: ["ignore", "ignore", "pipe", [fd]],
 				reject: false,
 				timeout: mountTimeoutMs,
 				maxBuffer: 65_536,
