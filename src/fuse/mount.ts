@@ -25,7 +25,7 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 	const fd = openSync("/dev/fuse", "r+");
 	try {
 		const mountOptions = [
-			"fd=3",
+			"fd=0",
 			"rootmode=40000",
 			"user_id=0",
 			"group_id=0",
@@ -43,7 +43,9 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 				env: { PATH: process.env["PATH"], LC_ALL: "C" },
 				extendEnv: false,
 				cwd: "/",
-				stdio: ["ignore", "ignore", "pipe", [fd]],
+				// As standard input, which mount does not read.
+				stdin: fd,
+				stdout: "ignore",
 				reject: false,
 				timeout: mountTimeoutMs,
 				maxBuffer: 65_536,
