@@ -1,5 +1,7 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
-import { execa } from "execa";
+import { text } from "node:stream/consumers";
 
 export interface MountOptions {
 	readonly target: string;
@@ -35,26 +37,28 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 			...(allowOther ? ["allow_other"] : []),
 			readOnly ? "ro" : "rw",
 		];
-		// -i: no helper of libfuse; -n: the image may have no /etc/mtab.
-		const { failed, stderr, timedOut } = await execa(
-			"mount",
-			["-i", "-n", "-t", `fuse.${subtype}`, "-o", mountOptions.join(","), "--", source, target],
-			{
-				env: { PATH: process.env["PATH"], LC_ALL: "C" },
-				extendEnv: false,
-				cwd: "/",
-				// As standard input, which mount does not read.
-				stdin: fd,
-				stdout: "ignore",
-				reject: false,
-				timeout: mountTimeoutMs,
-				maxBuffer: 65_536,
-			},
-		);
-		if (failed) throw new Error(timedOut ? "mount did not return" : stderr.trim().slice(0, 300));
+		await runMount(["-t", `fuse.${subtype}`, "-o", mountOptions.join(","), "--", source, target], fd);
 		return fd;
 	} catch (error) {
 		closeSync(fd);
 		throw error;
 	}
+}
+
+async function runMount(args: readonly string[], fd: number): Promise<void> {
+	// -i: no helper of libfuse; -n: the image may have no /etc/mtab.
+	const child = spawn("mount", ["-i", "-n", ...args], {
+		env: { PATH: process.env["PATH"], LC_ALL: "C" },
+		cwd: "/",
+		// execa takes no descriptors by number; mount does not read its standard input.
+		stdio: [fd, "ignore", "pipe"],
+		timeout: mountTimeoutMs,
+		killSignal: "SIGKILL",
+	});
+	const [message, [exitCode]] = await Promise.all([
+		text(child.stderr),
+		once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
+	]);
+	if (exitCode === 0) return;
+	throw new Error(exitCode === null ? "mount did not return" : message.trim().slice(0, 300));
 }
