@@ -7,6 +7,8 @@ import { version } from "./version.ts";
 
 /** The process edge: nothing else reads argv or the environment's variables, takes signals, or exits. */
 async function main(): Promise<number> {
+	// What the native driver starts, with its descriptor: nothing that people call.
+	if (process.argv[2] === "filesystem") return runFilesystem();
 	const invocation = parseArguments(process.argv.slice(2));
 	switch (invocation.kind) {
 		case "help":
@@ -20,6 +22,17 @@ async function main(): Promise<number> {
 		default:
 			return invocation satisfies never;
 	}
+}
+
+async function runFilesystem(): Promise<number> {
+	const stop = new AbortController();
+	for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
+	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) process.on(signal, () => undefined);
+	const { serveFilesystem } = await import("./filesystem-process.ts");
+	const exitCode = await serveFilesystem(process.env, stop.signal);
+	// Threads that wait for requests of a mount that is still there would keep an exit from returning.
+	if (stop.signal.aborted) process.kill(process.pid, "SIGKILL");
+	return exitCode;
 }
 
 /** Each command loads only what it needs: a probe is started every few seconds. */

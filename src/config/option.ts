@@ -79,6 +79,29 @@ export function duration(meta: Description) {
 	return option(schema, "duration", meta);
 }
 
+/** An amount of bytes as Kubernetes writes quantities: `512Mi`, `1Gi`, `500M` or plain bytes. */
+export function size(meta: Description, { min = 1 } = {}) {
+	const units: Readonly<Record<string, number>> = {
+		"": 1,
+		k: 1e3,
+		K: 1e3,
+		M: 1e6,
+		G: 1e9,
+		T: 1e12,
+		Ki: 1024,
+		Mi: 1024 ** 2,
+		Gi: 1024 ** 3,
+		Ti: 1024 ** 4,
+	};
+	const schema = plain
+		.regex(/^\d{1,15}(\.\d{1,3})?([kKMGT]|[KMGT]i)?$/, { error: "expected a size such as 512Mi, 1Gi or 500M" })
+		.transform((value) => Math.floor(Number.parseFloat(value) * (units[value.replace(/^[\d.]+/, "")] ?? 1)))
+		.refine((value) => value >= min && value <= Number.MAX_SAFE_INTEGER, {
+			error: `expected at least ${min >= 1024 ** 2 ? `${min / 1024 ** 2}Mi` : min}`,
+		});
+	return option(schema, "size", meta);
+}
+
 export function choice<const Values extends readonly [string, ...string[]]>(values: Values, meta: Description) {
 	return option(z.enum(values, { error: `expected one of ${values.join(", ")}` }), values.join(" | "), meta);
 }

@@ -1,23 +1,12 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import type { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { containerMemoryLimit, oomKills } from "./cgroup.ts";
-import type { Logger } from "../log.ts";
-import { LineSplitter } from "./lines.ts";
-import {
-	DriverFaults,
-	type CheckContext,
-	type Driver,
-	type DriverFault,
-	type Ending,
-	type Mount,
-	type RawOptions,
-	type Session,
-	type StartContext,
-} from "./driver.ts";
+import type { CheckContext, Driver, DriverFault, Mount, Session, StartContext } from "./driver.ts";
+import { parseOptions } from "./parse-options.ts";
+import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 
 /** What to run for one mount. Secrets belong into `files`, never into `args`. */
 export interface Command {
@@ -70,7 +59,7 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 		options: schema,
 		refusedOptions,
 		prepare(mount, raw) {
-			const options = parse(definition, mount, raw);
+			const options = parseOptions(schema, mount, raw, definition.faults);
 			const shownContext = { mountpoint: "MOUNTPOINT", directory: "PRIVATE", version: "" };
 			const { file, args } = definition.command(mount, options, shownContext);
 			return {
@@ -92,27 +81,6 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 	};
 }
 
-function parse<Options extends z.ZodObject>(
-	{ options: schema, faults }: CommandDriverDefinition<Options>,
-	mount: Mount,
-	raw: RawOptions,
-): z.output<Options> {
-	const parsed = schema.safeParse(raw);
-	const found: DriverFault[] = (parsed.error?.issues ?? []).map(({ path, message }) => ({
-		at: { kind: "option", name: String(path[0] ?? "") },
-		message,
-	}));
-	// The source is looked at even when options are wrong, so that all faults come at once.
-	if (parsed.data === undefined) found.push(...sourceFaults(faults?.(mount, schema.parse({}))));
-	else found.push(...(faults?.(mount, parsed.data) ?? []));
-	if (parsed.data === undefined || found.length > 0) throw new DriverFaults(found);
-	return parsed.data;
-}
-
-function sourceFaults(faults: DriverFault[] = []): DriverFault[] {
-	return faults.filter(({ at }) => at.kind === "source");
-}
-
 async function programVersion<Options extends z.ZodObject>({
 	name,
 	version,
@@ -131,19 +99,6 @@ async function programVersion<Options extends z.ZodObject>({
 	return found;
 }
 
-function programMissing(driver: string, file: string): LauncherError {
-	return new LauncherError(
-		"DRIVER_MISSING",
-		`the driver ${driver} needs the program ${file}, which is not in this image`,
-		{
-			hint: `Use an image that has ${file}, or choose another driver with the option "driver".`,
-		},
-	);
-}
-
-/** The pod's variables that any program may need; nothing else is handed down. */
-const usualVariables = /^(PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY)$/i;
-
 async function run(
 	driver: string,
 	command: Command,
@@ -155,14 +110,11 @@ async function run(
 		await mkdir(dirname(path), { recursive: true, mode: 0o700 });
 		await writeFile(path, content, { mode: 0o600, flag: "wx" });
 	}
-	const inherited = Object.entries(context.variables).filter(
-		([name]) => usualVariables.test(name) || command.inherit?.test(name) === true,
-	);
 	const oomKillsBefore = await oomKills();
 	context.signal.throwIfAborted();
 	// pdeathsig: a launcher that is killed must not leave a driver behind that nobody supervises.
 	const child = execa("setpriv", ["--pdeathsig", "KILL", "--", command.file, ...command.args], {
-		env: { ...Object.fromEntries(inherited), ...command.env },
+		env: { ...inheritedVariables(context.variables, command.inherit), ...command.env },
 		extendEnv: false,
 		cwd: "/",
 		stdin: "ignore",
@@ -173,86 +125,16 @@ async function run(
 	});
 	const { pid } = child;
 	if (pid === undefined) throw programMissing(driver, "setpriv");
-	const log = context.log.child({ pid });
-	let diagnosis: LauncherError | undefined;
-	let lastLine = "";
-	for (const stream of ["stdout", "stderr"] as const) {
-		drain(child[stream], stream, log, context.onDroppedLines, (line) => {
-			lastLine = line;
-			diagnosis ??= diagnose?.(line);
-		});
-	}
-	let stopping = false;
-	let alive = true;
-	const ended = child.then(async ({ exitCode, signal }): Promise<Ending> => {
-		alive = false;
-		log.info({ exitCode, signal }, "driver ended");
-		if (stopping) return { kind: "stopped" };
-		if (exitCode === 127) return { kind: "failed", cause: programMissing(driver, command.file) };
-		if (signal === "SIGKILL" && (await oomKills()) > oomKillsBefore) {
-			const cause = new LauncherError("DRIVER_FAILED", `${driver} was killed for want of memory`, {
-				hint: "Raise the memory limit of the fuse container.",
-			});
-			return { kind: "failed", cause };
-		}
-		if (signal === "SIGKILL" || signal === "SIGTERM") {
-			return {
-				kind: "failed",
-				cause: new LauncherError("DRIVER_KILLED", `${driver} was ended by ${signal} from outside`),
-			};
-		}
-		const how = signal === undefined ? `exited with ${exitCode}` : `was ended by ${signal}`;
-		const words = lastLine === "" ? "" : `: ${lastLine.slice(0, 300)}`;
-		return { kind: "failed", cause: diagnosis ?? new LauncherError("DRIVER_FAILED", `${driver} ${how}${words}`) };
-	});
-	return {
+	return superviseProcess({
+		driver,
+		program: command.file,
 		pid,
-		ended,
-		async stop({ graceMs }) {
-			stopping = true;
-			if (alive) signalGroup(pid, graceMs > 0 ? "SIGTERM" : "SIGKILL");
-			const timer = setTimeout(() => {
-				if (alive) signalGroup(pid, "SIGKILL");
-			}, graceMs);
-			try {
-				return await ended;
-			} finally {
-				clearTimeout(timer);
-			}
-		},
-	};
-}
-
-/** The child leads a process group of its own, so that its helpers end with it. */
-function signalGroup(pid: number, signal: keyof typeof constants.signals): void {
-	try {
-		process.kill(-pid, signal);
-	} catch (error) {
-		// ESRCH: it has ended meanwhile, which is what was wanted.
-		if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-	}
-}
-
-function drain(
-	readable: NodeJS.ReadableStream,
-	stream: "stdout" | "stderr",
-	log: Logger,
-	onDroppedLines: (count: number) => void,
-	onLine: (line: string) => void,
-): void {
-	const lines = new LineSplitter({
-		maximumBytes: 8192,
-		linesPerSecond: 200,
-		onLine(line, truncatedBytes) {
-			onLine(line);
-			log.info({ stream, line, ...(truncatedBytes > 0 && { truncatedBytes }) }, "driver output");
-		},
-		onDropped(count) {
-			onDroppedLines(count);
-			log.warn({ stream, count }, "driver output dropped");
-		},
+		stdout: child.stdout,
+		stderr: child.stderr,
+		ended: child.then(({ exitCode, signal }) => ({ exitCode, signal })),
+		oomKillsBefore,
+		log: context.log,
+		onDroppedLines: context.onDroppedLines,
+		...(diagnose !== undefined && { diagnose }),
 	});
-	readable.on("data", (chunk: Buffer) => lines.push(chunk));
-	readable.on("end", () => lines.end());
-	readable.on("error", (error: Error) => log.warn({ stream, err: error }, "driver output unreadable"));
 }

@@ -45,6 +45,16 @@ export interface Driver {
 	readonly settleMs?: number;
 	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */
 	prepare(mount: Mount, options: RawOptions): PreparedMount;
+	/** Serves several mounts as folders of one; absent: it cannot. Each was prepared without a fault before. */
+	prepareAll?(members: readonly MountMember[]): PreparedMount;
+}
+
+/** One of several mounts that are served as one. */
+export interface MountMember {
+	readonly mount: Mount;
+	readonly options: RawOptions;
+	/** Where it is in the mount, such as `a` or `a/b`. */
+	readonly folder: string;
 }
 
 export interface PreparedMount {
@@ -52,6 +62,8 @@ export interface PreparedMount {
 	readonly summary: readonly string[];
 	/** Asks the backend whether the mount can work; throws the LauncherError that says why not. Absent: cannot ask. */
 	check?(context: CheckContext): Promise<void>;
+	/** It can be mounted while the backend cannot be reached, and answers with errors meanwhile. Default: false. */
+	readonly servesWithoutBackend?: boolean;
 	/** Starts serving at `mountpoint`. Ready is decided by who calls: the driver only starts. */
 	start(context: StartContext): Promise<Session>;
 }

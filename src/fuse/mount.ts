@@ -56,7 +56,7 @@ async function runMount(args: readonly string[], fd: number): Promise<void> {
 		killSignal: "SIGKILL",
 	});
 	const [message, [exitCode]] = await Promise.all([
-		text(child.stderr),
+		child.stderr === null ? "" : text(child.stderr),
 		once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
 	]);
 	if (exitCode === 0) return;

@@ -40,11 +40,7 @@ export interface ObjectStore {
 			readonly onlyIfAbsent?: boolean;
 		},
 	): Promise<Uploaded>;
-	createMultipart(
-		key: string,
-		metadata: ObjectMetadata,
-		options?: { readonly contentType?: string },
-	): Promise<string>;
+	createMultipart(key: string, metadata: ObjectMetadata, options?: { readonly contentType?: string }): Promise<string>;
 	uploadPart(key: string, uploadId: string, partNumber: number, body: UploadBody): Promise<UploadedPart>;
 	/** Bytes of an object that is there become a part; both ends of the range are counted: [offset, offset + lengthBytes). */
 	copyPart(

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { crc32 } from "node:zlib";
 import { Connection, type Answer, type Exchange, type Target } from "./connection.ts";

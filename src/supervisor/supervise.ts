@@ -272,8 +272,7 @@ export class MountSupervisor {
 		this.#retryAt = undefined;
 		this.#dispatch({ kind: "try" });
 		const { mount: prepared } = await this.mount.prepare();
-		await prepared.check?.({ signal, variables });
-		if (prepared.check !== undefined) this.#backend = { ok: true, checkedAt: new Date() };
+		if (prepared.check !== undefined) await this.#checkFirst(prepared, prepared.check({ signal, variables }));
 		this.#dispatch({ kind: "checked" });
 		await parent?.untilReady(signal);
 		await clearDirectory(this.#options.directory);
@@ -302,6 +301,21 @@ export class MountSupervisor {
 		this.#dispatch({ kind: "mounted" });
 		this.#options.events.started((performance.now() - startedAt) / 1000);
 		await this.#watch(session, prepared);
+	}
+
+	/** Throws what keeps the driver from being started. */
+	async #checkFirst({ servesWithoutBackend = false }: PreparedMount, check: Promise<void>): Promise<void> {
+		try {
+			await check;
+			this.#backend = { ok: true, checkedAt: new Date() };
+		} catch (thrown) {
+			const error = toLauncherError(thrown);
+			if (!servesWithoutBackend || error.permanent || this.#unwanted.signal.aborted) throw error;
+			// Applications get errors rather than no mount at all, and data as soon as the backend is back.
+			this.#backend = { ok: false, checkedAt: new Date(), problem: error.message };
+			this.#options.events.error(error.code);
+			this.#log.warn({ code: error.code, error: error.message }, "mounting without the backend");
+		}
 	}
 
 	/** Waits until the driver's own mount is there and answers. */

@@ -1,0 +1,129 @@
+import type { constants } from "node:os";
+import { LauncherError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { oomKills } from "./cgroup.ts";
+import type { Ending, Session } from "./driver.ts";
+import { LineSplitter } from "./lines.ts";
+
+/** The pod's variables that any program may need; nothing else is handed down. */
+const usualVariables = /^(PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY)$/i;
+
+/** What a driver's process gets of the pod's environment: the usual few, and those that `inherit` names. */
+export function inheritedVariables(variables: NodeJS.ProcessEnv, inherit?: RegExp): NodeJS.ProcessEnv {
+	return Object.fromEntries(
+		Object.entries(variables).filter(([name]) => usualVariables.test(name) || inherit?.test(name) === true),
+	);
+}
+
+export function programMissing(driver: string, file: string): LauncherError {
+	return new LauncherError(
+		"DRIVER_MISSING",
+		`the driver ${driver} needs the program ${file}, which is not in this image`,
+		{
+			hint: `Use an image that has ${file}, or choose another driver with the option "driver".`,
+		},
+	);
+}
+
+export interface DriverProcess {
+	readonly driver: string;
+	/** For messages. */
+	readonly program: string;
+	readonly pid: number;
+	readonly stdout: NodeJS.ReadableStream;
+	readonly stderr: NodeJS.ReadableStream;
+	/** Never rejects. */
+	readonly ended: Promise<{ readonly exitCode?: number | undefined; readonly signal?: string | undefined }>;
+	readonly oomKillsBefore: number;
+	readonly log: Logger;
+	readonly onDroppedLines: (count: number) => void;
+	/** Reads the program's own words for why it failed. */
+	readonly diagnose?: (line: string) => LauncherError | undefined;
+}
+
+/** Follows a process that leads a group of its own: its output, and how it ends. */
+export function superviseProcess(child: DriverProcess): Session {
+	const { driver, program, pid, stdout, stderr, oomKillsBefore, onDroppedLines, diagnose } = child;
+	const log = child.log.child({ pid });
+	let diagnosis: LauncherError | undefined;
+	let lastLine = "";
+	for (const stream of ["stdout", "stderr"] as const) {
+		drain(stream === "stdout" ? stdout : stderr, stream, log, onDroppedLines, (line) => {
+			lastLine = line;
+			diagnosis ??= diagnose?.(line);
+		});
+	}
+	let stopping = false;
+	let alive = true;
+	const ended = child.ended.then(async ({ exitCode, signal }): Promise<Ending> => {
+		alive = false;
+		log.info({ exitCode, signal }, "driver ended");
+		if (stopping) return { kind: "stopped" };
+		if (exitCode === 127) return { kind: "failed", cause: programMissing(driver, program) };
+		if (signal === "SIGKILL" && (await oomKills()) > oomKillsBefore) {
+			const cause = new LauncherError("DRIVER_FAILED", `${driver} was killed for want of memory`, {
+				hint: "Raise the memory limit of the fuse container.",
+			});
+			return { kind: "failed", cause };
+		}
+		if (signal === "SIGKILL" || signal === "SIGTERM") {
+			return {
+				kind: "failed",
+				cause: new LauncherError("DRIVER_KILLED", `${driver} was ended by ${signal} from outside`),
+			};
+		}
+		const how = signal === undefined ? `exited with ${exitCode}` : `was ended by ${signal}`;
+		const words = lastLine === "" ? "" : `: ${lastLine.slice(0, 300)}`;
+		return { kind: "failed", cause: diagnosis ?? new LauncherError("DRIVER_FAILED", `${driver} ${how}${words}`) };
+	});
+	return {
+		pid,
+		ended,
+		async stop({ graceMs }) {
+			stopping = true;
+			if (alive) signalGroup(pid, graceMs > 0 ? "SIGTERM" : "SIGKILL");
+			const timer = setTimeout(() => {
+				if (alive) signalGroup(pid, "SIGKILL");
+			}, graceMs);
+			try {
+				return await ended;
+			} finally {
+				clearTimeout(timer);
+			}
+		},
+	};
+}
+
+/** The child leads a process group of its own, so that its helpers end with it. */
+function signalGroup(pid: number, signal: keyof typeof constants.signals): void {
+	try {
+		process.kill(-pid, signal);
+	} catch (error) {
+		// ESRCH: it has ended meanwhile, which is what was wanted.
+		if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+	}
+}
+
+function drain(
+	readable: NodeJS.ReadableStream,
+	stream: "stdout" | "stderr",
+	log: Logger,
+	onDroppedLines: (count: number) => void,
+	onLine: (line: string) => void,
+): void {
+	const lines = new LineSplitter({
+		maximumBytes: 8192,
+		linesPerSecond: 200,
+		onLine(line, truncatedBytes) {
+			onLine(line);
+			log.info({ stream, line, ...(truncatedBytes > 0 && { truncatedBytes }) }, "driver output");
+		},
+		onDropped(count) {
+			onDroppedLines(count);
+			log.warn({ stream, count }, "driver output dropped");
+		},
+	});
+	readable.on("data", (chunk: Buffer) => lines.push(chunk));
+	readable.on("end", () => lines.end());
+	readable.on("error", (error: Error) => log.warn({ stream, err: error }, "driver output unreadable"));
+}
