@@ -6,7 +6,7 @@ import { cachedBinaries, type PodOptions } from "./pod.ts";
 export interface S3DriverUnderTest {
 	/** For the test's name. */
 	readonly title: string;
-	readonly name: "goofys" | "s3fs";
+	readonly name: "native" | "goofys" | "s3fs";
 	/** To be found before the others. */
 	readonly programs?: string;
 }
@@ -15,7 +15,10 @@ export interface S3DriverUnderTest {
 export function s3Drivers(): S3DriverUnderTest[] {
 	const newest = join(cachedBinaries, "goofys");
 	const release = join(cachedBinaries, "goofys-0.24");
-	const drivers: S3DriverUnderTest[] = [{ title: "s3fs", name: "s3fs" }];
+	const drivers: S3DriverUnderTest[] = [
+		{ title: "native", name: "native" },
+		{ title: "s3fs", name: "s3fs" },
+	];
 	// Where only the release is to be had, goofys is a link to it.
 	if (existsSync(newest) && !isLink(newest)) drivers.unshift({ title: "goofys", name: "goofys" });
 	if (existsSync(release))
