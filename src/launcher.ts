@@ -23,6 +23,7 @@ import { createMetrics } from "./probe/metrics.ts";
 import { startProbeServer } from "./probe/server.ts";
 import type { LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./redact.ts";
+import { groupMounts, isGroup } from "./supervisor/group.ts";
 import { defaultTiming, MountSupervisor } from "./supervisor/supervise.ts";
 
 /** What the launcher needs at the end for itself: the last log lines, closing the sockets. */
@@ -126,7 +127,7 @@ class Launcher {
 			configFile: this.#plan?.configFile ?? "",
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
-			mounts: [...this.#supervisors.map((supervisor) => supervisor.status()), ...this.#refused],
+			mounts: [...this.#supervisors.flatMap((supervisor) => supervisor.statuses()), ...this.#refused],
 		};
 	}
 
@@ -136,9 +137,11 @@ class Launcher {
 		const beating = this.#beat();
 		try {
 			const loaded = await loadFluidFile(environment);
-			const plan = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
+			const planned = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
+			this.#plan = planned;
+			await refuseIfAllFaulty(planned);
+			const plan = await withGroup(planned);
 			this.#plan = plan;
-			await refuseIfAllFaulty(plan);
 			await checkHost();
 			await makeDirectory(dirname(plan.targetPath));
 			this.warnings.push(...(await findWarnings(dirname(plan.targetPath), environment.FLUID_FUSE_RUN_DIR)));
@@ -209,8 +212,12 @@ class Launcher {
 				redact: (text) => redactor.redact(text),
 				events: {
 					changed: () => this.#giveUpIfHopeless(),
-					error: (code) => this.metrics?.countError(mount.name, code),
-					forcedAbort: () => this.metrics?.countForcedAbort(mount.name),
+					error: (code) => {
+						for (const name of namesOf(mount)) this.metrics?.countError(name, code);
+					},
+					forcedAbort: () => {
+						for (const name of namesOf(mount)) this.metrics?.countForcedAbort(name);
+					},
 					started: (seconds) => this.metrics?.observeStart(mount.driver.name, seconds),
 					unmountedFromOutside: () => {
 						if (mount.target === plan.targetPath) void this.stop("unmounted");
@@ -308,6 +315,33 @@ async function refuseIfAllFaulty(plan: Plan): Promise<void> {
 		[...plan.refused.flatMap(({ faults }) => faults), ...faulty.flatMap((faults) => faults ?? [])],
 		plan.configFile,
 	);
+}
+
+/**
+ * Makes one mount of those that their driver can serve together. What is faulty is left out; what waits for its secret must not
+ * keep the others waiting, so that then each is a mount of its own.
+ */
+async function withGroup(plan: Plan): Promise<Plan> {
+	const outcomes = await Promise.allSettled(plan.mounts.map(async (mount) => mount.prepare()));
+	const isFaulty = (index: number): boolean => {
+		const outcome = outcomes[index];
+		return outcome?.status === "rejected" && outcome.reason instanceof ConfigError;
+	};
+	const sound = plan.mounts.filter((_, index) => !isFaulty(index));
+	const soundOutcomes = outcomes.filter((_, index) => !isFaulty(index));
+	if (soundOutcomes.some(({ status }) => status === "rejected")) return plan;
+	const group = groupMounts(sound, plan.targetPath);
+	if (group === undefined) return plan;
+	const refused = plan.mounts.flatMap(({ path, name, source }, index): RefusedMount[] => {
+		const outcome = outcomes[index];
+		if (outcome?.status !== "rejected" || !(outcome.reason instanceof ConfigError)) return [];
+		return [{ path, name, source, faults: outcome.reason.faults }];
+	});
+	return { ...plan, mounts: [group], refused: [...plan.refused, ...refused] };
+}
+
+function namesOf(mount: PlannedMount): string[] {
+	return isGroup(mount) ? mount.members.map((member) => member.mount.name) : [mount.name];
 }
 
 async function faultsOf(mount: PlannedMount): Promise<ConfigError["faults"] | undefined> {

@@ -48,6 +48,8 @@ export interface PlannedMount extends Place {
 export interface Prepared {
 	readonly mount: PreparedMount;
 	readonly options: readonly PlannedOption[];
+	/** What the driver was given. */
+	readonly raw: RawOptions;
 }
 
 export interface Inspection extends Prepared {
@@ -289,7 +291,7 @@ async function inspect(
 		faults.push(...unread.map((secret) => ({ path: secret.path, message: secret.error.message })));
 		throw new ConfigError(faults, path);
 	}
-	return { mount: prepared, options: planned, unread };
+	return { mount: prepared, options: planned, raw, unread };
 }
 
 function withAllSecrets({ unread, ...prepared }: Inspection): Prepared {

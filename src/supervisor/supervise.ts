@@ -10,6 +10,7 @@ import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createBackoff } from "./backoff.ts";
+import { isGroup } from "./group.ts";
 import { nextState, type MountEvent } from "./state.ts";
 import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
 
@@ -24,7 +25,7 @@ export interface Timing {
 	readonly hangTimeoutMs: number;
 	/** From the start of a driver until it must have mounted. */
 	readonly startTimeoutMs: number;
-	/** Between two checks of the backend while mounted. */
+	/** Between two checks of the backend while mounted; of one that fails six times as often. */
 	readonly backendEveryMs: number;
 }
 
@@ -152,6 +153,29 @@ export class MountSupervisor {
 			...(this.#lastError !== undefined && { lastError: this.#lastError }),
 			droppedLines: this.#droppedLines,
 		};
+	}
+
+	/** One for each mount of the config that it serves. */
+	statuses(): MountStatus[] {
+		const shared = this.status();
+		if (!isGroup(this.mount)) return [shared];
+		return this.mount.members.map(({ mount, health }) => {
+			const { backend: _, reason, ...rest } = shared;
+			const problem = health?.error?.message ?? reason;
+			const ails = health?.ok === false;
+			return {
+				...rest,
+				name: mount.name,
+				source: mount.source,
+				target: mount.target,
+				readOnly: mount.readOnly,
+				...(ails && rest.state === "ready" && { state: "degraded" as const }),
+				...(!ails && rest.state === "degraded" && this.#ailment === undefined && { state: "ready" as const }),
+				...(problem !== undefined &&
+					(ails || rest.state !== "degraded" || this.#ailment !== undefined) && { reason: problem }),
+				...(health !== undefined && { backend: { ok: health.ok, checkedAt: health.checkedAt.toISOString() } }),
+			};
+		});
 	}
 
 	#isReady(): boolean {
@@ -299,6 +323,7 @@ export class MountSupervisor {
 		this.#ailment = undefined;
 		this.#backoff.succeeded();
 		this.#dispatch({ kind: "mounted" });
+		if (this.#backend?.ok === false) this.#dispatch({ kind: "ailing" });
 		this.#options.events.started((performance.now() - startedAt) / 1000);
 		await this.#watch(session, prepared);
 	}
@@ -312,9 +337,8 @@ export class MountSupervisor {
 			const error = toLauncherError(thrown);
 			if (!servesWithoutBackend || error.permanent || this.#unwanted.signal.aborted) throw error;
 			// Applications get errors rather than no mount at all, and data as soon as the backend is back.
-			this.#backend = { ok: false, checkedAt: new Date(), problem: error.message };
-			this.#options.events.error(error.code);
-			this.#log.warn({ code: error.code, error: error.message }, "mounting without the backend");
+			this.#backend = { ok: false, checkedAt: new Date(), problem: `backend: ${this.#options.redact(error.message)}` };
+			this.#report(error, "mounting without the backend");
 		}
 	}
 
@@ -429,7 +453,7 @@ export class MountSupervisor {
 			if (
 				prepared.check !== undefined &&
 				backendCheck === undefined &&
-				performance.now() - backendCheckedAt >= timing.backendEveryMs
+				performance.now() - backendCheckedAt >= timing.backendEveryMs / (this.#backend?.ok === false ? 6 : 1)
 			) {
 				backendCheck = this.#checkBackend(prepared).finally(() => {
 					backendCheckedAt = performance.now();

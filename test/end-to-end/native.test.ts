@@ -1,0 +1,160 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { startFaultProxy } from "../support/fault-proxy.ts";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { Pod, until, type FluidMount, type PodOptions } from "../support/pod.ts";
+
+let minio: Minio;
+let other: Minio;
+let pod: Pod | undefined;
+
+beforeAll(async () => {
+	[minio, other] = await Promise.all([
+		startMinio(),
+		startMinio({ rootUser: "otheruser", rootPassword: "otherpassword" }),
+	]);
+	for (const [server, bucket] of [
+		[minio, "one"],
+		[minio, "two"],
+		[other, "three"],
+	] as const) {
+		await server.createBucket(bucket);
+		await server.put(bucket, "hello.txt", `hello from ${bucket}\n`);
+	}
+});
+afterAll(async () => {
+	await Promise.all([minio.stop(), other.stop()]);
+});
+afterEach(async () => {
+	await pod?.cleanup();
+	pod = undefined;
+});
+
+function run(file: string, ...args: string[]): { status: number | null; out: string } {
+	const { status, stdout, stderr } = spawnSync(file, args, { encoding: "utf8", timeout: 20_000 });
+	return { status, out: stdout + stderr };
+}
+
+function mount(server: Minio, name: string, more: Partial<FluidMount> = {}): FluidMount {
+	const secret = server === minio ? "one" : "three";
+	return {
+		mountPoint: `s3://${name}`,
+		name,
+		...more,
+		options: {
+			endpoint: server.endpoint,
+			"access-key": `/etc/fluid/secrets/${secret}/access-key`,
+			"secret-key": `/etc/fluid/secrets/${secret}/secret-key`,
+			...more.options,
+		},
+	};
+}
+
+function createPod(mounts: readonly FluidMount[], more: Partial<PodOptions> = {}): Pod {
+	pod = new Pod({
+		mounts,
+		secrets: {
+			one: { "access-key": minio.accessKey, "secret-key": minio.secretKey },
+			three: { "access-key": other.accessKey, "secret-key": other.secretKey },
+		},
+		accessModes: ["ReadWriteMany"],
+		...more,
+	});
+	pod.start();
+	return pod;
+}
+
+describe("several mounts of a Dataset", () => {
+	test("are folders of one mount, each with its own server, keys and mode", async () => {
+		const here = createPod([mount(minio, "one"), mount(minio, "two", { readOnly: true }), mount(other, "three")]);
+		await here.untilReady();
+		const entries = (await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target));
+		expect(entries.map(({ mountPoint, type }) => [mountPoint, type])).toEqual([[here.target, "fuse.thin-s3"]]);
+		expect(run("ls", here.target).out).toBe("one\nthree\ntwo\n");
+		for (const name of ["one", "two", "three"]) {
+			expect(run("cat", join(here.target, name, "hello.txt")).out).toBe(`hello from ${name}\n`);
+		}
+		expect(run("cp", join(here.target, "one/hello.txt"), join(here.target, "three/copy.txt")).status).toBe(0);
+		expect((await other.get("three", "copy.txt")).toString()).toBe("hello from one\n");
+		expect(run("touch", join(here.target, "two/new")).out).toContain("Read-only file system");
+		expect(run("touch", join(here.target, "new")).out).toContain("Read-only file system");
+		expect(run("mv", "-T", join(here.target, "one"), join(here.target, "four")).status).not.toBe(0);
+		const { mounts } = await here.status();
+		expect(
+			mounts.map(({ name, state, ready, readOnly, backend }) => [name, state, ready, readOnly, backend?.ok]),
+		).toEqual([
+			["one", "ready", true, false, true],
+			["two", "ready", true, true, true],
+			["three", "ready", true, false, true],
+		]);
+		expect(await here.stop()).toBe(0);
+		expect(await here.layers()).toEqual([]);
+	});
+
+	test("are served without those that are faulty, and with those whose bucket is missing", async () => {
+		const here = createPod([
+			mount(minio, "one"),
+			mount(minio, "two", { options: { "red-ahead": "1Mi" } }),
+			mount(minio, "missing"),
+		]);
+		await here.untilReady().catch(() => undefined);
+		await until(
+			async () => (await here.mount("one")).ready,
+			10_000,
+			() => here.output,
+		);
+		expect(run("cat", join(here.target, "one/hello.txt")).out).toBe("hello from one\n");
+		const { mounts } = await here.status();
+		expect(mounts.map(({ name, state, backend }) => [name, state, backend?.ok])).toEqual([
+			["one", "ready", true],
+			["missing", "degraded", false],
+			["two", "failed", undefined],
+		]);
+		expect((await here.mount("missing")).reason).toContain("does not exist");
+		expect((await here.mount("two")).reason).toContain('did you mean "read-ahead"');
+	});
+});
+
+test("a mount is there while its server cannot be reached, answers with errors, and with data as soon as it can", async () => {
+	const proxy = await startFaultProxy(minio.endpoint);
+	try {
+		await proxy.mode("refuse");
+		const here = createPod([mount(minio, "one", { options: { endpoint: proxy.endpoint, "retry-for": "1s" } })]);
+		await here.untilReady(10_000);
+		expect(await here.mount()).toMatchObject({ state: "degraded", ready: true, backend: { ok: false } });
+		expect(run("cat", join(here.target, "hello.txt")).out).toContain("Input/output error");
+		expect(run("stat", "-f", here.target).status).toBe(0);
+		await proxy.mode("pass");
+		await until(
+			() => run("cat", join(here.target, "hello.txt")).status === 0,
+			10_000,
+			() => here.output,
+		);
+	} finally {
+		await proxy.stop();
+	}
+});
+
+test("what is being written when the pod is stopped is in the bucket afterwards", async () => {
+	const here = createPod([mount(minio, "one")]);
+	await here.untilReady();
+	// Its descriptor stays open until it is killed.
+	const writer = execFileSync(
+		"sh",
+		["-c", `(dd if=/dev/zero bs=1M count=20 2>/dev/null; exec sleep 60) >${here.target}/open.bin & echo $!`],
+		{ encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] },
+	).trim();
+	try {
+		await until(
+			() => run("stat", "-c", "%s", join(here.target, "open.bin")).out.trim() === String(20 * 1024 ** 2),
+			10_000,
+			() => "not written",
+		);
+		expect(await here.stop()).toBe(0);
+		expect((await minio.get("one", "open.bin")).length).toBe(20 * 1024 ** 2);
+	} finally {
+		run("kill", "-9", writer);
+	}
+});
