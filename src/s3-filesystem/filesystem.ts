@@ -35,6 +35,8 @@ import { renameDirectory } from "./rename-directory.ts";
 import type { FilesystemSettings, VolumeOptions } from "./volume.ts";
 
 export interface S3Filesystem extends Filesystem {
+	/** Shows one more bucket, at once; the folder must not be another one's. */
+	add(volume: VolumeOptions): void;
 	/** Uploads everything that is not in its bucket yet. Rejects with the first error after having tried all. */
 	drain(): Promise<void>;
 	/** For metrics: counts and sizes in bytes, by name. */
@@ -72,6 +74,12 @@ class BucketFilesystem implements S3Filesystem {
 
 	init(kernel: KernelLink): void {
 		this.#kernel = kernel;
+	}
+
+	add(volume: VolumeOptions): void {
+		const { directories, names } = this.#namespace.add(volume);
+		for (const { id } of directories) this.#kernel?.invalidateNode(id);
+		for (const { parent, name } of names) this.#kernel?.invalidateEntry(parent.id, name);
 	}
 
 	lookup(parent: number, name: string): Reply<Entry> {

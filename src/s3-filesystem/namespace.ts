@@ -9,40 +9,66 @@ import type { VolumeOptions } from "./volume.ts";
 /** Names that one directory's listing keeps at most; a larger directory is listed anew, page by page. */
 const namesPerDirectory = 100_000;
 
+export interface Outdated {
+	readonly directories: readonly DirectoryNode[];
+	/** That are another directory now. */
+	readonly names: readonly { readonly parent: DirectoryNode; readonly name: string }[];
+}
+
 /** The tree of directories and files: which names there are, answered from listings as far as they are young enough. */
 export class Namespace {
 	readonly nodes = new NodeTable();
 	readonly root: DirectoryNode;
 	/** Keys that were listed and cannot be shown as names. */
 	hiddenKeys = 0;
+	readonly #volumes: VolumeOptions[] = [];
 	readonly #pages = new Map<string, Promise<void>>();
 
 	constructor(volumes: readonly VolumeOptions[]) {
-		const atRoot = volumes.find(({ folder }) => folder === "");
-		this.root = this.nodes.directory({ volume: atRoot, parent: undefined, name: "", isVolumeRoot: true });
-		// Outer folders first, so that an inner one lies in the volume around it.
-		for (const volume of volumes.toSorted((a, b) => a.folder.length - b.folder.length)) {
-			if (volume.folder !== "") this.#place(volume);
-		}
+		this.root = this.nodes.directory({ volume: undefined, parent: undefined, name: "", isVolumeRoot: true });
+		this.#volumes.push(...volumes);
+		this.#placeAll();
 	}
 
-	#place(volume: VolumeOptions): void {
-		const names = volume.folder.split("/");
-		let directory = this.root;
-		for (const [index, name] of names.entries()) {
-			const isLast = index === names.length - 1;
-			const present = directory.overlay.get(name);
-			const next =
-				present ??
-				this.nodes.directory({
-					volume: isLast ? volume : directory.volume,
-					parent: directory,
-					name,
-					isVolumeRoot: isLast,
-				});
-			directory.overlay.set(name, next);
-			directory = next;
+	/** Shows one more volume. Returns what the kernel may remember and is not true any more. */
+	add(volume: VolumeOptions): Outdated {
+		this.#volumes.push(volume);
+		return this.#placeAll();
+	}
+
+	/** Outer folders first, so that an inner one lies in the volume around it. */
+	#placeAll(): Outdated {
+		const directories: DirectoryNode[] = [];
+		const names: { parent: DirectoryNode; name: string }[] = [];
+		for (const volume of this.#volumes.toSorted((a, b) => a.folder.length - b.folder.length)) {
+			let directory = this.root;
+			const path = volume.folder === "" ? [] : volume.folder.split("/");
+			for (const [index, name] of path.entries()) {
+				const isTop = index === path.length - 1;
+				let next = directory.overlay.get(name);
+				if (next === undefined) {
+					next = this.nodes.directory({
+						volume: isTop ? volume : directory.volume,
+						parent: directory,
+						name,
+						isVolumeRoot: isTop,
+					});
+					directory.overlay.set(name, next);
+					if (directory.children.has(name)) names.push({ parent: directory, name });
+				} else if (!next.isVolumeRoot && next.volume !== directory.volume) {
+					// On the way to a volume a folder is the one's around it.
+					next.volume = directory.volume;
+					directories.push(next);
+				}
+				directory = next;
+			}
+			if (directory.volume === volume) continue;
+			directory.volume = volume;
+			directory.isVolumeRoot = true;
+			directory.hasMarker = true;
+			directories.push(directory);
 		}
+		return { directories, names };
 	}
 
 	/** The node of a name; throws ENOENT. */

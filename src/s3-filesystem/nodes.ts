@@ -19,13 +19,13 @@ export interface DirectoryNode {
 	readonly kind: "directory";
 	readonly id: number;
 	readonly ino: number;
-	/** Undefined: a folder above the volumes, which no bucket has. */
-	readonly volume: VolumeOptions | undefined;
+	/** Undefined: a folder above the volumes, which no bucket has. Changes only when a volume is added. */
+	volume: VolumeOptions | undefined;
 	/** Undefined: the root, or a directory that was removed. */
 	parent: DirectoryNode | undefined;
 	name: string;
 	/** The top of its volume. */
-	readonly isVolumeRoot: boolean;
+	isVolumeRoot: boolean;
 	/** Volumes, and folders on the way to them, that are seen in this directory; they win over what the bucket has. */
 	readonly overlay: Map<string, DirectoryNode>;
 	/** Nodes of this directory's names that somebody knows. */
