@@ -115,13 +115,18 @@ function faults(mount: Mount, given: NativeOptions): DriverFault[] {
 function prepared(members: readonly Member[]): ReturnType<Driver["prepare"]> {
 	const [first] = members;
 	return {
-		summary: ["fluid-fuse filesystem", ...members.map(({ mount, folder }) => `${describe(mount)} at /${folder}`)],
+		summary: ["fluid-fuse", "filesystem", ...members.flatMap(summary)],
 		servesWithoutBackend: true,
 		async check(context) {
 			if (first !== undefined) await s3Check(first.mount, first.options, context);
 		},
 		start: async (context) => start(members, context),
 	};
+}
+
+function summary({ mount, folder, options: given }: Member): string[] {
+	const server = given.endpoint === undefined ? [] : [`endpoint=${given.endpoint.href.replace(/\/$/, "")}`];
+	return [describe(mount), ...server, ...(folder === "" ? [] : [`folder=${folder}`])];
 }
 
 function describe(mount: Mount): string {

@@ -67,7 +67,7 @@ describe("validate", () => {
 				{
 					path: "mounts[0]",
 					name: "training",
-					driver: "goofys",
+					driver: "native",
 					driverReason: "the first that serves minio://",
 					source: "minio://training-data",
 					target: targetPath,
@@ -76,7 +76,7 @@ describe("validate", () => {
 					options: expect.arrayContaining([
 						{ name: "access-key", value: "secret minio-login/access-key", from: "mounts[0].options.minio-access-key" },
 					]),
-					command: expect.arrayContaining(["goofys", "training-data"]),
+					command: expect.arrayContaining(["filesystem", "s3://training-data/"]),
 				},
 			],
 		});
@@ -97,7 +97,7 @@ describe("validate", () => {
 				"FILE: 4 faults",
 				'  mounts[1].mountPoint: no driver serves the scheme "pvc", expected one of s3, minio, oss',
 				'  mounts[3].name: "../d" cannot be a folder below targetPath',
-				'  mounts[0].options.regoin: unknown option of goofys (did you mean "region"?)',
+				'  mounts[0].options.regoin: unknown option of native (did you mean "region"?)',
 				'  mounts[0].options.uid: expected a whole number from 0 to 4294967294, found "x"',
 				"",
 			].join("\n"),
@@ -120,7 +120,7 @@ describe("validate", () => {
 	it("says once what is wrong with every mount", async () => {
 		const text = fileWith([{ mountPoint: "s3://bucket-a" }, { mountPoint: "s3://bucket-b" }]);
 		expect((await check(text, { MOUNT_OPTIONS: "nonsense" })).err).toBe(
-			"FILE: 1 fault\n  MOUNT_OPTIONS.nonsense: unknown option of goofys\n",
+			"FILE: 1 fault\n  MOUNT_OPTIONS.nonsense: unknown option of native\n",
 		);
 		expect((await check(text, { FLUID_FUSE_LAYOUT: "root" })).err).toMatch(
 			/^FILE: 1 fault\n {2}mounts: the layout "root"/,
@@ -178,7 +178,7 @@ describe("validate", () => {
 		const folder = secretsFolder({ where: { url: "http://hidden-host:9000" } });
 		const { exitCode, out } = await check(cited, { FLUID_FUSE_SECRETS_DIR: folder });
 		expect(exitCode).toBe(0);
-		expect(out).toContain("--endpoint=[redacted]");
+		expect(out).toContain("endpoint=[redacted]");
 		for (const json of [false, true]) {
 			expect((await check(cited, { FLUID_FUSE_SECRETS_DIR: folder }, json)).out).not.toContain("hidden");
 			expect((await check(fixture("secret-mode.json"), {}, json)).out).not.toMatch(/AKID|literal/);

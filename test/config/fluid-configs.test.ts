@@ -36,13 +36,14 @@ describe.each(names)("the files that Fluid wrote, with %s", (driver) => {
 		"01-minio-doc.json": {
 			mounts: [["minio", "minio://my-first-bucket", where, true]],
 			words: {
+				native: ["endpoint=http://minio:9000", "s3://my-first-bucket/"],
 				goofys: ["--endpoint=http://minio:9000", "my-first-bucket"],
 				s3fs: ["url=http://minio:9000", "use_path_request_style", "my-first-bucket"],
 			},
 		},
 		"02-minimal-nfs.json": {
 			mounts: [["nfs-demo", "10.0.0.1/share", where, true]],
-			faults: { goofys: nfs, s3fs: nfs },
+			faults: { native: nfs, goofys: nfs, s3fs: nfs },
 		},
 		"03-no-mounts-dynamic.json": { mounts: [] },
 		"04-ossfs-dynamic.json": {
@@ -51,8 +52,9 @@ describe.each(names)("the files that Fluid wrote, with %s", (driver) => {
 				["t2", "oss://b2", `${where}/t2`, true],
 			],
 			// b2 is too short for a bucket's name.
-			faults: { goofys: ["mounts[1].mountPoint"], s3fs: ["mounts[1].mountPoint"] },
+			faults: { native: ["mounts[1].mountPoint"], goofys: ["mounts[1].mountPoint"], s3fs: ["mounts[1].mountPoint"] },
 			words: {
+				native: ["endpoint=https://oss-cn-beijing-internal.aliyuncs.com", "s3://mybucket/path/to/data/"],
 				goofys: ["--endpoint=https://oss-cn-beijing-internal.aliyuncs.com", "--subdomain", "mybucket:path/to/data/"],
 				s3fs: ["url=https://oss-cn-beijing-internal.aliyuncs.com", "mybucket:/path/to/data"],
 			},
@@ -63,14 +65,15 @@ describe.each(names)("the files that Fluid wrote, with %s", (driver) => {
 				["b", "s3://bucket-b", `${where}/b`, false],
 			],
 			faults: {
+				native: ["runtimeOptions.debug", "runtimeOptions.max_read", "mounts[0].options.a", "mounts[1].options.a"],
 				goofys: ["runtimeOptions.debug", "runtimeOptions.max_read", "mounts[0].options.a", "mounts[1].options.a"],
 				s3fs: ["runtimeOptions.debug", "mounts[0].options.a", "mounts[1].options.a"],
 			},
 		},
-		"06-pvc.json": { mounts: [["nas", "pvc://nas-pvc", where, true]], faults: { goofys: nfs, s3fs: nfs } },
+		"06-pvc.json": { mounts: [["nas", "pvc://nas-pvc", where, true]], faults: { native: nfs, goofys: nfs, s3fs: nfs } },
 		"21-noname.json": {
 			mounts: [["bucket", "s3://bucket", where, true]],
-			words: { goofys: ["bucket"], s3fs: ["bucket"] },
+			words: { native: ["s3://bucket/"], goofys: ["bucket"], s3fs: ["bucket"] },
 		},
 	};
 
@@ -110,21 +113,23 @@ describe.each(names)("our own examples of what Fluid writes, with %s", (driver) 
 				...more,
 			})
 		).mount.summary;
-	const endpoint = (url: string) => (driver === "goofys" ? `--endpoint=${url}` : `url=${url}`);
+	const endpoint = (url: string) =>
+		({ native: `endpoint=${url}`, goofys: `--endpoint=${url}`, s3fs: `url=${url}` })[driver];
+	const whole = driver === "native" ? "s3://training-data/" : "training-data";
 
 	it("one bucket with its keys", async () => {
 		const words = await command("minio.json");
 		expect(words).toContain(endpoint("http://minio.storage:9000"));
-		expect(words).toContain("training-data");
+		expect(words).toContain(whole);
 		expect(words.join(" ")).not.toMatch(/AKIA|secret-key-example/);
 	});
 
 	it("a mount without a name, and every null that Go can write", async () => {
 		expect(planOf(fixture("no-name.json")).mounts).toMatchObject([{ name: "images", target: targetPath }]);
 		expect(await command("no-name.json")).toContain(
-			driver === "goofys" ? "training-data:images/" : "training-data:/images",
+			{ native: "s3://training-data/images/", goofys: "training-data:images/", s3fs: "training-data:/images" }[driver],
 		);
-		expect(await command("nulls.json")).toContain("training-data");
+		expect(await command("nulls.json")).toContain(whole);
 	});
 
 	it("two mounts, of which one has a path", async () => {

@@ -48,7 +48,11 @@ async function outcome(text: string): Promise<{ command: readonly string[] } | {
 }
 
 /** Every driver has it in front of the mountpoint. */
-const bucketIn = (command: readonly string[]): string => command[command.indexOf("MOUNTPOINT") - 1] ?? "";
+/** What the command would mount: the word before the mount point, or the native driver's source. */
+const bucketIn = (command: readonly string[]): string =>
+	command[0] === "fluid-fuse"
+		? (command[2] ?? "").replace(/^s3:\/\//, "").replace(/\/$/, "")
+		: (command[command.indexOf("MOUNTPOINT") - 1] ?? "");
 
 const isOneLine = (text: string): boolean => !/[\n\r\0\u202E]/.test(text);
 

@@ -59,7 +59,11 @@ describe("options reach the driver in layers", () => {
 	it("the mount's encryptOptions above its options", async () => {
 		const folder = secretsFolder({ login: { region: "eu-1" } });
 		const text = fileWith([
-			{ ...source, options: { region: "plain" }, encryptOptions: { region: "/etc/fluid/secrets/login/region" } },
+			{
+				...source,
+				options: { driver: "goofys", region: "plain" },
+				encryptOptions: { region: "/etc/fluid/secrets/login/region" },
+			},
 		]);
 		const { options, mount } = await inspectOnly(text, { FLUID_FUSE_SECRETS_DIR: folder });
 		expect(options).toEqual([
@@ -168,7 +172,7 @@ describe("a secret", () => {
 
 	it("can be the value of any option", async () => {
 		const folder = secretsFolder({ where: { url: "http://minio:9000\n" } });
-		const cited = fileWith([{ ...source, options: { endpoint: "/etc/fluid/secrets/where/url" } }]);
+		const cited = fileWith([{ ...source, options: { driver: "goofys", endpoint: "/etc/fluid/secrets/where/url" } }]);
 		const { mount, options } = await inspectOnly(cited, { FLUID_FUSE_SECRETS_DIR: folder });
 		expect(mount.summary).toContain("--endpoint=http://minio:9000");
 		expect(options).toEqual([{ name: "endpoint", value: "secret where/url", from: "mounts[0].options.endpoint" }]);
@@ -290,31 +294,31 @@ describe("the driver is chosen", () => {
 		expect(choice({}, { client: { options: { driver: "s3fs" } } }, everywhere)).toBe("s3fs: client.options.driver");
 		expect(choice({}, {}, { ...everywhere, MOUNT_OPTIONS: "driver=s3fs" })).toBe("s3fs: MOUNT_OPTIONS.driver");
 		expect(choice({}, {}, { FLUID_FUSE_DRIVER: "s3fs" })).toBe("s3fs: FLUID_FUSE_DRIVER");
-		expect(choice({}, {}, {})).toBe("goofys: the first that serves s3://");
+		expect(choice({}, {}, {})).toBe("native: the first that serves s3://");
 	});
 
 	it("by the scheme, whatever its case", () => {
 		for (const scheme of ["s3", "S3", "minio", "oss"]) {
 			expect(choice({ mountPoint: `${scheme}://bucket` }, {}, {})).toBe(
-				`goofys: the first that serves ${scheme.toLowerCase()}://`,
+				`${scheme.toLowerCase() === "oss" ? "goofys" : "native"}: the first that serves ${scheme.toLowerCase()}://`,
 			);
 		}
 		expect(choice({ mountPoint: "bucket/prefix" }, {}, {})).toBe(
-			"goofys: the first that serves sources without a scheme",
+			"native: the first that serves sources without a scheme",
 		);
 	});
 
 	it("per mount", () => {
 		const { mounts } = planOf(fileWith([{ ...source, options: { driver: "s3fs" } }, { mountPoint: "s3://other" }]));
-		expect(mounts.map(({ driver }) => driver.name)).toEqual(["s3fs", "goofys"]);
+		expect(mounts.map(({ driver }) => driver.name)).toEqual(["s3fs", "native"]);
 	});
 
 	it("or not, with the nearest name", async () => {
 		expect(await faultsOf(fileWith([{ ...source, options: { driver: "s3f" } }]))).toEqual([
-			'mounts[0].options.driver: unknown driver "s3f", expected one of goofys, s3fs (did you mean "s3fs"?)',
+			'mounts[0].options.driver: unknown driver "s3f", expected one of native, goofys, s3fs (did you mean "s3fs"?)',
 		]);
 		expect(await faultsOf(fileWith([source]), { FLUID_FUSE_DRIVER: "GOOFYS" })).toEqual([
-			'FLUID_FUSE_DRIVER: unknown driver "GOOFYS", expected one of goofys, s3fs (did you mean "goofys"?)',
+			'FLUID_FUSE_DRIVER: unknown driver "GOOFYS", expected one of native, goofys, s3fs (did you mean "goofys"?)',
 		]);
 		expect(await faultsOf(fileWith([{ ...source, options: { driver: "" } }]))).toHaveLength(1);
 		expect(await faultsOf(fileWith([{ mountPoint: "mino://bucket" }]))).toEqual([
@@ -367,6 +371,7 @@ describe("all faults of a mount come at once", () => {
 			{
 				mountPoint: "s3://a",
 				options: {
+					driver: "goofys",
 					regoin: "x",
 					uid: "many",
 					"access-key": "/etc/fluid/secrets/login/id",
