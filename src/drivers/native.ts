@@ -126,7 +126,8 @@ function prepared(members: readonly Member[]): ReturnType<Driver["prepare"]> {
 
 function summary({ mount, folder, options: given }: Member): string[] {
 	const server = given.endpoint === undefined ? [] : [`endpoint=${given.endpoint.href.replace(/\/$/, "")}`];
-	return [describe(mount), ...server, ...(folder === "" ? [] : [`folder=${folder}`])];
+	const region = given.region === undefined ? [] : [`region=${given.region}`];
+	return [describe(mount), ...server, ...region, ...(folder === "" ? [] : [`folder=${folder}`])];
 }
 
 function describe(mount: Mount): string {
