@@ -184,6 +184,20 @@ class Parts implements Reading {
 		}
 	}
 
+	/**
+	 * Gives up what every sequential reader has left behind: the kernel has those pages, and memory that is used again at once is
+	 * faster than memory that was never touched.
+	 */
+	dropBehind(file: FileParts): void {
+		let behind = Number.POSITIVE_INFINITY;
+		for (const reader of file.readers) behind = Math.min(behind, reader.leftBehind);
+		for (let [first] = file.parts; first !== undefined && first.end <= behind; [first] = file.parts) {
+			if (!first.isDone || first.pins > 0) return;
+			this.#remove(first);
+			this.#free(first);
+		}
+	}
+
 	unpin(part: Part): void {
 		part.pins--;
 		if (part.pins === 0 && part.isDone && !this.#parts.has(part)) this.#free(part);
@@ -249,6 +263,11 @@ class StreamReader implements Reader {
 		this.#all.forgetIfUnused(this.#file);
 	}
 
+	/** Everything before this position was read, and small steps back do not reach it. */
+	get leftBehind(): number {
+		return this.#windowBytes === 0 ? 0 : this.#next - toleranceBytes;
+	}
+
 	read(offset: number, sizeBytes: number, signal?: AbortSignal): ReadResult | Promise<ReadResult> {
 		const end = Math.min(offset + sizeBytes, this.#file.version.sizeBytes);
 		if (offset >= end) return { views: [] };
@@ -256,6 +275,7 @@ class StreamReader implements Reader {
 		const there = this.#collect(offset, end);
 		if (there !== undefined) {
 			this.#all.stats.read_hits++;
+			this.#all.dropBehind(this.#file);
 			this.#readAhead();
 			return there;
 		}
