@@ -101,7 +101,8 @@ describe.each(s3Drivers())("$title", (driver) => {
 		const credentials = filesBelow(here.runDirectory).filter(
 			(path) => leaks(readFileSync(path, "utf8"), secrets).length > 0,
 		);
-		expect(credentials).toHaveLength(1);
+		// The native driver hands them to its process on its standard input.
+		expect(credentials).toHaveLength(driver.name === "native" ? 0 : 1);
 		for (const path of credentials) {
 			expect(statSync(path).mode & 0o777).toBe(0o600);
 			expect(statSync(join(path, "..")).mode & 0o777).toBe(0o700);
