@@ -9,7 +9,7 @@ import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, type PodOptions } from "../support/pod.ts";
 import { watchForEnding, type Ending } from "./ending.ts";
 import { removeFolder } from "./leftovers.ts";
-import { findDriver, findMissing } from "./requirements.ts";
+import { findMissing } from "./requirements.ts";
 import { Screen } from "./screen.ts";
 import { bucket, showEnd, tell, type Scene } from "./story.ts";
 
@@ -65,21 +65,14 @@ async function run({ signal, limit }: Ending, keep: boolean): Promise<void> {
 		const minio = await startMinio();
 		try {
 			signal.throwIfAborted();
-			const driver = findDriver();
-			if (driver === undefined) throw new Error("the driver has vanished");
 			const port = keep ? await freePort() : undefined;
 			const pod = new Pod({
 				...fluidFiles(minio),
-				env: {
-					FLUID_FUSE_DRIVER: driver,
-					...(port !== undefined && { FLUID_FUSE_PROBE_ADDRESS: `127.0.0.1:${port}` }),
-				},
+				env: port === undefined ? {} : { FLUID_FUSE_PROBE_ADDRESS: `127.0.0.1:${port}` },
 			});
 			try {
 				const screen = new Screen({ $POD: pod.folder });
-				console.log(
-					`A storage pod of Fluid on this machine, with ${driver} as the driver. Its folder is called $POD below:`,
-				);
+				console.log("A storage pod of Fluid on this machine. Its folder is called $POD below:");
 				console.log(`POD=${pod.folder}`);
 				const scene: Scene = { minio, pod, screen, signal };
 				await tell(scene);

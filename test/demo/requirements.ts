@@ -21,7 +21,6 @@ export function findMissing(): string[] {
 	const device = deviceFault();
 	if (device !== undefined) missing.push(device);
 	if (findProgram("minio") === undefined) missing.push("The program minio is missing: `npm run setup` builds it.");
-	if (findDriver() === undefined) missing.push("Neither goofys nor s3fs is here: `npm run setup` installs both.");
 	const tools = {
 		setpriv: "util-linux",
 		mount: "mount",
@@ -35,11 +34,6 @@ export function findMissing(): string[] {
 			missing.push(`The program ${tool} is missing: \`apt-get install ${debianPackage}\`.`);
 	}
 	return missing;
-}
-
-/** goofys where it is, else s3fs. */
-export function findDriver(): string | undefined {
-	return ["goofys", "s3fs"].find((name) => findProgram(name) !== undefined);
 }
 
 function findProgram(name: string): string | undefined {
