@@ -1,6 +1,5 @@
 import * as z from "zod";
 
-/** What the launcher tells the filesystem's process, on its standard input. */
 const volume = z.strictObject({
 	folder: z.string(),
 	bucket: z.string(),
@@ -43,8 +42,9 @@ const volume = z.strictObject({
 	retryForMs: z.number(),
 });
 
-export const filesystemConfig = z.strictObject({
+const filesystem = z.strictObject({
 	volumes: z.array(volume),
+	logLevel: z.string(),
 	memoryBytes: z.number().optional(),
 	readAheadBytes: z.number(),
 	stagingDirectory: z.string(),
@@ -52,5 +52,19 @@ export const filesystemConfig = z.strictObject({
 	cache: z.strictObject({ directory: z.string(), limitBytes: z.number() }).optional(),
 });
 
-export type FilesystemConfig = z.input<typeof filesystemConfig>;
+/** What the launcher tells the filesystem's process. */
+export const order = z.discriminatedUnion("kind", [
+	/** The first. */
+	z.strictObject({ kind: z.literal("serve"), config: filesystem }),
+	/** One more, or other secrets of one that is there. */
+	z.strictObject({ kind: z.literal("put"), volume }),
+	z.strictObject({ kind: z.literal("drain") }),
+]);
+
+/** What the process tells the launcher. */
+export const report = z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) });
+
+export type Order = z.input<typeof order>;
+export type Report = z.input<typeof report>;
+export type FilesystemConfig = z.input<typeof filesystem>;
 export type VolumeConfig = z.input<typeof volume>;

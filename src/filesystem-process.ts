@@ -1,111 +1,261 @@
-import { readFileSync, rmSync } from "node:fs";
-import { text } from "node:stream/consumers";
-import { filesystemConfig, type VolumeConfig } from "./filesystem-config.ts";
-import { serve } from "./fuse/session.ts";
-import { createLog } from "./log.ts";
-import { createRedactor } from "./redact.ts";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { Secret } from "./config/secret.ts";
-import { createS3Filesystem, type VolumeOptions } from "./s3-filesystem/index.ts";
+import { order, type FilesystemConfig, type Report, type VolumeConfig } from "./filesystem-config.ts";
+import { serve } from "./fuse/session.ts";
+import { createLog, type Logger } from "./log.ts";
+import { createRedactor, type Redactor } from "./redact.ts";
+import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "./s3-filesystem/index.ts";
 import { defaultBudgetBytes } from "./s3-filesystem/memory-budget.ts";
-import { createObjectStore } from "./s3/store.ts";
 import { credentialChain } from "./s3/credential-chain.ts";
+import type { CredentialsSource, ObjectStore, ObjectStoreOptions } from "./s3/object-store.ts";
+import { createObjectStore } from "./s3/store.ts";
 
 /** The descriptor of /dev/fuse that the launcher hands down. */
 const fuseDescriptor = 3;
 
 const mebibyte = 1024 ** 2;
+const reportEveryMs = 10_000;
 
-/**
- * Serves a mount until it is unmounted or the signal comes; then what is not in its bucket yet is uploaded. Resolves with the exit
- * code; the process may have threads that wait for the kernel, and must not wait for them.
- */
-export async function serveFilesystem(variables: NodeJS.ProcessEnv, signal: AbortSignal): Promise<number> {
-	const redactor = createRedactor();
-	const { logger: log, flush } = createLog("info", redactor);
-	const config = filesystemConfig.parse(JSON.parse(await text(process.stdin)));
-	for (const { credentials, encryption } of config.volumes) {
-		if (credentials.kind === "keys") {
-			const { secretAccessKey, sessionToken } = credentials;
-			redactor.add(new Secret(secretAccessKey, "secret-key"));
-			if (sessionToken !== undefined) redactor.add(new Secret(sessionToken, "session-token"));
+/** The launcher's end of the conversation: this process. */
+export interface Channel {
+	on(event: "message", listener: (message: unknown) => void): unknown;
+	send?(message: unknown, callback?: (error: Error | null) => void): boolean;
+}
+
+export interface End {
+	readonly exitCode: number;
+	/** Threads may wait for the kernel's requests still, and keep an exit from returning. */
+	readonly isMounted: boolean;
+}
+
+/** Serves a mount until it is unmounted or the signal comes; then what is not in its bucket yet is uploaded. */
+export async function serveFilesystem(
+	launcher: Channel,
+	variables: NodeJS.ProcessEnv,
+	signal: AbortSignal,
+): Promise<End> {
+	const started = Promise.withResolvers<FilesystemConfig>();
+	let served: ServedFilesystem | undefined;
+	launcher.on("message", (message) => {
+		const told = order.parse(message);
+		switch (told.kind) {
+			case "serve":
+				started.resolve(told.config);
+				return;
+			case "put":
+				served?.put(told.volume);
+				return;
+			case "drain":
+				served?.drainInBackground();
+				return;
+			default:
+				told satisfies never;
 		}
-		if (encryption?.kind === "customer") redactor.add(new Secret(encryption.key, "sse-c"));
-	}
-	const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
-	const onDisk = config.cache !== undefined;
-	// Of an earlier process that was killed: nobody can make objects of it any more.
-	rmSync(config.stagingDirectory, { recursive: true, force: true });
-	const filesystem = createS3Filesystem(
-		config.volumes.map((volume) => volumeOptions(volume, variables)),
-		{
-			memoryBytes,
-			readAheadBytes: config.readAheadBytes,
-			stagingDirectory: config.stagingDirectory,
-			stagingLimitBytes:
-				config.stagingLimitBytes ?? (onDisk ? 4096 * mebibyte : Math.max(64 * mebibyte, memoryBytes / 2)),
-			...(config.cache !== undefined && { cache: config.cache }),
-			log: (level, fields, message) => log[level](fields, message),
-		},
-	);
-	const session = serve({
-		fd: fuseDescriptor,
-		filesystem,
-		log: (level, fields, message) => log[level](fields, message),
 	});
 	const stopped = new Promise<"stopped">((resolve) => {
 		signal.addEventListener("abort", () => resolve("stopped"), { once: true });
 	});
-	const ending = await Promise.race([session.ended, stopped]);
-	let exitCode = ending === "stopped" || ending.kind === "unmounted" ? 0 : 1;
-	if (ending !== "stopped" && ending.kind === "failed")
-		log.error({ err: ending.cause }, "the kernel's requests cannot be read");
+	const config = await Promise.race([started.promise, stopped]);
+	if (config === "stopped") return { exitCode: 0, isMounted: false };
+	const redactor = createRedactor();
+	const { logger: log, flush } = createLog(config.logLevel, redactor);
 	try {
-		await filesystem.drain();
+		served = new ServedFilesystem(config, { variables, log, redactor });
+		const { filesystem } = served;
+		const tell = (): void => {
+			const message: Report = { kind: "stats", stats: filesystem.stats() };
+			launcher.send?.(message, () => undefined);
+			served?.showStagingIsUsed();
+		};
+		const timer = setInterval(tell, reportEveryMs);
+		const session = serve({
+			fd: fuseDescriptor,
+			filesystem,
+			log: (level, fields, message) => log[level](fields, message),
+		});
+		const ending = await Promise.race([session.ended, stopped]);
+		clearInterval(timer);
+		const failed = ending !== "stopped" && ending.kind === "failed";
+		if (failed) log.error({ err: ending.cause }, "the kernel's requests cannot be read");
+		const isSaved = await served.end();
+		log.info({ requests: session.requests, ...filesystem.stats() }, "filesystem ended");
+		return { exitCode: failed || !isSaved ? 1 : 0, isMounted: ending === "stopped" || failed };
 	} catch (error) {
-		log.error({ err: error }, "not everything could be uploaded");
-		exitCode = 1;
+		log.fatal({ err: error }, "the filesystem cannot be served");
+		return { exitCode: 1, isMounted: false };
+	} finally {
+		flush();
 	}
-	rmSync(config.stagingDirectory, { recursive: true, force: true });
-	log.info(filesystem.stats(), "filesystem ended");
-	flush();
-	return exitCode;
 }
 
-function volumeOptions(volume: VolumeConfig, variables: NodeJS.ProcessEnv): VolumeOptions {
-	const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = volume;
-	const { credentials, encryption, endpoint } = volume;
-	const store = createObjectStore({
+interface Surroundings {
+	readonly variables: NodeJS.ProcessEnv;
+	readonly log: Logger;
+	readonly redactor: Redactor;
+}
+
+class ServedFilesystem {
+	readonly filesystem: S3Filesystem;
+	readonly #config: FilesystemConfig;
+	readonly #surroundings: Surroundings;
+	readonly #volumes = new Map<string, { config: VolumeConfig; readonly store: ObjectStore }>();
+
+	constructor(config: FilesystemConfig, surroundings: Surroundings) {
+		this.#config = config;
+		this.#surroundings = surroundings;
+		const { log } = surroundings;
+		const { stagingDirectory, cache } = config;
+		if (cache !== undefined) removeAbandoned(dirname(stagingDirectory));
+		mkdirSync(stagingDirectory, { recursive: true, mode: 0o700 });
+		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
+		const volumes = config.volumes.flatMap((volume) => this.#volume(volume) ?? []);
+		if (volumes.length === 0 && config.volumes.length > 0) throw new Error("none of the mounts can be served");
+		this.filesystem = createS3Filesystem(volumes, {
+			memoryBytes,
+			readAheadBytes: config.readAheadBytes,
+			stagingDirectory,
+			stagingLimitBytes:
+				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
+			...(cache !== undefined && { cache }),
+			log: (level, fields, message) => log[level](fields, message),
+		});
+	}
+
+	/** Shows one more volume, or signs with the keys that it has now. */
+	put(config: VolumeConfig): void {
+		const { log, variables, redactor } = this.#surroundings;
+		const known = this.#volumes.get(config.folder);
+		if (known === undefined) {
+			const volume = this.#volume(config);
+			if (volume === undefined) return;
+			this.filesystem.add(volume);
+			log.info({ folder: config.folder, bucket: config.bucket }, "folder added");
+			return;
+		}
+		addSecrets(config, redactor);
+		known.store.setCredentials(credentialsOf(config, variables));
+		const rest = (volume: VolumeConfig): string => JSON.stringify({ ...volume, credentials: undefined });
+		if (rest(known.config) === rest(config)) log.info({ folder: config.folder }, "credentials replaced");
+		else log.warn({ folder: config.folder }, "what has changed besides the credentials is used from the next start on");
+		known.config = config;
+	}
+
+	drainInBackground(): void {
+		// Whatever it could not do is tried again at the end, and reported then.
+		void this.filesystem.drain().catch(() => undefined);
+	}
+
+	/** Says whether everything is in its bucket. */
+	async end(): Promise<boolean> {
+		let isSaved = true;
+		try {
+			await this.filesystem.drain();
+		} catch (error) {
+			this.#surroundings.log.error({ err: error }, "not everything could be uploaded");
+			isSaved = false;
+		}
+		rmSync(this.#config.stagingDirectory, { recursive: true, force: true });
+		return isSaved;
+	}
+
+	showStagingIsUsed(): void {
+		const now = new Date();
+		utimesSync(this.#config.stagingDirectory, now, now);
+	}
+
+	#volume(config: VolumeConfig): VolumeOptions | undefined {
+		const { log, variables, redactor } = this.#surroundings;
+		addSecrets(config, redactor);
+		try {
+			const store = createObjectStore(storeOptions(config, variables));
+			this.#volumes.set(config.folder, { config, store });
+			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
+			const identity = `${config.endpoint ?? ""} ${bucket}`;
+			return { folder, store, identity, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs };
+		} catch (error) {
+			log.error({ err: error, folder: config.folder, bucket: config.bucket }, "the folder cannot be served");
+			return undefined;
+		}
+	}
+}
+
+/** Longer than any process lets its own directory look unused. */
+const abandonedAfterMs = 24 * 3_600_000;
+
+/** What processes that were killed together with their launcher have left: nobody can make objects of it any more. */
+function removeAbandoned(folder: string): void {
+	let names: string[] = [];
+	try {
+		names = readdirSync(folder);
+	} catch {
+		// There is none yet.
+	}
+	for (const name of names) {
+		const path = join(folder, name);
+		const usedAtMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+		if (usedAtMs !== undefined && Date.now() - usedAtMs > abandonedAfterMs)
+			rmSync(path, { recursive: true, force: true });
+	}
+}
+
+function addSecrets({ credentials, encryption }: VolumeConfig, redactor: Redactor): void {
+	if (credentials.kind === "keys") {
+		const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+		redactor.add(new Secret(accessKeyId, "access-key"));
+		redactor.add(new Secret(secretAccessKey, "secret-key"));
+		if (sessionToken !== undefined) redactor.add(new Secret(sessionToken, "session-token"));
+	}
+	if (encryption?.kind === "customer") redactor.add(new Secret(encryption.key, "sse-c"));
+}
+
+function credentialsOf({ credentials }: VolumeConfig, variables: NodeJS.ProcessEnv): CredentialsSource {
+	switch (credentials.kind) {
+		case "anonymous":
+			return undefined;
+		case "identity":
+			return credentialChain(variables);
+		case "keys": {
+			const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+			return { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
+		}
+		default:
+			return credentials satisfies never;
+	}
+}
+
+function encryptionOf({ encryption }: VolumeConfig): ObjectStoreOptions["encryption"] {
+	switch (encryption?.kind) {
+		case undefined:
+			return undefined;
+		case "s3":
+			return { kind: "s3" };
+		case "kms":
+			return { kind: "kms", ...(encryption.keyId !== undefined && { keyId: encryption.keyId }) };
+		case "customer":
+			return { kind: "customer", key: Buffer.from(encryption.key, "base64") };
+		default:
+			return encryption satisfies never;
+	}
+}
+
+function storeOptions(volume: VolumeConfig, variables: NodeJS.ProcessEnv): ObjectStoreOptions {
+	const { endpoint, region, bucket, pathStyle, caBundle, storageClass, acl, requesterPays } = volume;
+	const encryption = encryptionOf(volume);
+	return {
 		endpoint: endpoint === undefined ? undefined : new URL(endpoint),
-		region: volume.region,
+		region,
 		bucket,
-		pathStyle: volume.pathStyle,
-		credentials:
-			credentials.kind === "anonymous"
-				? undefined
-				: credentials.kind === "identity"
-					? credentialChain(variables)
-					: {
-							accessKeyId: credentials.accessKeyId,
-							secretAccessKey: credentials.secretAccessKey,
-							...(credentials.sessionToken !== undefined && { sessionToken: credentials.sessionToken }),
-						},
-		...(volume.caBundle !== undefined && { ca: readFileSync(volume.caBundle, "utf8") }),
+		pathStyle,
+		credentials: credentialsOf(volume, variables),
+		...(caBundle !== undefined && { ca: readFileSync(caBundle, "utf8") }),
 		proxyEnv: variables,
-		...(encryption !== undefined && {
-			encryption:
-				encryption.kind === "customer"
-					? { kind: "customer", key: Buffer.from(encryption.key, "base64") }
-					: encryption.kind === "kms"
-						? { kind: "kms", ...(encryption.keyId !== undefined && { keyId: encryption.keyId }) }
-						: { kind: "s3" },
-		}),
-		...(volume.storageClass !== undefined && { storageClass: volume.storageClass }),
-		...(volume.acl !== undefined && { acl: volume.acl }),
-		...(volume.requesterPays !== undefined && { requesterPays: volume.requesterPays }),
+		...(encryption !== undefined && { encryption }),
+		...(storageClass !== undefined && { storageClass }),
+		...(acl !== undefined && { acl }),
+		...(requesterPays !== undefined && { requesterPays }),
 		timeouts: { connectMs: volume.connectMs, firstByteMs: volume.silenceMs, idleMs: volume.silenceMs },
 		retryForMs: volume.retryForMs,
 		maximumRequests: volume.maximumRequests,
-	});
-	const identity = `${endpoint ?? ""} ${bucket}`;
-	return { folder, store, identity, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs };
+	};
 }

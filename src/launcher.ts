@@ -23,8 +23,8 @@ import { createMetrics } from "./probe/metrics.ts";
 import { startProbeServer } from "./probe/server.ts";
 import type { LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./redact.ts";
-import { groupMounts, isGroup } from "./supervisor/group.ts";
-import { defaultTiming, MountSupervisor } from "./supervisor/supervise.ts";
+import { SharedMount } from "./supervisor/shared-mount.ts";
+import { defaultTiming, MountSupervisor, type Supervised } from "./supervisor/supervise.ts";
 
 /** What the launcher needs at the end for itself: the last log lines, closing the sockets. */
 const farewellMs = 1000;
@@ -127,7 +127,7 @@ class Launcher {
 			configFile: this.#plan?.configFile ?? "",
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
-			mounts: [...this.#supervisors.flatMap((supervisor) => supervisor.statuses()), ...this.#refused],
+			mounts: [...this.#supervisors.flatMap(statusesOf), ...this.#refused],
 		};
 	}
 
@@ -137,11 +137,9 @@ class Launcher {
 		const beating = this.#beat();
 		try {
 			const loaded = await loadFluidFile(environment);
-			const planned = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
-			this.#plan = planned;
-			await refuseIfAllFaulty(planned);
-			const plan = await withGroup(planned);
+			const plan = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
 			this.#plan = plan;
+			await refuseIfAllFaulty(plan);
 			await checkHost();
 			await makeDirectory(dirname(plan.targetPath));
 			this.warnings.push(...(await findWarnings(dirname(plan.targetPath), environment.FLUID_FUSE_RUN_DIR)));
@@ -195,46 +193,67 @@ class Launcher {
 	}
 
 	#createSupervisors(plan: Plan): MountSupervisor[] {
-		const { environment, log, redactor } = this.#options;
+		if (plan.together) return [this.#supervise(this.#share(plan), plan)];
 		const created: MountSupervisor[] = [];
 		// Outer mounts first, so that an inner one finds the one around it.
-		const outerFirst = plan.mounts.toSorted((a, b) => a.target.length - b.target.length);
-		for (const mount of outerFirst) {
+		for (const mount of plan.mounts.toSorted((a, b) => a.target.length - b.target.length)) {
 			const parent = created.findLast((other) => mount.target.startsWith(`${other.mount.target}/`));
-			const supervisor: MountSupervisor = new MountSupervisor({
-				mount,
-				...(parent !== undefined && { parent }),
-				makeTarget: parent === undefined ? makeDirectory : makeFolderInMount,
-				directory: join(environment.FLUID_FUSE_RUN_DIR, "mounts", mount.id),
-				variables: this.#options.variables,
-				log: log.child({ mount: mount.name, driver: mount.driver.name }),
-				timing: { ...defaultTiming, hangTimeoutMs: environment.FLUID_FUSE_HANG_TIMEOUT },
-				redact: (text) => redactor.redact(text),
-				events: {
-					changed: () => this.#giveUpIfHopeless(),
-					error: (code) => {
-						for (const name of namesOf(mount)) this.metrics?.countError(name, code);
-					},
-					forcedAbort: () => {
-						for (const name of namesOf(mount)) this.metrics?.countForcedAbort(name);
-					},
-					started: (seconds) => this.metrics?.observeStart(mount.driver.name, seconds),
-					unmountedFromOutside: () => {
-						if (mount.target === plan.targetPath) void this.stop("unmounted");
-					},
-				},
-			});
-			created.push(supervisor);
+			created.push(this.#supervise(mount, plan, parent));
 		}
-		const order = (supervisor: MountSupervisor): number => plan.mounts.indexOf(supervisor.mount);
+		const order = ({ mount: { target } }: MountSupervisor): number =>
+			plan.mounts.findIndex((mount) => mount.target === target);
 		return created.toSorted((a, b) => order(a) - order(b));
+	}
+
+	#share({ mounts, targetPath }: Plan): SharedMount {
+		const { log, redactor, variables } = this.#options;
+		const shared = new SharedMount({
+			mounts,
+			targetPath,
+			variables,
+			timing: defaultTiming,
+			logOf: ({ name, driver }) => log.child({ mount: name, driver: driver.name }),
+			redact: (text) => redactor.redact(text),
+			events: { error: (name, code) => this.metrics?.countError(name, code) },
+		});
+		this.#stopping.signal.addEventListener("abort", () => shared.stop(), { once: true });
+		return shared;
+	}
+
+	#supervise(mount: Supervised & { readonly id: string }, plan: Plan, parent?: MountSupervisor): MountSupervisor {
+		const { environment, log, redactor } = this.#options;
+		const { id, name, target, driver } = mount;
+		const names = mount instanceof SharedMount ? mount.names : [name];
+		return new MountSupervisor({
+			mount,
+			...(parent !== undefined && { parent }),
+			makeTarget: parent === undefined ? makeDirectory : makeFolderInMount,
+			directory: join(environment.FLUID_FUSE_RUN_DIR, "mounts", id),
+			variables: this.#options.variables,
+			log: log.child({ mount: name, driver: driver.name }),
+			timing: { ...defaultTiming, hangTimeoutMs: environment.FLUID_FUSE_HANG_TIMEOUT },
+			redact: (text) => redactor.redact(text),
+			events: {
+				changed: () => this.#giveUpIfHopeless(),
+				error: (code) => {
+					for (const each of names) this.metrics?.countError(each, code);
+				},
+				forcedAbort: () => {
+					for (const each of names) this.metrics?.countForcedAbort(each);
+				},
+				started: (seconds) => this.metrics?.observeStart(driver.name, seconds),
+				unmountedFromOutside: () => {
+					if (target === plan.targetPath) void this.stop("unmounted");
+				},
+			},
+		});
 	}
 
 	/** A folder to hold several mounts, or none: Fluid waits for a mount at targetPath in any case. */
 	async #mountRoot(plan: Plan): Promise<void> {
-		const { targetPath, mounts } = plan;
-		if (mounts.some(({ target }) => target === targetPath) || (plan.layout === "root" && plan.refused.length > 0))
-			return;
+		const { targetPath, mounts, together } = plan;
+		const isTaken = together || mounts.some(({ target }) => target === targetPath);
+		if (isTaken || (plan.layout === "root" && plan.refused.length > 0)) return;
 		this.#root = await mountEmptyRoot(targetPath, rootSource(mounts, this.#options));
 		for (const mount of mounts) {
 			const isInner = mounts.some((other) => mount.target.startsWith(`${other.target}/`));
@@ -277,7 +296,7 @@ class Launcher {
 		const [first] = errors;
 		if (first === undefined || errors.includes(undefined)) return;
 		const hint = first.hint === undefined ? {} : { hint: first.hint };
-		const message = this.#supervisors.map(({ mount }, index) => `${mount.name}: ${errors[index]?.message}`).join("\n");
+		const message = this.#supervisors.map(({ mount }, index) => explained(mount, errors[index]?.message)).join("\n");
 		this.#giveUp = new LauncherError(first.code, message, hint);
 		void this.stop("hopeless");
 	}
@@ -317,31 +336,15 @@ async function refuseIfAllFaulty(plan: Plan): Promise<void> {
 	);
 }
 
-/**
- * Makes one mount of those that their driver can serve together. What is faulty is left out; what waits for its secret must not
- * keep the others waiting, so that then each is a mount of its own.
- */
-async function withGroup(plan: Plan): Promise<Plan> {
-	const outcomes = await Promise.allSettled(plan.mounts.map(async (mount) => mount.prepare()));
-	const isFaulty = (index: number): boolean => {
-		const outcome = outcomes[index];
-		return outcome?.status === "rejected" && outcome.reason instanceof ConfigError;
-	};
-	const sound = plan.mounts.filter((_, index) => !isFaulty(index));
-	const soundOutcomes = outcomes.filter((_, index) => !isFaulty(index));
-	if (soundOutcomes.some(({ status }) => status === "rejected")) return plan;
-	const group = groupMounts(sound, plan.targetPath);
-	if (group === undefined) return plan;
-	const refused = plan.mounts.flatMap(({ path, name, source }, index): RefusedMount[] => {
-		const outcome = outcomes[index];
-		if (outcome?.status !== "rejected" || !(outcome.reason instanceof ConfigError)) return [];
-		return [{ path, name, source, faults: outcome.reason.faults }];
-	});
-	return { ...plan, mounts: [group], refused: [...plan.refused, ...refused] };
+function statusesOf(supervisor: MountSupervisor): MountStatus[] {
+	const { mount } = supervisor;
+	const status = supervisor.status();
+	return mount instanceof SharedMount ? mount.statuses(status) : [status];
 }
 
-function namesOf(mount: PlannedMount): string[] {
-	return isGroup(mount) ? mount.members.map((member) => member.mount.name) : [mount.name];
+/** Several mounts that share one say each by its name what is wrong. */
+function explained(mount: Supervised, message = ""): string {
+	return mount instanceof SharedMount ? message : `${mount.name}: ${message}`;
 }
 
 async function faultsOf(mount: PlannedMount): Promise<ConfigError["faults"] | undefined> {

@@ -29,9 +29,8 @@ async function runFilesystem(): Promise<number> {
 	for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
 	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) process.on(signal, () => undefined);
 	const { serveFilesystem } = await import("./filesystem-process.ts");
-	const exitCode = await serveFilesystem(process.env, stop.signal);
-	// Threads that wait for requests of a mount that is still there would keep an exit from returning.
-	if (stop.signal.aborted) process.kill(process.pid, "SIGKILL");
+	const { exitCode, isMounted } = await serveFilesystem(process, process.env, stop.signal);
+	if (isMounted) process.kill(process.pid, "SIGKILL");
 	return exitCode;
 }
 

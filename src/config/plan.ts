@@ -48,8 +48,6 @@ export interface PlannedMount extends Place {
 export interface Prepared {
 	readonly mount: PreparedMount;
 	readonly options: readonly PlannedOption[];
-	/** What the driver was given. */
-	readonly raw: RawOptions;
 }
 
 export interface Inspection extends Prepared {
@@ -74,6 +72,8 @@ export interface Plan {
 	readonly configFile: string;
 	readonly targetPath: string;
 	readonly layout: "root" | "named";
+	/** The mounts are folders of one mount at targetPath: their driver can serve them so. */
+	readonly together: boolean;
 	readonly mounts: readonly PlannedMount[];
 	readonly refused: readonly RefusedMount[];
 }
@@ -106,7 +106,14 @@ export function planMounts({ path: configFile, file, targetPath }: LoadedFile, c
 				faults: planned,
 			});
 	}
-	return { configFile, targetPath, layout, mounts, refused };
+	return { configFile, targetPath, layout, together: canBeOne(mounts, targetPath), mounts, refused };
+}
+
+/** What is mounted inside another mount is not seen through the bind by which Fluid's CSI plugin publishes targetPath. */
+function canBeOne(mounts: readonly PlannedMount[], targetPath: string): boolean {
+	const [first] = mounts;
+	if (first?.driver.startTogether === undefined || mounts.some(({ driver }) => driver !== first.driver)) return false;
+	return mounts.length > 1 || first.target !== targetPath;
 }
 
 type FileMount = FluidFile["mounts"][number];
@@ -291,7 +298,7 @@ async function inspect(
 		faults.push(...unread.map((secret) => ({ path: secret.path, message: secret.error.message })));
 		throw new ConfigError(faults, path);
 	}
-	return { mount: prepared, options: planned, raw, unread };
+	return { mount: prepared, options: planned, unread };
 }
 
 function withAllSecrets({ unread, ...prepared }: Inspection): Prepared {

@@ -45,16 +45,17 @@ export interface Driver {
 	readonly settleMs?: number;
 	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */
 	prepare(mount: Mount, options: RawOptions): PreparedMount;
-	/** Serves several mounts as folders of one; absent: it cannot. Each was prepared without a fault before. */
-	prepareAll?(members: readonly MountMember[]): PreparedMount;
+	/**
+	 * Serves several mounts as folders of one; each was prepared by this driver. Absent: it cannot, and each is a mount of its own.
+	 */
+	startTogether?(members: readonly Member[], context: SharedStartContext): Promise<SharedSession>;
 }
 
 /** One of several mounts that are served as one. */
-export interface MountMember {
-	readonly mount: Mount;
-	readonly options: RawOptions;
-	/** Where it is in the mount, such as `a` or `a/b`. */
+export interface Member {
+	/** Where it is in the mount, such as `a` or `a/b`; `""` is the mount's root. */
 	readonly folder: string;
+	readonly mount: PreparedMount;
 }
 
 export interface PreparedMount {
@@ -84,6 +85,11 @@ export interface StartContext extends CheckContext {
 	readonly onDroppedLines: (count: number) => void;
 }
 
+export interface SharedStartContext extends StartContext {
+	/** Nothing in the mount will ever be written, by those that come later either. */
+	readonly readOnly: boolean;
+}
+
 export interface Session {
 	/** The driver's process. */
 	readonly pid: number;
@@ -91,6 +97,17 @@ export interface Session {
 	readonly ended: Promise<Ending>;
 	/** SIGTERM, and SIGKILL after `graceMs`. Resolves with `ended`. Calling it twice is fine; the shortest grace wins. */
 	stop(options: { readonly graceMs: number }): Promise<Ending>;
+	/** Goes on with the secrets that the mount has now. Absent: they are used from the next start on. */
+	update?(mount: PreparedMount): void;
+	/** Writes what applications have not closed yet, because the end is near; goes on serving. Absent: it cannot. */
+	drain?(): void;
+	/** Counts and sizes of the driver's own, for metrics. */
+	stats?(): Readonly<Record<string, number>>;
+}
+
+export interface SharedSession extends Session {
+	/** Shows one more folder, or goes on with the secrets that it has now. */
+	put(member: Member): void;
 }
 
 export type Ending = { readonly kind: "stopped" } | { readonly kind: "failed"; readonly cause: unknown };

@@ -1,16 +1,29 @@
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { closeSync } from "node:fs";
-import { basename, join } from "node:path";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { choice, duration, flag, integer, path, secret, size, text } from "../config/option.ts";
 import { LauncherError } from "../errors.ts";
-import type { FilesystemConfig, VolumeConfig } from "../filesystem-config.ts";
+import { report, type FilesystemConfig, type Order, type VolumeConfig } from "../filesystem-config.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
-import type { Driver, DriverFault, Mount, RawOptions, Session, StartContext } from "./driver.ts";
+import type {
+	CheckContext,
+	Driver,
+	DriverFault,
+	Member,
+	Mount,
+	PreparedMount,
+	Session,
+	SharedSession,
+	SharedStartContext,
+	StartContext,
+} from "./driver.ts";
 import { parseOptions } from "./parse-options.ts";
 import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
@@ -43,7 +56,7 @@ const options = z.strictObject({
 	ttl: duration({
 		description:
 			"How long names and attributes are believed before the server is asked again; 0 asks every time. Default: 60s.",
-		aliases: ["stat-cache-ttl", "stat_cache_expire"],
+		aliases: ["stat-cache-ttl"],
 	}),
 	attributes: choice(["listed", "all"], {
 		description:
@@ -74,26 +87,59 @@ const options = z.strictObject({
 
 type NativeOptions = z.output<typeof options>;
 
-/** A mount with its options, checked. */
-interface Member {
-	readonly mount: Mount;
-	readonly folder: string;
-	readonly options: NativeOptions;
-}
-
 /** The filesystem of this project: a process of its own that speaks FUSE and S3. */
 export const native: Driver = {
 	name: "native",
 	schemes: ["s3", "minio", ""],
 	filesystemTypes: ["fuse.thin-s3"],
 	options,
-	refusedOptions: {},
-	prepare: (mount, raw) => prepared([member(mount, raw, "")]),
-	prepareAll: (mounts) => prepared(mounts.map(({ mount, options: raw, folder }) => member(mount, raw, folder))),
+	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },
+	prepare: (mount, raw) => new NativeMount(mount, parseOptions(options, mount, raw, faults)),
+	startTogether: async (members, context) =>
+		start(
+			members.map(({ folder, mount }) => ({ folder, mount: asNative(mount) })),
+			context,
+		),
 };
 
-function member(mount: Mount, raw: RawOptions, folder: string): Member {
-	return { mount, folder, options: parseOptions(options, mount, raw, faults) };
+class NativeMount implements PreparedMount {
+	readonly servesWithoutBackend = true;
+	readonly mount: Mount;
+	readonly options: NativeOptions;
+
+	constructor(mount: Mount, given: NativeOptions) {
+		this.mount = mount;
+		this.options = given;
+	}
+
+	get summary(): readonly string[] {
+		const { endpoint, region } = this.options;
+		const server = endpoint === undefined ? [] : [`endpoint=${endpoint.href.replace(/\/$/, "")}`];
+		if (region !== undefined) server.push(`region=${region}`);
+		return ["fluid-fuse", "filesystem", this.source, ...server, this.mount.readOnly ? "ro" : "rw"];
+	}
+
+	get source(): string {
+		const { bucket, prefix } = s3Source(this.mount);
+		return `s3://${bucket}/${prefix}`;
+	}
+
+	async check(context: CheckContext): Promise<void> {
+		await s3Check(this.mount, this.options, context);
+	}
+
+	async start(context: StartContext): Promise<Session> {
+		return start([{ folder: "", mount: this }], { ...context, readOnly: this.mount.readOnly });
+	}
+}
+
+interface NativeMember extends Member {
+	readonly mount: NativeMount;
+}
+
+function asNative(mount: PreparedMount): NativeMount {
+	if (!(mount instanceof NativeMount)) throw new TypeError("the mount was prepared by another driver");
+	return mount;
 }
 
 function faults(mount: Mount, given: NativeOptions): DriverFault[] {
@@ -112,43 +158,21 @@ function faults(mount: Mount, given: NativeOptions): DriverFault[] {
 	return found;
 }
 
-function prepared(members: readonly Member[]): ReturnType<Driver["prepare"]> {
-	const [first] = members;
-	return {
-		summary: ["fluid-fuse", "filesystem", ...members.flatMap(summary)],
-		servesWithoutBackend: true,
-		async check(context) {
-			if (first !== undefined) await s3Check(first.mount, first.options, context);
-		},
-		start: async (context) => start(members, context),
-	};
-}
-
-function summary({ mount, folder, options: given }: Member): string[] {
-	const server = given.endpoint === undefined ? [] : [`endpoint=${given.endpoint.href.replace(/\/$/, "")}`];
-	const region = given.region === undefined ? [] : [`region=${given.region}`];
-	return [describe(mount), ...server, ...region, ...(folder === "" ? [] : [`folder=${folder}`])];
-}
-
-function describe(mount: Mount): string {
-	const { bucket, prefix } = s3Source(mount);
-	return `s3://${bucket}/${prefix}`;
-}
-
 /** Threads of libuv: those that wait for the kernel's requests, and those for files and names. */
 const threads = 16;
 
-async function start(members: readonly Member[], context: StartContext): Promise<Session> {
-	const { signal, variables, mountpoint } = context;
+async function start(members: readonly NativeMember[], context: SharedStartContext): Promise<SharedSession> {
+	const { signal, mountpoint, readOnly } = context;
 	signal.throwIfAborted();
 	const oomKillsBefore = await oomKills();
+	const [first] = members;
 	const fd = await openAndMount({
 		target: mountpoint,
 		// Programs split lines of mountinfo and df at spaces.
-		source: members.length === 1 && members[0] !== undefined ? encodeURI(describe(members[0].mount)) : "thin-s3",
+		source: members.length === 1 && first?.folder === "" ? encodeURI(first.mount.source) : "thin-s3",
 		subtype: "thin-s3",
-		readOnly: members.every(({ mount }) => mount.readOnly),
-		allowOther: members.every(({ options: given }) => given["allow-other"] !== false),
+		readOnly,
+		allowOther: members.every(({ mount }) => mount.options["allow-other"] !== false),
 		signal,
 	}).catch((error: unknown) => {
 		if (signal.aborted) throw error;
@@ -165,26 +189,9 @@ async function start(members: readonly Member[], context: StartContext): Promise
 	try {
 		await raiseReadAhead(mountpoint);
 		signal.throwIfAborted();
-		const hasKeys = members.every(
-			({ options: given }) => given["access-key"] !== undefined || given.anonymous === true,
-		);
-		const child = spawn(
-			"setpriv",
-			["--pdeathsig", "KILL", "--", process.execPath, ...nodeFlags, programFile(), "filesystem"],
-			{
-				env: {
-					...inheritedVariables(variables, hasKeys ? undefined : /^AWS_/),
-					UV_THREADPOOL_SIZE: String(threads),
-					...(process.env["NODE_COMPILE_CACHE"] !== undefined && {
-						NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
-					}),
-				},
-				cwd: "/",
-				detached: true,
-				stdio: ["pipe", "pipe", "pipe", fd],
-			},
-		);
-		const { pid, stdin, stdout, stderr } = child;
+		const config = filesystemConfig(members, context);
+		const child = spawnFilesystem(members, context, fd);
+		const { pid, stdout, stderr } = child;
 		const ended = once(child, "close").then(
 			([exitCode, endSignal]: (string | number | null)[]) => ({
 				exitCode: typeof exitCode === "number" ? exitCode : undefined,
@@ -192,14 +199,34 @@ async function start(members: readonly Member[], context: StartContext): Promise
 			}),
 			() => ({ exitCode: 127 }),
 		);
-		if (pid === undefined || stdin === null || stdout === null || stderr === null) {
-			throw programMissing("native", "setpriv");
-		}
-		void ended.then(close);
+		if (pid === undefined || stdout === null || stderr === null) throw programMissing("native", "setpriv");
+		// Not only when its output has ended too: who waits for the dead mount must not wait longer than need be.
+		child.once("exit", close);
+		void ended.then(async () => {
+			close();
+			// What could not be uploaded is lost with the process that knew of what it is a part.
+			await rm(config.stagingDirectory, { recursive: true, force: true }).catch(() => undefined);
+		});
+		const send = (order: Order): void => {
+			// A process that is gone is noticed as such.
+			if (child.connected) child.send(order, () => undefined);
+		};
 		// Secrets go this way: not in arguments, not in the environment.
-		stdin.on("error", () => undefined);
-		stdin.end(JSON.stringify(filesystemConfig(members, context)));
-		return superviseProcess({
+		send({ kind: "serve", config });
+		let stats: Readonly<Record<string, number>> = {};
+		child.on("message", (message) => {
+			const { data } = report.safeParse(message);
+			if (data !== undefined) ({ stats } = data);
+		});
+		const known = new Map(config.volumes.map((volume) => [volume.folder, JSON.stringify(volume)]));
+		const put = (member: Member): void => {
+			const volume = volumeConfig({ folder: member.folder, mount: asNative(member.mount) });
+			const text = JSON.stringify(volume);
+			if (known.get(volume.folder) === text) return;
+			known.set(volume.folder, text);
+			send({ kind: "put", volume });
+		};
+		const session = superviseProcess({
 			driver: "native",
 			program: "setpriv",
 			pid,
@@ -208,12 +235,40 @@ async function start(members: readonly Member[], context: StartContext): Promise
 			ended,
 			oomKillsBefore,
 			log: context.log,
+			isOurLog: true,
 			onDroppedLines: context.onDroppedLines,
 		});
+		return {
+			...session,
+			put,
+			update: (mount) => put({ folder: first?.folder ?? "", mount }),
+			drain: () => send({ kind: "drain" }),
+			stats: () => stats,
+		};
 	} catch (error) {
 		close();
 		throw error;
 	}
+}
+
+function spawnFilesystem(members: readonly NativeMember[], { variables }: StartContext, fd: number): ChildProcess {
+	const needsIdentity = members.some(
+		({ mount: { options: given } }) => given["access-key"] === undefined && given.anonymous !== true,
+	);
+	// Its lifetime is the launcher's: nobody would supervise it afterwards.
+	const command = ["--pdeathsig", "KILL", "--", process.execPath, ...nodeFlags, programFile(), "filesystem"];
+	return spawn("setpriv", command, {
+		env: {
+			...inheritedVariables(variables, needsIdentity ? /^AWS_/ : undefined),
+			UV_THREADPOOL_SIZE: String(threads),
+			...(process.env["NODE_COMPILE_CACHE"] !== undefined && {
+				NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+			}),
+		},
+		cwd: "/",
+		detached: true,
+		stdio: ["ignore", "pipe", "pipe", fd, "ipc"],
+	});
 }
 
 /** The debugger's signal stays off; a large young generation keeps what lives shortly from being copied. */
@@ -224,15 +279,19 @@ function programFile(): string {
 	return fileURLToPath(import.meta.url.endsWith(".ts") ? new URL("../main.ts", import.meta.url) : import.meta.url);
 }
 
-function filesystemConfig(members: readonly Member[], { directory }: StartContext): FilesystemConfig {
-	const given = Object.assign({}, ...members.map(({ options: own }) => own)) as NativeOptions;
+function filesystemConfig(members: readonly NativeMember[], { directory, log }: StartContext): FilesystemConfig {
+	const given = Object.assign({}, ...members.map(({ mount }) => mount.options)) as NativeOptions;
 	const cacheDirectory = given["cache-dir"];
 	return {
 		volumes: members.map(volumeConfig),
+		logLevel: log.level,
 		...(given.memory !== undefined && { memoryBytes: given.memory }),
 		readAheadBytes: given["read-ahead"] ?? 64 * mebibyte,
 		stagingDirectory:
-			cacheDirectory === undefined ? join(directory, "writing") : join(cacheDirectory, "writing", basename(directory)),
+			cacheDirectory === undefined
+				? join(directory, "writing")
+				: // Other pods of the node may have the same disk.
+					join(cacheDirectory, "writing", randomUUID()),
 		...(given["write-buffer"] !== undefined && { stagingLimitBytes: given["write-buffer"] }),
 		...(cacheDirectory !== undefined && {
 			cache: { directory: join(cacheDirectory, "parts"), limitBytes: given["cache-size"] ?? 10 * 1024 * mebibyte },
@@ -240,7 +299,7 @@ function filesystemConfig(members: readonly Member[], { directory }: StartContex
 	};
 }
 
-function volumeConfig({ mount, folder, options: given }: Member): VolumeConfig {
+function volumeConfig({ folder, mount: { mount, options: given } }: NativeMember): VolumeConfig {
 	const source = s3Source(mount);
 	const [accessKey, secretKey, token] = [given["access-key"], given["secret-key"], given["session-token"]];
 	const customerKey = given["sse-c"];

@@ -1,4 +1,5 @@
 import type { constants } from "node:os";
+import * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { oomKills } from "./cgroup.ts";
@@ -39,18 +40,24 @@ export interface DriverProcess {
 	readonly onDroppedLines: (count: number) => void;
 	/** Reads the program's own words for why it failed. */
 	readonly diagnose?: (line: string) => LauncherError | undefined;
+	/** It prints lines of our own logger. Default: false. */
+	readonly isOurLog?: boolean;
 }
 
 /** Follows a process that leads a group of its own: its output, and how it ends. */
 export function superviseProcess(child: DriverProcess): Session {
-	const { driver, program, pid, stdout, stderr, oomKillsBefore, onDroppedLines, diagnose } = child;
+	const { driver, program, pid, stdout, stderr, oomKillsBefore, onDroppedLines, diagnose, isOurLog = false } = child;
 	const log = child.log.child({ pid });
 	let diagnosis: LauncherError | undefined;
 	let lastLine = "";
 	for (const stream of ["stdout", "stderr"] as const) {
 		drain(stream === "stdout" ? stdout : stderr, stream, log, onDroppedLines, (line) => {
-			lastLine = line;
+			const logged = isOurLog ? parseLogLine(line) : undefined;
+			lastLine = logged?.words ?? line;
 			diagnosis ??= diagnose?.(line);
+			if (logged === undefined) return false;
+			log[logged.level](logged.fields, logged.message);
+			return true;
 		});
 	}
 	let stopping = false;
@@ -104,18 +111,46 @@ function signalGroup(pid: number, signal: keyof typeof constants.signals): void 
 	}
 }
 
+interface LogLine {
+	readonly level: "trace" | "debug" | "info" | "warn" | "error" | "fatal";
+	readonly fields: object;
+	readonly message: string;
+	/** For whoever wants to know the reason of a failure. */
+	readonly words: string;
+}
+
+const logLine = z.looseObject({
+	level: z.enum(["trace", "debug", "info", "warn", "error", "fatal"]),
+	msg: z.string(),
+	err: z.looseObject({ message: z.string() }).optional(),
+});
+
+/** A line of our own logger, or undefined for anything else that a process may print. */
+function parseLogLine(line: string): LogLine | undefined {
+	if (!line.startsWith("{")) return undefined;
+	try {
+		const { level, msg: message, time: _, ...fields } = logLine.parse(JSON.parse(line));
+		const cause = fields.err === undefined ? "" : `: ${fields.err.message}`;
+		return { level, fields, message, words: message + cause };
+	} catch {
+		// Cut, or of another program.
+		return undefined;
+	}
+}
+
+/** `onLine` says whether it has dealt with the line. */
 function drain(
 	readable: NodeJS.ReadableStream,
 	stream: "stdout" | "stderr",
 	log: Logger,
 	onDroppedLines: (count: number) => void,
-	onLine: (line: string) => void,
+	onLine: (line: string) => boolean,
 ): void {
 	const lines = new LineSplitter({
 		maximumBytes: 8192,
 		linesPerSecond: 200,
 		onLine(line, truncatedBytes) {
-			onLine(line);
+			if (onLine(line)) return;
 			log.info({ stream, line, ...(truncatedBytes > 0 && { truncatedBytes }) }, "driver output");
 		},
 		onDropped(count) {

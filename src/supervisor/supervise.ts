@@ -1,7 +1,6 @@
 import { mkdir, rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { PlannedMount } from "../config/plan.ts";
-import type { Ending, PreparedMount, Session } from "../drivers/driver.ts";
+import type { Driver, Ending, PreparedMount, Session } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { bindOver } from "../mounts/mount.ts";
@@ -10,7 +9,6 @@ import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createBackoff } from "./backoff.ts";
-import { isGroup } from "./group.ts";
 import { nextState, type MountEvent } from "./state.ts";
 import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
 
@@ -50,8 +48,19 @@ export interface SupervisorEvents {
 	unmountedFromOutside(): void;
 }
 
+/** What one supervisor keeps: a mount of the config, or one that several of them share. */
+export interface Supervised {
+	readonly name: string;
+	readonly driver: Driver;
+	readonly source: string;
+	readonly target: string;
+	readonly readOnly: boolean;
+	/** Looks at everything that a start needs, now. */
+	prepare(): Promise<{ readonly mount: PreparedMount }>;
+}
+
 export interface SupervisorOptions {
-	readonly mount: PlannedMount;
+	readonly mount: Supervised;
 	/** The mount that the target lies in, when it is one of ours too. */
 	readonly parent?: MountSupervisor;
 	/** Makes the target's folder, where nothing is mounted; the parent mount, when there is one, is ready then. */
@@ -67,7 +76,7 @@ export interface SupervisorOptions {
 
 /** Keeps one mount: starts its driver, watches it, starts it again, and takes it down. */
 export class MountSupervisor {
-	readonly mount: PlannedMount;
+	readonly mount: Supervised;
 	readonly #options: SupervisorOptions;
 	readonly #log: Logger;
 	readonly #prober: Prober;
@@ -128,6 +137,11 @@ export class MountSupervisor {
 		return this.#generation;
 	}
 
+	/** Of the driver's process that runs, if it counts anything. */
+	driverStats(): Readonly<Record<string, number>> {
+		return this.#session?.stats?.() ?? {};
+	}
+
 	status(): MountStatus {
 		const { name, source, target, readOnly, driver } = this.mount;
 		const silentMs = this.#prober.silentMs;
@@ -153,29 +167,6 @@ export class MountSupervisor {
 			...(this.#lastError !== undefined && { lastError: this.#lastError }),
 			droppedLines: this.#droppedLines,
 		};
-	}
-
-	/** One for each mount of the config that it serves. */
-	statuses(): MountStatus[] {
-		const shared = this.status();
-		if (!isGroup(this.mount)) return [shared];
-		return this.mount.members.map(({ mount, health }) => {
-			const { backend: _, reason, ...rest } = shared;
-			const problem = health?.error?.message ?? reason;
-			const ails = health?.ok === false;
-			return {
-				...rest,
-				name: mount.name,
-				source: mount.source,
-				target: mount.target,
-				readOnly: mount.readOnly,
-				...(ails && rest.state === "ready" && { state: "degraded" as const }),
-				...(!ails && rest.state === "degraded" && this.#ailment === undefined && { state: "ready" as const }),
-				...(problem !== undefined &&
-					(ails || rest.state !== "degraded" || this.#ailment !== undefined) && { reason: problem }),
-				...(health !== undefined && { backend: { ok: health.ok, checkedAt: health.checkedAt.toISOString() } }),
-			};
-		});
 	}
 
 	#isReady(): boolean {
@@ -296,7 +287,10 @@ export class MountSupervisor {
 		this.#retryAt = undefined;
 		this.#dispatch({ kind: "try" });
 		const { mount: prepared } = await this.mount.prepare();
-		if (prepared.check !== undefined) await this.#checkFirst(prepared, prepared.check({ signal, variables }));
+		// Once it was there, what serves without its backend is back at once, and the next check tells how things are.
+		const isChecked = !(this.#everReady && prepared.servesWithoutBackend === true);
+		if (prepared.check !== undefined && isChecked)
+			await this.#checkFirst(prepared, prepared.check({ signal, variables }));
 		this.#dispatch({ kind: "checked" });
 		await parent?.untilReady(signal);
 		await clearDirectory(this.#options.directory);
@@ -325,7 +319,7 @@ export class MountSupervisor {
 		this.#dispatch({ kind: "mounted" });
 		if (this.#backend?.ok === false) this.#dispatch({ kind: "ailing" });
 		this.#options.events.started((performance.now() - startedAt) / 1000);
-		await this.#watch(session, prepared);
+		await this.#watch(session, prepared, isChecked);
 	}
 
 	/** Throws what keeps the driver from being started. */
@@ -410,11 +404,11 @@ export class MountSupervisor {
 	}
 
 	/** Looks at the mount until it breaks (throws), is unmounted from outside, or is not wanted any more. */
-	async #watch(session: Session, prepared: PreparedMount): Promise<void> {
+	async #watch(session: Session, prepared: PreparedMount, isChecked: boolean): Promise<void> {
 		const signal = this.#unwanted.signal;
 		const { timing, parent } = this.#options;
 		const { target } = this.mount;
-		let backendCheckedAt = performance.now();
+		let backendCheckedAt = isChecked ? performance.now() : Number.NEGATIVE_INFINITY;
 		let backendCheck: Promise<void> | undefined;
 		const ended = session.ended;
 		for (;;) {
@@ -455,7 +449,7 @@ export class MountSupervisor {
 				backendCheck === undefined &&
 				performance.now() - backendCheckedAt >= timing.backendEveryMs / (this.#backend?.ok === false ? 6 : 1)
 			) {
-				backendCheck = this.#checkBackend(prepared).finally(() => {
+				backendCheck = this.#checkBackend(session, prepared).finally(() => {
 					backendCheckedAt = performance.now();
 					backendCheck = undefined;
 				});
@@ -491,10 +485,13 @@ export class MountSupervisor {
 		}
 	}
 
-	async #checkBackend(prepared: PreparedMount): Promise<void> {
+	async #checkBackend(session: Session, started: PreparedMount): Promise<void> {
 		const before = this.#backend?.ok;
 		try {
+			// A driver that takes new secrets while it runs gets those that work.
+			const prepared = session.update === undefined ? started : (await this.mount.prepare()).mount;
 			await prepared.check?.({ signal: this.#unwanted.signal, variables: this.#options.variables });
+			session.update?.(prepared);
 			this.#backend = { ok: true, checkedAt: new Date() };
 			if (before === false) this.#log.info("backend answers again");
 		} catch (thrown) {

@@ -66,7 +66,9 @@ export async function endDriver(remains: Remains, patientUntil: number): Promise
 	const { session, directory, wasBound } = remains;
 	if (session === undefined) return;
 	if (wasBound) {
-		// The driver sees the last unmount, writes what it has and ends by itself; files that are still open keep it.
+		// Files that are still open keep it mounted: what is in them is written meanwhile.
+		session.drain?.();
+		// The driver sees the last unmount, writes what it has and ends by itself.
 		await unmount(stagingOf(directory), { timeoutMs: 2000 });
 		if ((await within(session.ended, Math.max(500, patientUntil - performance.now()))) !== undefined) return;
 	}

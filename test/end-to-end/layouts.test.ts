@@ -80,7 +80,10 @@ describe.each(s3Drivers())("$title", (driver) => {
 		await here.untilReady();
 		expect(read(join(here.target, "first/hello.txt"))).toBe("hello from one\n");
 		expect(read(join(here.target, "deep/er/hello.txt"))).toBe("hello from two\n");
-		expect((await here.layers()).at(-1)?.source).toContain(driver.name === "s3fs" ? "fuse.s3fs" : "fuse");
+		const [root] = (await here.layers()).slice(-1);
+		expect(`${root?.type} ${root?.source}`).toContain(
+			{ native: "fuse.thin-s3", goofys: "fuse", s3fs: "fuse.s3fs" }[driver.name],
+		);
 		expect(fails("touch", join(here.target, "new"))).toContain("Read-only file system");
 		expect(await here.stop()).toBe(0);
 		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
@@ -153,7 +156,9 @@ describe.each(s3Drivers())("$title", (driver) => {
 		await until(isBack, 15_000, () => here.output);
 		expect(read(join(here.target, "hello.txt"))).toBe("hello from one\n");
 		expect(read(join(here.target, "inner/hello.txt"))).toBe("hello from two\n");
-		expect((await here.mount("inner")).pid).toBe(innerPid);
+		// Where each has a process of its own, the inner one's is not touched.
+		const isOneProcess = driver.name === "native";
+		expect((await here.mount("inner")).pid === innerPid).toBe(!isOneProcess);
 		expect(await here.stop()).toBe(0);
 		expect(here.log.map(({ msg }) => msg)).not.toContain("mount aborted by force");
 		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);

@@ -94,7 +94,7 @@ describe("several mounts of a Dataset", () => {
 		expect(await here.layers()).toEqual([]);
 	});
 
-	test("are served without those that are faulty, and with those whose bucket is missing", async () => {
+	test("are served without those that are faulty or whose bucket is missing", async () => {
 		const here = createPod([
 			mount(minio, "one"),
 			mount(minio, "two", { options: { "red-ahead": "1Mi" } }),
@@ -110,11 +110,85 @@ describe("several mounts of a Dataset", () => {
 		const { mounts } = await here.status();
 		expect(mounts.map(({ name, state, backend }) => [name, state, backend?.ok])).toEqual([
 			["one", "ready", true],
-			["missing", "degraded", false],
 			["two", "failed", undefined],
+			["missing", "failed", false],
 		]);
+		expect(run("ls", here.target).out).toBe("one\n");
 		expect((await here.mount("missing")).reason).toContain("does not exist");
 		expect((await here.mount("two")).reason).toContain('did you mean "read-ahead"');
+		expect((await here.mount("missing")).lastError?.code).toBe("BUCKET_MISSING");
+		expect((await here.ask("/readyz?exclude=mount/two&exclude=mount/missing")).statusCode).toBe(200);
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("come in one by one, as soon as their secrets are there, while others are in use", async () => {
+		const { accessKey, secretKey } = other;
+		const here = createPod([mount(minio, "one"), mount(other, "three"), mount(minio, "two", { path: "/one/inner" })], {
+			secrets: { one: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
+		});
+		const isReady = (name: string) => async (): Promise<boolean> =>
+			(await here.mount(name).catch(() => undefined))?.ready === true;
+		await until(isReady("one"), 10_000, () => here.output);
+		expect(run("ls", here.target).out).toBe("one\n");
+		expect(await here.mount("three")).toMatchObject({ state: "pending", lastError: { code: "SECRET_MISSING" } });
+		expect((await here.ask("/readyz")).body).toContain("three/access-key");
+		const inUse = execFileSync(
+			"sh",
+			["-c", `exec 9<${here.target}/one/hello.txt; sleep 60 >/dev/null 2>&1 & echo $!`],
+			{
+				encoding: "utf8",
+			},
+		).trim();
+		try {
+			here.writeSecret("three", { "access-key": accessKey, "secret-key": secretKey });
+			await until(isReady("three"), 20_000, () => here.output);
+			expect(run("cat", join(here.target, "three/hello.txt")).out).toBe("hello from three\n");
+			expect(run("cat", join(here.target, "one/inner/hello.txt")).out).toBe("hello from two\n");
+			expect(run("cat", `/proc/${inUse}/fd/9`).out).toBe("hello from one\n");
+			const { mounts } = await here.status();
+			expect(mounts.map(({ restarts, layers }) => [restarts, layers])).toEqual([0, 0, 0].map(() => [0, 1]));
+			expect(new Set(mounts.map(({ pid }) => pid)).size).toBe(1);
+		} finally {
+			run("kill", inUse);
+		}
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("come back together when their process is killed", async () => {
+		const here = createPod([mount(minio, "one"), mount(other, "three")]);
+		await here.untilReady();
+		for (const kill of [1, 2, 3]) {
+			process.kill((await here.mount("three")).pid ?? 0, "SIGKILL");
+			await until(
+				async () => (await here.status()).mounts.every(({ ready, restarts }) => ready && restarts === kill),
+				10_000,
+				() => here.output,
+			);
+			for (const name of ["one", "three"]) {
+				expect(run("cat", join(here.target, name, "hello.txt")).out).toBe(`hello from ${name}\n`);
+			}
+		}
+		expect(await here.stop()).toBe(0);
+		expect(await here.layers()).toEqual([]);
+	});
+
+	test("end the launcher, each with its reason, when none of them can ever be served", async () => {
+		const here = createPod([mount(minio, "missing"), mount(other, "absent")]);
+		expect(await here.ended()).toBe(69);
+		const message = String(here.terminationMessage?.["message"]);
+		expect(message).toMatch(/^missing: .*does not exist.*\nabsent: .*does not exist/);
+		expect(await here.layers()).toEqual([]);
+	});
+
+	test("are mounts of their own when they have several drivers", async () => {
+		const here = createPod([mount(minio, "one"), mount(minio, "two", { options: { driver: "s3fs" } })]);
+		await here.untilReady();
+		const entries = (await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target));
+		expect(entries.map(({ type }) => type)).toEqual(["tmpfs", "fuse.thin-s3", "fuse.s3fs"]);
+		for (const name of ["one", "two"]) {
+			expect(run("cat", join(here.target, name, "hello.txt")).out).toBe(`hello from ${name}\n`);
+		}
+		expect(await here.stop()).toBe(0);
 	});
 });
 
@@ -159,5 +233,39 @@ test("what is being written when the pod is stopped is in the bucket afterwards"
 		expect((await minio.get("one", "open.bin")).length).toBe(20 * 1024 ** 2);
 	} finally {
 		run("kill", "-9", writer);
+	}
+});
+
+test("keys that are replaced in their secret are used without a restart", { timeout: 90_000 }, async () => {
+	const keys = await minio.temporaryCredentials();
+	const withToken = mount(minio, "one", { options: { "session-token": "/etc/fluid/secrets/one/token" } });
+	const proxy = await startFaultProxy(minio.endpoint);
+	try {
+		await proxy.mode("refuse");
+		const here = createPod([{ ...withToken, options: { ...withToken.options, endpoint: proxy.endpoint } }], {
+			secrets: {
+				one: { "access-key": keys.accessKeyId, "secret-key": keys.secretAccessKey, token: keys.sessionToken },
+			},
+		});
+		await here.untilReady();
+		const { pid } = await here.mount();
+		const next = await minio.temporaryCredentials();
+		here.writeSecret("one", {
+			"access-key": next.accessKeyId,
+			"secret-key": next.secretAccessKey,
+			token: next.sessionToken,
+		});
+		await proxy.mode("pass");
+		await until(
+			() => here.log.some(({ msg }) => msg === "credentials replaced"),
+			40_000,
+			() => here.output,
+		);
+		const { stdout } = await execa("cat", [join(here.target, "hello.txt")], { timeout: 10_000 });
+		expect(stdout).toBe("hello from one");
+		expect(await here.mount()).toMatchObject({ pid, restarts: 0 });
+		expect(await here.stop()).toBe(0);
+	} finally {
+		await proxy.stop();
 	}
 });

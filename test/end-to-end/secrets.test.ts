@@ -101,7 +101,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 		const credentials = filesBelow(here.runDirectory).filter(
 			(path) => leaks(readFileSync(path, "utf8"), secrets).length > 0,
 		);
-		// The native driver hands them to its process on its standard input.
+		// The native driver hands them to its process over a socket of its own.
 		expect(credentials).toHaveLength(driver.name === "native" ? 0 : 1);
 		for (const path of credentials) {
 			expect(statSync(path).mode & 0o777).toBe(0o600);

@@ -23,9 +23,10 @@ function volume(folder: string): VolumeOptions {
 /** Every folder with the volume that it lies in, and a star where that one begins. */
 function shape(node: DirectoryNode, path = ""): string[] {
 	const own = `/${path}: ${node.volume?.folder ?? "none"}${node.isVolumeRoot && node.volume !== undefined ? "*" : ""}`;
-	const below = [...node.overlay]
-		.toSorted()
-		.flatMap(([name, child]) => shape(child, path === "" ? name : `${path}/${name}`));
+	const below = [...node.overlay.keys()].toSorted().flatMap((name) => {
+		const child = node.overlay.get(name);
+		return child === undefined ? [] : shape(child, path === "" ? name : `${path}/${name}`);
+	});
 	return [own, ...below];
 }
 
