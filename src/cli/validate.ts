@@ -15,6 +15,8 @@ interface Report {
 	readonly configFile: string;
 	readonly targetPath?: string;
 	readonly layout?: "root" | "named";
+	/** Whether the mounts are folders of one mount at the target; otherwise each is a mount of its own. */
+	readonly together?: boolean;
 	readonly mounts: readonly ReportedMount[];
 	readonly faults: readonly Fault[];
 	/** What a mount waits for: secret files that are not there. */
@@ -84,8 +86,9 @@ async function check(environment: Environment, redactor: ReturnType<typeof creat
 			else warnings.push({ path, message: `${error.message}: the mount waits for it.${hint}` });
 		}
 	}
-	const { configFile, targetPath, layout } = plan;
-	return { ok: faults.length === 0, configFile, targetPath, layout, mounts, faults: unique(faults), warnings };
+	const { configFile, targetPath, layout, together } = plan;
+	const ok = faults.length === 0;
+	return { ok, configFile, targetPath, layout, together, mounts, faults: unique(faults), warnings };
 }
 
 async function inspect(mount: PlannedMount) {
@@ -105,14 +108,15 @@ function unique(faults: readonly Fault[]): Fault[] {
 	return [...new Map(faults.map((fault) => [`${fault.path}\n${fault.message}`, fault])).values()];
 }
 
-function renderPlan({ ok, configFile, targetPath, layout, mounts }: Report): string {
+function renderPlan({ ok, configFile, targetPath, layout, together = false, mounts }: Report): string {
 	if (targetPath === undefined || layout === undefined) return "";
+	const number = ok ? String(mounts.length) : `${mounts.length} without a fault`;
 	const head = rows(
 		[
 			["config", configFile],
 			["target", targetPath],
 			["layout", layout],
-			["mounts", ok ? String(mounts.length) : `${mounts.length} without a fault`],
+			["mounts", together ? `${number}, as folders of one mount` : number],
 		],
 		"",
 	);

@@ -96,9 +96,8 @@ export function size(meta: Description, { min = 1 } = {}) {
 	const schema = plain
 		.regex(/^\d{1,15}(\.\d{1,3})?([kKMGT]|[KMGT]i)?$/, { error: "expected a size such as 512Mi, 1Gi or 500M" })
 		.transform((value) => Math.floor(Number.parseFloat(value) * (units[value.replace(/^[\d.]+/, "")] ?? 1)))
-		.refine((value) => value >= min && value <= Number.MAX_SAFE_INTEGER, {
-			error: `expected at least ${min >= 1024 ** 2 ? `${min / 1024 ** 2}Mi` : min}`,
-		});
+		.refine((value) => value >= min, { error: `expected at least ${min >= 1024 ** 2 ? `${min / 1024 ** 2}Mi` : min}` })
+		.refine((value) => value <= Number.MAX_SAFE_INTEGER, { error: "expected a size of 8Pi at most" });
 	return option(schema, "size", meta);
 }
 

@@ -117,6 +117,18 @@ describe("validate", () => {
 		]);
 	});
 
+	it("says whether the mounts are folders of one mount", async () => {
+		const text = fileWith([
+			{ mountPoint: "s3://bucket-a", name: "a" },
+			{ mountPoint: "s3://bucket-b", name: "b" },
+		]);
+		expect((await check(text)).out).toContain("mounts  2, as folders of one mount\n");
+		expect(JSON.parse((await check(text, {}, true)).out)).toMatchObject({ together: true });
+		const apart = { FLUID_FUSE_DRIVER: "goofys" };
+		expect((await check(text, apart)).out).toContain("mounts  2\n");
+		expect(JSON.parse((await check(text, apart, true)).out)).toMatchObject({ together: false });
+	});
+
 	it("says once what is wrong with every mount", async () => {
 		const text = fileWith([{ mountPoint: "s3://bucket-a" }, { mountPoint: "s3://bucket-b" }]);
 		expect((await check(text, { MOUNT_OPTIONS: "nonsense" })).err).toBe(

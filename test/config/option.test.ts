@@ -12,6 +12,7 @@ import {
 	optionMeta,
 	path,
 	secret,
+	size,
 	text,
 } from "../../src/config/option.ts";
 import { Secret } from "../../src/config/secret.ts";
@@ -30,6 +31,7 @@ const types = {
 	integer: integer(meta),
 	mode: mode(meta),
 	duration: duration(meta),
+	size: size(meta),
 	choice: choice(["a", "b"], meta),
 	path: path(meta),
 	endpointUrl: endpointUrl(meta),
@@ -100,6 +102,27 @@ describe("duration", () => {
 		expect(read(types.duration, "876000h")).toBe(876_000 * 3_600_000);
 		for (const value of ["1000000h", `${"9".repeat(400)}s`])
 			expect(read(types.duration, value)).toEqual(["longer than 100 years"]);
+	});
+});
+
+describe("size", () => {
+	it("reads quantities as Kubernetes writes them, and plain bytes", () => {
+		expect(
+			["1", "1000000", "64Ki", "64Mi", "1.5Gi", "2Ti", "5k", "5K", "5M", "0.5G", "1T"].map((value) =>
+				read(types.size, value),
+			),
+		).toEqual([1, 1e6, 65_536, 67_108_864, 1_610_612_736, 2_199_023_255_552, 5000, 5000, 5e6, 5e8, 1e12]);
+		for (const value of ["", "Mi", "64 Mi", "64MiB", "64mi", "64m", "-1", "1e6", ".5G", "0x10", "9".repeat(16)]) {
+			expect(read(types.size, value), value).toEqual(["expected a size such as 512Mi, 1Gi or 500M"]);
+		}
+	});
+
+	it("refuses what is too small to work with, and what JavaScript cannot count", () => {
+		const atLeast = size(meta, { min: 16 * 1024 ** 2 });
+		expect(read(atLeast, "16Mi")).toBe(16 * 1024 ** 2);
+		expect(read(atLeast, "16M")).toEqual(["expected at least 16Mi"]);
+		expect(read(types.size, "0")).toEqual(["expected at least 1"]);
+		expect(read(types.size, "999999999999999Ti")).toEqual(["expected a size of 8Pi at most"]);
 	});
 });
 

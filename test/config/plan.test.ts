@@ -2,7 +2,17 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMountOptions } from "../../src/config/plan.ts";
 import type { Secret } from "../../src/config/secret.ts";
-import { faultsOf, fileWith, fixture, inspectOnly, optionsOf, planOf, secretsFolder, targetPath } from "./planning.ts";
+import {
+	faultsOf,
+	fileWith,
+	fixture,
+	inspectOnly,
+	optionsOf,
+	planOf,
+	secretsFolder,
+	targetPath,
+	type MountOfFile,
+} from "./planning.ts";
 
 const source = { mountPoint: "s3://bucket", name: "data" };
 
@@ -405,5 +415,34 @@ describe("all faults of a mount come at once", () => {
 		expect(await faultsOf(fileWith([{ ...source, options: anonymous }]))).toEqual([
 			"mounts[0].options.anonymous: cannot be combined with access-key",
 		]);
+	});
+});
+
+describe("mounts are folders of one mount", () => {
+	const isOne = (mounts: readonly MountOfFile[], variables?: Record<string, string>): boolean =>
+		planOf(fileWith(mounts), variables).together;
+	const [a, b] = [
+		{ mountPoint: "s3://bucket-a", name: "a" },
+		{ mountPoint: "minio://bucket-b", name: "b" },
+	];
+
+	it("when all have a driver that can serve them so", () => {
+		expect(isOne([a, b])).toBe(true);
+		expect(isOne([a, { ...b, path: "/" }])).toBe(true);
+		expect(isOne([a, { ...b, path: "/a/inner" }])).toBe(true);
+		expect(isOne([a], { FLUID_FUSE_LAYOUT: "named" })).toBe(true);
+		expect(isOne([a, b], { FLUID_FUSE_DRIVER: "goofys" })).toBe(false);
+		expect(isOne([a, { ...b, options: { driver: "s3fs" } }])).toBe(false);
+	});
+
+	it("not when there is only one, at targetPath itself, or none", () => {
+		expect(isOne([a])).toBe(false);
+		expect(isOne([{ ...a, path: "/" }], { FLUID_FUSE_LAYOUT: "named" })).toBe(false);
+		expect(isOne([])).toBe(false);
+	});
+
+	it("whatever those are that no driver can serve", () => {
+		expect(isOne([a, b, { mountPoint: "pvc://claim" }])).toBe(true);
+		expect(isOne([a, { mountPoint: "pvc://claim" }])).toBe(true);
 	});
 });
