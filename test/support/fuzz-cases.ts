@@ -21,3 +21,10 @@ export function fuzzCases(property: keyof typeof percent): number {
 		throw new Error(`FUZZ_CASES is not a number of cases: ${process.env["FUZZ_CASES"]}`);
 	return Math.ceil((all * percent[property]) / 100);
 }
+
+/** How long the model test plays. FUZZ_SECONDS sets it. */
+export function playSeconds(): number {
+	const seconds = Number(process.env["FUZZ_SECONDS"] || 60);
+	if (!(seconds > 0)) throw new Error(`FUZZ_SECONDS is not a number of seconds: ${process.env["FUZZ_SECONDS"]}`);
+	return seconds;
+}

@@ -1,0 +1,218 @@
+import { spawn, type ChildProcessByStdio } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface, type Interface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { isDeepStrictEqual } from "node:util";
+import { Chooser } from "./chooser.ts";
+import { differenceOf, Model, settleTime, type Expected, type ModelFile } from "./model.ts";
+import { digestBlockBytes, digestOf, type Digest, type Operation, type Outcome } from "./operation.ts";
+import { Random } from "./random.ts";
+
+/** No single call may take longer. */
+const callLimitMs = 60_000;
+const shownOperations = 60;
+const durableBytesAtMost = 4 * 1024 ** 2;
+
+/** One player: a process that makes calls, and the model that they are compared with. */
+export class Game {
+	readonly seed: number;
+	/** The player's own directory in the mount. */
+	readonly directory: string;
+	readonly model = new Model();
+	operations = 0;
+	readonly #random: Random;
+	readonly #chooser: Chooser;
+	readonly #given = new Set<ModelFile>();
+	readonly #history: string[] = [];
+	/** What the bucket has at a path of the mount. */
+	readonly #objectAt: (path: string) => Promise<Buffer>;
+	#player: Player | undefined;
+
+	constructor(seed: number, directory: string, objectAt: (path: string) => Promise<Buffer>) {
+		this.seed = seed;
+		this.directory = directory;
+		this.#random = new Random(seed);
+		this.#chooser = new Chooser(this.#random, this.model, this.#given);
+		this.#objectAt = objectAt;
+	}
+
+	/** Begins to play in a mount. */
+	start(target: string): void {
+		this.#player = new Player(join(target, this.directory));
+		this.#history.push("--- mounted");
+	}
+
+	async play(until: () => boolean): Promise<void> {
+		while (!until()) {
+			const operation = this.#chooser.next();
+			const outcome = await this.#do(operation);
+			if (!("error" in outcome)) await this.#checkDurable(operation);
+			this.operations++;
+			if (this.operations % 300 === 0) await this.checkAll();
+		}
+	}
+
+	/** Compares everything that there is. */
+	async checkAll(): Promise<void> {
+		await this.#do({ op: "readdir", path: "." });
+		for (const { path, node } of [...this.model.walk()]) {
+			await this.#do({ op: "lstat", path });
+			if (node.kind === "symlink") await this.#do({ op: "readlink", path });
+			if (node.kind === "file") await this.#do({ op: "readFile", path, pieceBytes: 131_072 });
+			if (node.kind === "directory") await this.#do({ op: "readdir", path });
+			if (node.kind === "symlink") continue;
+			if (node.xattrs.size === 0 && !this.#random.chance(0.1)) continue;
+			await this.#do({ op: "listxattr", path });
+			for (const name of node.xattrs.keys()) await this.#do({ op: "getxattr", path, name });
+		}
+	}
+
+	/** Closes what is open, and ends the process. */
+	async stop(): Promise<void> {
+		for (const handle of [...this.model.handles.keys()]) await this.#do({ op: "close", handle });
+		await this.#player?.end();
+	}
+
+	kill(): void {
+		this.#player?.kill();
+	}
+
+	async #do(operation: Operation): Promise<Outcome> {
+		const file = "handle" in operation ? this.model.handles.get(operation.handle)?.file : undefined;
+		const expected = this.model.apply(operation);
+		const outcome = await this.#call(operation);
+		for (const { node } of this.model.walk()) settleTime(node);
+		if (file !== undefined) settleTime(file);
+		this.#history.push(`${JSON.stringify(operation)} -> ${describe(outcome)}`);
+		if (file !== undefined && this.#given.has(file)) return outcome;
+		const mismatch = compare(expected, outcome);
+		if (mismatch !== undefined) this.#fail(`${mismatch}\n  of ${JSON.stringify(operation)}`);
+		if (file !== undefined && "error" in outcome && outcome.error === "ESTALE") this.#given.add(file);
+		return outcome;
+	}
+
+	async #call(operation: Operation): Promise<Outcome> {
+		try {
+			return await (this.#player ?? fail()).call(operation);
+		} catch (error) {
+			return this.#fail(`${String(error)}\n  in ${JSON.stringify(operation)}`);
+		}
+	}
+
+	/** What was closed or synchronised is in the bucket, at that moment. */
+	async #checkDurable(operation: Operation): Promise<void> {
+		if (operation.op !== "fsync" && operation.op !== "close") return;
+		if (!this.#random.chance(0.3)) return;
+		const files = [...this.model.walk()].filter(
+			({ node }) => node.kind === "file" && node.content.length < durableBytesAtMost,
+		);
+		const handle = operation.op === "fsync" ? this.model.handles.get(operation.handle) : undefined;
+		const isOpen = new Set([...this.model.handles.values()].map(({ file }) => file));
+		const found = files.find(({ node }) =>
+			handle === undefined ? !isOpen.has(node as ModelFile) : node === handle.file,
+		);
+		if (found?.node.kind !== "file") return;
+		const path = `${this.directory}/${found.path}`;
+		const bytes = await this.#objectAt(path).catch((error: unknown) =>
+			this.#fail(`${path} is not in the bucket: ${String(error)}`),
+		);
+		const mismatch = differenceOfDigests(digestOf(found.node.content), digestOf(bytes));
+		if (mismatch !== undefined) this.#fail(`the object of ${path}: ${mismatch}`);
+	}
+
+	#fail(message: string): never {
+		const file = join(tmpdir(), `fluid-fuse-model-${this.seed}-${this.directory}.log`);
+		writeFileSync(file, `${this.#history.join("\n")}\n`);
+		throw new Error(
+			[
+				`player ${this.directory} of seed ${this.seed}, operation ${this.operations}: ${message}`,
+				`the last calls (all are in ${file}):`,
+				...this.#history.slice(-shownOperations),
+			].join("\n"),
+		);
+	}
+}
+
+function fail(): never {
+	throw new Error("not started");
+}
+
+/** The process that makes the calls. */
+class Player {
+	readonly #process: ChildProcessByStdio<Writable, Readable, Readable>;
+	readonly #lines: Interface;
+	#errors = "";
+	#waiting: { readonly resolve: (outcome: Outcome) => void; readonly reject: (error: Error) => void } | undefined;
+
+	constructor(directory: string) {
+		this.#process = spawn(process.execPath, [join(import.meta.dirname, "player.ts"), directory], {
+			stdio: ["pipe", "pipe", "pipe"],
+		});
+		this.#process.stderr.on("data", (chunk: Buffer) => {
+			this.#errors += chunk.toString();
+		});
+		this.#process.stdin.on("error", () => {
+			// It has ended, as "close" tells.
+		});
+		this.#lines = createInterface({ input: this.#process.stdout });
+		this.#lines.on("line", (line) => {
+			this.#waiting?.resolve(JSON.parse(line) as Outcome);
+			this.#waiting = undefined;
+		});
+		this.#process.on("close", () => this.#waiting?.reject(new Error(`the player ended: ${this.#errors}`)));
+	}
+
+	async call(operation: Operation): Promise<Outcome> {
+		const answered = Promise.withResolvers<Outcome>();
+		this.#waiting = answered;
+		const timer = setTimeout(() => answered.reject(new Error(`no answer within ${callLimitMs} ms`)), callLimitMs);
+		this.#process.stdin.write(`${JSON.stringify(operation)}\n`);
+		try {
+			return await answered.promise;
+		} finally {
+			clearTimeout(timer);
+		}
+	}
+
+	async end(): Promise<void> {
+		const ended = once(this.#process, "close");
+		this.#process.stdin.end();
+		await ended;
+	}
+
+	kill(): void {
+		this.#process.kill("SIGKILL");
+	}
+}
+
+function compare(expected: Expected, outcome: Outcome): string | undefined {
+	if (expected.kind === "status") {
+		if (!("status" in outcome)) return `a status was expected, not ${describe(outcome)}`;
+		return differenceOf(expected.node, outcome.status);
+	}
+	if ("error" in outcome && outcome.error === expected.orError) return undefined;
+	const wanted = expected.outcome;
+	if ("digest" in wanted && "digest" in outcome) return differenceOfDigests(wanted.digest, outcome.digest);
+	if ("names" in wanted && "names" in outcome) {
+		const [left, right] = [wanted.names.toSorted(), outcome.names.toSorted()];
+		return isDeepStrictEqual(left, right)
+			? undefined
+			: `names are ${JSON.stringify(right)}, not ${JSON.stringify(left)}`;
+	}
+	return isDeepStrictEqual(wanted, outcome) ? undefined : `it came to ${describe(outcome)}, not ${describe(wanted)}`;
+}
+
+export function differenceOfDigests(wanted: Digest, found: Digest): string | undefined {
+	if (wanted.lengthBytes !== found.lengthBytes) return `${found.lengthBytes} bytes, not ${wanted.lengthBytes}`;
+	const wrong = wanted.blocks.flatMap((sum, index) => (sum === found.blocks[index] ? [] : [index]));
+	if (wrong.length === 0) return undefined;
+	const [first = 0, last = 0] = [wrong[0], wrong.at(-1)];
+	return `${wrong.length} of ${wanted.blocks.length} blocks of ${digestBlockBytes} bytes are wrong, from block ${first} to ${last}`;
+}
+
+function describe(outcome: Outcome): string {
+	return "digest" in outcome ? `${outcome.digest.lengthBytes} bytes` : JSON.stringify(outcome);
+}

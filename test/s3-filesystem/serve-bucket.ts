@@ -1,0 +1,89 @@
+/**
+ * The filesystem in a process of its own, for tests: mounts one bucket and serves it until it is unmounted. Told what to do, and
+ * asked for its numbers, over Node's channel.
+ */
+import { closeSync } from "node:fs";
+import { openAndMount } from "../../src/fuse/mount.ts";
+import { serve } from "../../src/fuse/session.ts";
+import { S3Error, type CredentialsSource, type ObjectStore } from "../../src/s3/object-store.ts";
+import { createObjectStore } from "../../src/s3/store.ts";
+import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
+import type { ToFilesystem, FromFilesystem, ServedBucket } from "./mounted-bucket.ts";
+
+const say = (message: FromFilesystem): void => void process.send?.(message);
+
+process.once("message", (served: ServedBucket) => {
+	run(served).catch((error: unknown) => say({ kind: "failed", reason: String(error) }));
+});
+
+async function run(served: ServedBucket): Promise<void> {
+	const { target, store: storeOptions, settings, volume, readOnly } = served;
+	const log = (level: string, fields: object, message: string): void => say({ kind: "log", level, message, fields });
+	const plainStore = createObjectStore({
+		...storeOptions,
+		endpoint: new URL(storeOptions.endpoint),
+		pathStyle: true,
+		credentials: storeOptions.credentials as CredentialsSource,
+		onEvent: (event) => {
+			if (event.kind === "request") requests++;
+			else retries++;
+		},
+	});
+	let requests = 0;
+	let retries = 0;
+	const store = withFailuresTold(plainStore, (message) => log("info", {}, message));
+	const filesystem = createS3Filesystem([{ ...volume, folder: "", readOnly, store }], { ...settings, log });
+	const fd = await openAndMount({
+		target,
+		source: "bucket",
+		subtype: "thin-s3",
+		readOnly,
+		allowOther: true,
+		signal: AbortSignal.timeout(20_000),
+	});
+	const session = serve({ fd, filesystem, log });
+	process.on("message", (message: ToFilesystem) => {
+		switch (message.kind) {
+			case "stats":
+				say({ kind: "stats", stats: { ...filesystem.stats(), requests, retries } });
+				return;
+			case "credentials":
+				store.setCredentials(message.credentials);
+				return;
+			case "drain":
+				filesystem.drain().then(
+					() => say({ kind: "drained" }),
+					(error: unknown) => say({ kind: "drained", reason: String(error) }),
+				);
+				return;
+			default:
+				message satisfies never;
+		}
+	});
+	say({ kind: "mounted" });
+	const ending = await session.ended;
+	store.close();
+	closeSync(fd);
+	say({ kind: "ended", ...(ending.kind === "failed" && { reason: String(ending.cause) }) });
+	process.disconnect();
+}
+
+/** So that a test that fails can show why. */
+function withFailuresTold(store: ObjectStore, tell: (message: string) => void): ObjectStore {
+	return new Proxy(store, {
+		get(target, name) {
+			const value: unknown = Reflect.get(target, name);
+			if (typeof value !== "function") return value;
+			return (...args: unknown[]): unknown => {
+				const result: unknown = value.apply(target, args);
+				if (result instanceof Promise) {
+					result.catch((error: unknown) => {
+						const isUsual = error instanceof S3Error && error.kind === "NOT_FOUND";
+						if (!isUsual) tell(`${String(name)} ${String(args[0])}: ${String(error)}`);
+					});
+				}
+				return result;
+			};
+		},
+	});
+}
