@@ -34,9 +34,15 @@ export class ByteRanges {
 		edges.splice(from, through - from, first, last);
 	}
 
-	/** Removes everything from `end` on. */
-	clip(end: number): void {
-		const kept = this.within(0, end);
+	copy(): ByteRanges {
+		const copy = new ByteRanges();
+		copy.#edges = [...this.#edges];
+		return copy;
+	}
+
+	remove(start: number, end: number): void {
+		if (end <= start) return;
+		const kept = [...this.within(0, start), ...this.within(end, Infinity)];
 		this.#edges = kept.flatMap(({ start, end }) => [start, end]);
 	}
 

@@ -129,10 +129,16 @@ async function completed<T>(draft: StillDraft, part: DraftPart, sizeBytes: numbe
 	}
 	return staging.overdraft.take(async () => {
 		staging.reserveBeyondLimit(costBytes);
-		await fill(draft, part, gaps, costBytes);
-		const sent = await send();
-		if (part.uploaded !== undefined) part.staged.remove();
-		return sent;
+		try {
+			await fill(draft, part, gaps, costBytes);
+			const sent = await send();
+			if (part.uploaded !== undefined) part.staged.remove();
+			return sent;
+		} catch (error) {
+			// The next one must not come on top of it.
+			part.staged.forget(gaps);
+			throw error;
+		}
 	});
 }
 

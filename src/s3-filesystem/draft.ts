@@ -222,12 +222,16 @@ export class Draft {
 
 	async #write(offset: number, data: Buffer, already: number): Promise<number> {
 		let done = already;
+		let reservedBytes = 0;
 		try {
 			this.#checkWrite(offset, data);
 			while (done < data.length) {
+				// Taken again right away, as much as is needed by now: nobody can come in between.
+				this.#staging.useReserved(reservedBytes);
+				reservedBytes = 0;
 				const written = this.#place(offset + done, data.subarray(done));
 				if (typeof written === "number") done += written;
-				else await this.#overcome(written);
+				else reservedBytes = await this.#overcome(written);
 			}
 		} catch (error) {
 			if (done === 0) throw error;
@@ -276,21 +280,20 @@ export class Draft {
 		return written;
 	}
 
-	async #overcome(obstacle: Obstacle): Promise<void> {
+	/** Returns how much room was reserved for it. */
+	async #overcome(obstacle: Obstacle): Promise<number> {
 		switch (obstacle.kind) {
 			case "uploading":
 				await obstacle.until;
-				return;
+				return 0;
 			case "sent":
 				await this.#commit();
-				return;
+				return 0;
 			case "room":
 				await this.#staging.reserve(this.#member, obstacle.bytes);
-				// Taken again right away by the write, which may need less by now: nobody comes in between.
-				this.#staging.release(obstacle.bytes);
-				return;
+				return obstacle.bytes;
 			default:
-				obstacle satisfies never;
+				return obstacle satisfies never;
 		}
 	}
 
@@ -434,11 +437,14 @@ export class Draft {
 		if (base !== undefined && !this.#isChanged) {
 			return { ...base, modifiedMs: this.#baseModifiedMs, metadata: undefined };
 		}
+		// Staging waits for who completes parts, too.
+		this.#staging.join(this.#member);
 		try {
 			return await ((await this.#fitsOneRequest()) ? this.#put() : this.#completeUpload());
 		} finally {
 			// Either it did not matter, or the caller is told of the same by now.
 			this.#failure = undefined;
+			if (this.#parts.stagedBytes === 0) this.#staging.leave(this.#member);
 		}
 	}
 

@@ -1,4 +1,4 @@
-import { ftruncateSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import { ftruncateSync, readSync, renameSync, rmSync, unlinkSync, writeSync } from "node:fs";
 import { open, unlink } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 
@@ -110,8 +110,47 @@ export class StagedPart {
 		if (!this.#exists) return;
 		// So that nothing of it comes back as what should be zeros.
 		ftruncateSync(this.#staging.files.get(this.#path), sizeBytes);
-		this.#ranges.clip(sizeBytes);
+		this.#ranges.remove(sizeBytes, Infinity);
 		if (this.inOrderBytes > sizeBytes) this.#checksum = undefined;
+		this.#chargeAgain();
+	}
+
+	/** Unstages these bytes. Node cannot punch a hole into a file, so the rest moves to another. */
+	forget(gaps: readonly ByteRange[]): void {
+		const ranges = this.#ranges.copy();
+		for (const { start, end } of gaps) ranges.remove(start, end);
+		if (ranges.isEmpty) {
+			this.remove();
+			return;
+		}
+		const path = `${this.#path}.new`;
+		const chunk = this.#staging.takeChunk();
+		try {
+			const descriptor = this.#staging.files.create(path);
+			for (const { start, end } of ranges.within(0, Infinity)) {
+				for (let position = start; position < end;) {
+					const piece = chunk.subarray(0, Math.min(chunk.length, end - position));
+					this.readInto(piece, position);
+					position += writeSync(descriptor, piece, 0, piece.length, position);
+				}
+			}
+			renameSync(path, this.#path);
+		} catch (error) {
+			// It only takes more room than it has to.
+			this.#staging.trouble(error, "could not make a staged file smaller");
+			rmSync(path, { force: true });
+			return;
+		} finally {
+			this.#staging.giveChunk(chunk);
+			this.#staging.files.close(path);
+		}
+		this.#staging.files.close(this.#path);
+		this.#ranges = ranges;
+		this.#checksum = undefined;
+		this.#chargeAgain();
+	}
+
+	#chargeAgain(): void {
 		const chargedBytes = this.#ranges.blockBytes(blockBytes);
 		this.#staging.release(this.#chargedBytes - chargedBytes);
 		this.#chargedBytes = chargedBytes;

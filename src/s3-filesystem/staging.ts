@@ -58,8 +58,9 @@ export class Staging {
 	/** Requests for what is missing in a part. */
 	readonly fills = new Turns(4);
 	readonly #members = new Set<StagingMember>();
-	/** Those whose writers wait for room. */
+	/** Those whose writers wait for room, and those of them that could not make any. */
 	readonly #waiting = new Set<StagingMember>();
+	readonly #stuck = new Set<StagingMember>();
 	/** Staged copies of what the server has; the function drops one. */
 	readonly #kept = new Map<object, () => void>();
 	readonly #chunks: Buffer[] = [];
@@ -71,6 +72,8 @@ export class Staging {
 	#peakBytes = 0;
 	/** Work under way that frees staging when it ends. */
 	#freeing = 0;
+	/** Room that was taken and has nothing in it yet. */
+	#reservations = 0;
 	#change = Promise.withResolvers<void>();
 	#isWaitedFor = false;
 
@@ -116,6 +119,8 @@ export class Staging {
 
 	/** Takes room if there is some, dropping kept copies for it. */
 	tryReserve(bytes: number): boolean {
+		// What is staged can be overwritten even while a part exceeds the limit.
+		if (bytes === 0) return true;
 		if (this.#usedBytes + bytes > this.limitBytes) {
 			for (const drop of this.#kept.values()) {
 				drop();
@@ -133,27 +138,35 @@ export class Staging {
 	}
 
 	release(bytes: number): void {
+		if (bytes === 0) return;
 		this.#usedBytes -= bytes;
 		this.changed();
 	}
 
-	/** Takes room for a draft's own writer, waiting for it if need be. */
+	/** Takes room for a draft's own writer, waiting for it if need be. `useReserved` must follow. */
 	async reserve(member: StagingMember, bytes: number): Promise<void> {
-		if (this.tryReserve(bytes)) return;
 		this.#waiting.add(member);
 		try {
 			await this.#makeRoom(member, bytes);
 		} finally {
 			this.#waiting.delete(member);
+			this.#stuck.delete(member);
 			// Others may have hoped for this draft to free something.
 			this.changed();
 		}
 	}
 
+	/** Gives back what was reserved, to be taken at once by what is written now. */
+	useReserved(bytes: number): void {
+		if (bytes === 0) return;
+		this.#reservations--;
+		this.release(bytes);
+	}
+
 	async #makeRoom(member: StagingMember, bytes: number): Promise<void> {
 		const failed = new Map<StagingMember, unknown>();
 		while (!this.tryReserve(bytes)) {
-			if (this.#freeing > 0) {
+			if (this.#freeing > 0 || this.#reservations > 0) {
 				await this.#untilChanged();
 				continue;
 			}
@@ -169,10 +182,16 @@ export class Staging {
 					await this.freeing(largest === member ? member.relieve() : largest.commit());
 				} catch (error) {
 					failed.set(largest, error);
+					if (largest === member) this.#stuck.add(member);
 				}
 				continue;
 			}
-			const isOtherAtWork = [...this.#members].some((other) => !other.isIdle && !this.#waiting.has(other));
+			// A writer that waits as this one does will commit its own draft, if it has something to commit.
+			const isOtherAtWork = [...this.#members].some(
+				(other) =>
+					!other.isIdle &&
+					(this.#waiting.has(other) ? other.stagedBytes > 0 && !this.#stuck.has(other) && other !== member : true),
+			);
 			if (!isOtherAtWork) {
 				const [cause] = failed.values();
 				throw new DraftError(
@@ -183,6 +202,8 @@ export class Staging {
 			}
 			await this.#untilChanged();
 		}
+		// Counted in the same breath as it is taken, or the others would see room that nobody has.
+		this.#reservations++;
 	}
 
 	/** Counts work that frees staging when it ends, so that it is waited for. */
