@@ -1,0 +1,573 @@
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ChecksumMode, DeleteObjectCommand, HeadObjectCommand } from "@aws-sdk/client-s3";
+import { execa } from "execa";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { errnoOf } from "../../src/s3-filesystem/errors.ts";
+import { readPage } from "../../src/s3-filesystem/listing.ts";
+import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { projectRoot } from "../support/pod.ts";
+import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+
+const mebibyte = 1024 ** 2;
+
+let minio: Minio;
+let proxy: FaultProxy;
+let bucket: string;
+let mounted: MountedBucket[] = [];
+let buckets = 0;
+
+beforeAll(async () => {
+	minio = await startMinio();
+	proxy = await startFaultProxy(minio.endpoint);
+});
+afterAll(async () => {
+	await proxy.stop();
+	await minio.stop();
+});
+beforeEach(async () => {
+	bucket = `semantics-${++buckets}`;
+	await minio.createBucket(bucket);
+});
+afterEach(async () => {
+	await proxy.mode("pass");
+	for (const one of mounted) await one.abort();
+	mounted = [];
+});
+
+async function mount(options: Partial<BucketOptions> = {}): Promise<MountedBucket> {
+	const one = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket, ...options });
+	mounted.push(one);
+	return one;
+}
+
+interface Ran {
+	readonly exitCode: number | undefined;
+	readonly out: string;
+	readonly err: string;
+}
+
+/** Runs a shell's script in the mount; never longer than its limit. */
+async function sh(here: MountedBucket, script: string): Promise<Ran> {
+	const { exitCode, stdout, stderr } = await execa("bash", ["-c", `cd "$M" || exit 99\n${script}`], {
+		env: { M: here.target, LC_ALL: "C" },
+		cwd: "/",
+		reject: false,
+		timeout: 40_000,
+	});
+	return { exitCode, out: stdout, err: stderr };
+}
+
+/** The same for a script that has to succeed. */
+async function ok(here: MountedBucket, script: string): Promise<string> {
+	const { exitCode, out, err } = await sh(here, script);
+	expect(exitCode, `${err}\n${here.log.join("\n")}`).toBe(0);
+	return out;
+}
+
+/** Runs JavaScript with Node's fs in a process of its own; what it prints. */
+async function node(here: MountedBucket, script: string): Promise<string> {
+	const program = `const fs = require("fs"); process.chdir(process.env.M);
+	// libuv has no name for it.
+	const name = (error) => (error.errno === -116 ? "ESTALE" : error.code);\n${script}`;
+	const { stdout, stderr, exitCode } = await execa(process.execPath, ["-e", program], {
+		env: { M: here.target },
+		cwd: "/",
+		reject: false,
+		timeout: 40_000,
+	});
+	expect(exitCode, `${stderr}\n${here.log.join("\n")}`).toBe(0);
+	return stdout;
+}
+
+async function put(key: string, content: string | Uint8Array): Promise<void> {
+	await minio.put(bucket, key, content);
+}
+
+async function get(key: string): Promise<string> {
+	return (await minio.get(bucket, key)).toString();
+}
+
+async function list(): Promise<string[]> {
+	return minio.list(bucket);
+}
+
+async function metadata(key: string): Promise<Record<string, string>> {
+	const { Metadata = {} } = await minio.client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+	return Metadata;
+}
+
+describe("Reading", () => {
+	test("reads the bytes of the object, from any offset, in any order", async () => {
+		const content = randomBytes(20 * mebibyte);
+		await put("big", content);
+		const here = await mount();
+		const printed = await node(
+			here,
+			`const fd = fs.openSync("big"); const ranges = [[0, 10], [19_000_000, 5000], [8388600, 16], [100, 9_000_000], [20971519, 100], [3, 1]];
+			for (const [at, size] of ranges) { const b = Buffer.alloc(size); const n = fs.readSync(fd, b, 0, size, at); console.log(require("crypto").createHash("sha1").update(b.subarray(0, n)).digest("hex")); }`,
+		);
+		const expected = [
+			[0, 10],
+			[19_000_000, 5000],
+			[8_388_600, 16],
+			[100, 9_000_000],
+			[20_971_519, 100],
+			[3, 1],
+		].map(([at = 0, size = 0]) =>
+			createHash("sha1")
+				.update(content.subarray(at, at + size))
+				.digest("hex"),
+		);
+		expect(printed.split("\n")).toEqual(expected);
+	});
+
+	test("answers the first byte without waiting for the rest of the file", async () => {
+		await put("big", Buffer.alloc(64 * mebibyte, 1));
+		const here = await mount();
+		await ok(here, "head -c 1 big >/dev/null");
+		expect((await here.stats())["fetched_bytes"]).toBeLessThan(24 * mebibyte);
+	});
+
+	test("fetches no more than a random read asks for", async () => {
+		await put("big", Buffer.alloc(64 * mebibyte, 1));
+		const here = await mount();
+		await node(
+			here,
+			`const fd = fs.openSync("big"); for (const at of [30e6, 10e6, 50e6, 20e6, 60e6, 5e6]) fs.readSync(fd, Buffer.alloc(4096), 0, 4096, Math.floor(at / 4096) * 4096);`,
+		);
+		expect((await here.stats())["fetched_bytes"]).toBeLessThan(mebibyte);
+	});
+
+	test("never mixes two versions of an object: a replaced object gives ESTALE, and opening it again gives the new one", async () => {
+		await put("file", Buffer.alloc(32 * mebibyte, "a"));
+		const here = await mount({ volume: { ttlMs: 0 }, settings: { readAheadBytes: mebibyte } });
+		const reading = node(
+			here,
+			`const fd = fs.openSync("file"); const b = Buffer.alloc(4096); fs.readSync(fd, b, 0, 4096, 0); fs.writeSync(1, "open\\n"); const until = Date.now() + 3000; while (Date.now() < until);
+			let seen = ""; try { for (let at = 4096; at < 32 * 1048576; at += 4096) { fs.readSync(fd, b, 0, 4096, at); if (b.includes("b")) seen = "mixed"; } } catch (error) { seen = name(error); } console.log(seen); process.exit(0);`,
+		);
+		await new Promise((resolve) => setTimeout(resolve, 1200));
+		await put("file", Buffer.alloc(32 * mebibyte, "b"));
+		expect(await reading).toBe("open\nESTALE");
+		expect(await ok(here, "head -c 3 file")).toBe("bbb");
+	});
+
+	test("gives ESTALE for an object that was deleted while it was open", async () => {
+		await put("file", Buffer.alloc(32 * mebibyte, "a"));
+		const here = await mount({ settings: { readAheadBytes: mebibyte } });
+		const reading = node(
+			here,
+			`const fd = fs.openSync("file"); const until = Date.now() + 2500; while (Date.now() < until);
+			try { fs.readSync(fd, Buffer.alloc(4096), 0, 4096, 0); console.log("read"); } catch (error) { console.log(name(error)); }`,
+		);
+		await new Promise((resolve) => setTimeout(resolve, 1000));
+		await minio.client.send(new DeleteObjectCommand({ Bucket: bucket, Key: "file" }));
+		expect(await reading).toBe("ESTALE");
+	});
+});
+
+describe("Writing", () => {
+	test("shows what is written to every program of the mount at once", async () => {
+		const here = await mount();
+		expect(await ok(here, "exec 3>file; echo one >&3; cat file; stat -c %s file; echo two >&3; cat file")).toBe(
+			"one\n4\none\ntwo",
+		);
+	});
+
+	test("makes it the object when the file is closed or fsynced, and not before", async () => {
+		const here = await mount();
+		const writing = node(
+			here,
+			`const fd = fs.openSync("file", "w"); fs.writeSync(fd, "one"); fs.fsyncSync(fd); fs.writeSync(fd, "two"); const until = Date.now() + 2500; while (Date.now() < until); fs.closeSync(fd);`,
+		);
+		await new Promise((resolve) => setTimeout(resolve, 1500));
+		expect(await get("file")).toBe("one");
+		await writing;
+		expect(await get("file")).toBe("onetwo");
+	});
+
+	test("reports from close what could not be uploaded", async () => {
+		const here = await mount({ endpoint: proxy.endpoint, store: { retryForMs: 500 } });
+		await ok(here, "ls");
+		await proxy.mode("error-503");
+		expect(
+			await node(
+				here,
+				`const fd = fs.openSync("file", "w"); fs.writeSync(fd, "one"); try { fs.closeSync(fd); console.log("closed"); } catch (error) { console.log(error.code); }`,
+			),
+		).toMatch(/^(EAGAIN|EIO)$/);
+		await proxy.mode("pass");
+		expect(await list()).toEqual([]);
+	});
+
+	test("keeps the bytes around a write in the middle of a file", async () => {
+		const content = randomBytes(20 * mebibyte);
+		await put("big", content);
+		const here = await mount();
+		await ok(here, "printf XYZ | dd of=big bs=1 seek=9000000 conv=notrunc status=none");
+		content.write("XYZ", 9_000_000);
+		expect((await minio.get(bucket, "big")).equals(content)).toBe(true);
+	});
+
+	test("appends", async () => {
+		await put("log", "one\n");
+		const here = await mount();
+		await ok(here, "echo two >>log; echo three >>log");
+		expect(await get("log")).toBe("one\ntwo\nthree\n");
+	});
+
+	test("truncates, down and up", async () => {
+		await put("file", "0123456789");
+		const here = await mount();
+		await ok(here, "truncate -s 4 file");
+		expect(await get("file")).toBe("0123");
+		await ok(here, "truncate -s 6 file");
+		expect(await get("file")).toBe("0123\0\0");
+		await ok(here, ": >file");
+		expect(await get("file")).toBe("");
+	});
+
+	test("uploads of a large file only the parts that changed", async () => {
+		const content = randomBytes(64 * mebibyte);
+		await put("big", content);
+		const here = await mount({ endpoint: proxy.endpoint });
+		const before = proxy.requests;
+		await ok(here, "echo appended >>big");
+		expect((await minio.get(bucket, "big")).equals(Buffer.concat([content, Buffer.from("appended\n")]))).toBe(true);
+		expect(proxy.requests - before).toBeLessThan(30);
+		expect((await here.stats())["fetched_bytes"]).toBe(0);
+	});
+
+	test("fills holes with zeros", async () => {
+		const here = await mount();
+		await ok(here, "printf end | dd of=file bs=1 seek=1000 status=none");
+		const content = await minio.get(bucket, "file");
+		expect(content.equals(Buffer.concat([Buffer.alloc(1000), Buffer.from("end")]))).toBe(true);
+	});
+
+	test("lets the server decide at close whether a file opened with O_EXCL is new", async () => {
+		const [one, two] = [await mount(), await mount()];
+		await Promise.all([ok(one, "ls"), ok(two, "ls")]);
+		const lock = (here: MountedBucket) =>
+			node(
+				here,
+				`const fd = fs.openSync("lock", "wx"); fs.writeSync(fd, String(process.pid)); const until = Date.now() + 1500; while (Date.now() < until); try { fs.closeSync(fd); console.log("mine"); } catch (error) { console.log(error.code); }`,
+			);
+		expect((await Promise.all([lock(one), lock(two)])).toSorted()).toEqual(["EEXIST", "mine"]);
+	});
+
+	test("refuses with ENOSPC what cannot be kept until it is uploaded, and loses nothing that was accepted", async () => {
+		const here = await mount({
+			endpoint: proxy.endpoint,
+			store: { retryForMs: 500 },
+			settings: { stagingLimitBytes: 16 * mebibyte },
+		});
+		await ok(here, "ls");
+		await proxy.mode("error-503");
+		const { exitCode, err } = await sh(here, "dd if=/dev/zero of=file bs=1M count=64 status=none");
+		expect(exitCode).not.toBe(0);
+		expect(err).toMatch(/No space left|temporarily unavailable|Input\/output error/);
+	});
+});
+
+describe("Names and directories", () => {
+	test("keeps a directory that was made as an object that ends in a slash", async () => {
+		const here = await mount();
+		await ok(here, "mkdir a a/b");
+		expect(await list()).toEqual(["a/", "a/b/"]);
+	});
+
+	test("shows directories that only the names below them imply", async () => {
+		await put("a/b/c", "x");
+		const here = await mount();
+		expect(await ok(here, "find . | sort")).toBe(".\n./a\n./a/b\n./a/b/c");
+	});
+
+	test("keeps such a directory when the last name in it is removed", async () => {
+		await put("a/only", "x");
+		const here = await mount();
+		expect(await ok(here, "rm a/only; ls -A a; ls")).toBe("a");
+		expect(await list()).toEqual(["a/"]);
+	});
+
+	test("refuses to remove a directory that is not empty", async () => {
+		await put("a/b", "x");
+		const here = await mount();
+		expect((await sh(here, "rmdir a")).err).toContain("Directory not empty");
+		expect(await ok(here, "rm -r a; ls")).toBe("");
+		expect(await list()).toEqual([]);
+	});
+
+	test("renames a file, and replaces another one with it", async () => {
+		await put("old", "old");
+		await put("new", "new");
+		const here = await mount();
+		await ok(here, "chmod 640 old; mv -f old new; test ! -e old");
+		expect(await list()).toEqual(["new"]);
+		expect(await get("new")).toBe("old");
+		expect(await ok(here, "cat new; stat -c %a new")).toBe("old640");
+		expect((await sh(here, "echo x >other; mv -n other new; cat new; ls")).out).toBe("oldnew\nother");
+	});
+
+	test("renames a directory with everything below it", async () => {
+		await Promise.all(Array.from({ length: 1100 }, async (_, index) => put(`from/${index % 3}/${index}`, `${index}`)));
+		const here = await mount();
+		await ok(here, "mv from to");
+		expect(await list()).toHaveLength(1100);
+		expect(await ok(here, "ls; cat to/2/1001; find to -type f | wc -l")).toBe("to\n10011100");
+	});
+
+	test("refuses to move a directory into itself", async () => {
+		const here = await mount();
+		const printed = await node(
+			here,
+			`fs.mkdirSync("a/b", { recursive: true }); try { fs.renameSync("a", "a/b/c"); } catch (error) { console.log(error.code); }`,
+		);
+		expect(printed).toBe("EINVAL");
+	});
+
+	test("refuses to exchange two names", async () => {
+		const here = await mount();
+		const { exitCode } = await sh(here, "echo a >a; echo b >b; mv --exchange a b");
+		expect(exitCode).not.toBe(0);
+		expect(await ok(here, "cat a b")).toBe("a\nb");
+	});
+
+	test("keeps a removed file readable while it is open", async () => {
+		await put("file", "still here");
+		const here = await mount();
+		expect(await ok(here, "exec 3<file; rm file; ls; cat <&3; exec 3<&-; ls")).toBe("still here");
+		await ok(here, "sleep 0.3");
+		expect(await list()).toEqual([]);
+		expect(await ok(here, "exec 3<>new; echo fresh >&3; rm new; cat /proc/self/fd/3")).toBe("fresh");
+	});
+
+	test("refuses hard links", async () => {
+		const here = await mount();
+		expect((await sh(here, "echo x >a; ln a b")).err).toContain("Operation not permitted");
+	});
+
+	test("refuses device files and pipes", async () => {
+		const here = await mount();
+		expect((await sh(here, "mkfifo pipe")).err).toContain("Operation not permitted");
+		expect((await sh(here, "mknod device c 1 3")).err).toContain("Operation not permitted");
+	});
+
+	test("shows the directory where a file and a directory have the same name", async () => {
+		// A listing of a server that has both: MinIO lists one of them only.
+		const object = (key: string) => ({ key, sizeBytes: 1, modifiedMs: 1, etag: "e" });
+		const page = { objects: [object("a"), object("a-b")], prefixes: ["a/"], nextToken: undefined };
+		expect(readPage(page, "").entries.map(({ name, kind }) => [name, kind])).toEqual([
+			["a", "directory"],
+			["a-b", "file"],
+		]);
+	});
+
+	test("does not show keys that cannot be names", async () => {
+		// A listing of a server that takes such keys: MinIO does not.
+		const objects = ["a", "..", ".", "n".repeat(256)].map((key) => ({ key, sizeBytes: 1, modifiedMs: 1, etag: "e" }));
+		const listing = readPage({ objects, prefixes: ["/", "./", "../", "b/"], nextToken: undefined }, "");
+		expect(listing.entries.map(({ name }) => name)).toEqual(["b", "a"]);
+		expect(listing.hidden).toBe(6);
+	});
+
+	test("takes names with spaces, newlines, quotes and emoji", async () => {
+		const names = [
+			"two words",
+			"line\nbreak",
+			"'quoted\"",
+			"🙂 ü 数据",
+			"-rf",
+			"a%2Fb",
+			"a+b&c",
+			"*?[x]",
+			"trailing\n",
+		];
+		await Promise.all(names.slice(0, 4).map(async (name) => put(name, name)));
+		const here = await mount();
+		const script = `for (const name of ${JSON.stringify(names.slice(4))}) fs.writeFileSync(name, name); console.log(JSON.stringify(fs.readdirSync(".").map((name) => [name, fs.readFileSync(name, "utf8")])));`;
+		const seen = JSON.parse(await node(here, script)) as [string, string][];
+		expect(seen.map(([name]) => name).toSorted()).toEqual(names.toSorted());
+		expect(seen.every(([name, content]) => name === content)).toBe(true);
+		expect((await list()).toSorted()).toEqual(names.toSorted());
+	});
+
+	test("refuses names that are not UTF-8", async () => {
+		const here = await mount();
+		expect((await sh(here, "touch $'\\xff\\xfe'")).exitCode).not.toBe(0);
+		expect(await list()).toEqual([]);
+	});
+
+	test("refuses names of more than 255 bytes", async () => {
+		const here = await mount();
+		expect((await sh(here, `touch ${"é".repeat(128)}`)).err).toContain("File name too long");
+		await ok(here, `touch ${"é".repeat(127)}`);
+	});
+});
+
+describe("Attributes", () => {
+	test("keeps mode, owner and times in the object's metadata, also for the next mount", async () => {
+		const here = await mount();
+		await ok(here, "echo x >file; chown 1000:100 file; chmod 2751 file; touch -d @1500000000.25 file");
+		expect(await metadata("file")).toMatchObject({
+			mode: String(0o102_751),
+			uid: "1000",
+			gid: "100",
+			mtime: "1500000000.25",
+		});
+		const stat = "stat -c '%a %u %g %Y' file";
+		expect(await ok(here, stat)).toBe("2751 1000 100 1500000000");
+		await here.unmount();
+		expect(await ok(await mount(), stat)).toBe("2751 1000 100 1500000000");
+		expect(await ok(await mount({ volume: { attributes: "all" } }), stat)).toBe("2751 1000 100 1500000000");
+	});
+
+	test("keeps user attributes in the object's metadata", async () => {
+		const here = await mount();
+		const python = (script: string): string => `python3 -c 'import os; ${script}'`;
+		await ok(here, `echo x >file; ${python('os.setxattr("file", "user.color", b"red")')}`);
+		const read = python('print(os.listxattr("file"), os.getxattr("file", "user.color"))');
+		expect(await ok(here, read)).toBe("['user.color'] b'red'");
+		expect(await metadata("file")).toMatchObject({ xattr: encodeURIComponent('{"user.color":"cmVk"}') });
+		expect(await ok(await mount(), read)).toBe("['user.color'] b'red'");
+	});
+
+	test("refuses attributes of other namespaces", async () => {
+		const here = await mount();
+		const { err } = await sh(here, `echo x >file; python3 -c 'import os; os.setxattr("file", "trusted.x", b"1")'`);
+		expect(err).toContain("Operation not supported");
+	});
+
+	test("refuses more than 2 KB of metadata with ENOSPC", async () => {
+		const here = await mount();
+		const script = `echo x >file; python3 -c 'import os; os.setxattr("file", "user.x", b"1" * 2000)'`;
+		expect((await sh(here, script)).err).toContain("No space left on device");
+	});
+
+	test("keeps symbolic links as s3fs does", async () => {
+		const here = await mount();
+		await ok(here, "echo content >file; ln -s file link");
+		expect(await get("link")).toBe("file");
+		expect(Number((await metadata("link"))["mode"]) & 0o170_000).toBe(0o120_000);
+		expect(await ok(await mount(), "readlink link; cat link")).toBe("file\ncontent");
+	});
+
+	test("lists thousands of files with one request for each thousand", async () => {
+		await Promise.all(Array.from({ length: 2500 }, async (_, index) => put(`many/${index}`, "x")));
+		const here = await mount({ endpoint: proxy.endpoint });
+		const before = proxy.requests;
+		expect(await ok(here, "ls -l many | wc -l; find . -type f | wc -l; du -s --apparent-size many >/dev/null")).toBe(
+			"2501\n2500",
+		);
+		expect(proxy.requests - before).toBeLessThanOrEqual(6);
+	});
+});
+
+describe("Several programs and nodes", () => {
+	test("sees what others changed after the TTL at the latest", async () => {
+		await put("file", "old");
+		const here = await mount({ volume: { ttlMs: 1500 } });
+		expect(await ok(here, "cat file")).toBe("old");
+		await put("file", "newer");
+		expect(await ok(here, "sleep 2; cat file")).toBe("newer");
+	});
+
+	test("sees what others changed at once when the TTL is 0", async () => {
+		await put("file", "old");
+		const here = await mount({ volume: { ttlMs: 0 } });
+		expect(await ok(here, "cat file; ls")).toBe("oldfile");
+		await put("file", "newer");
+		await put("other", "x");
+		expect(await ok(here, "cat file; ls")).toBe("newerfile\nother");
+	});
+
+	test("answers for absent names without a request while the directory is known", async () => {
+		await put("file", "x");
+		const here = await mount({ endpoint: proxy.endpoint });
+		await ok(here, "ls");
+		const before = proxy.requests;
+		await sh(here, "for i in $(seq 50); do test -e absent-$i; done");
+		expect(proxy.requests).toBe(before);
+	});
+
+	test("locks files for the programs of one node", async () => {
+		const here = await mount();
+		expect(await ok(here, "touch lock; exec 3>lock; flock -n 3 && ! flock -n lock true && echo held")).toBe("held");
+	});
+
+	test("shows nothing outside its prefix", async () => {
+		await put("in/side", "x");
+		await put("out", "x");
+		const here = await mount({ prefix: "in/" });
+		expect(await ok(here, "ls; echo y >new; find . | sort")).toBe("side\n.\n./new\n./side");
+		expect(await list()).toEqual(["in/new", "in/side", "out"]);
+	});
+
+	test("refuses every change on a read-only mount", async () => {
+		await put("file", "x");
+		const here = await mount({ readOnly: true });
+		for (const change of [
+			"touch new",
+			"rm file",
+			"mkdir d",
+			"mv file other",
+			"chmod 600 file",
+			"ln -s a b",
+			"echo y >>file",
+		]) {
+			expect((await sh(here, change)).err, change).toContain("Read-only file system");
+		}
+		expect(await list()).toEqual(["file"]);
+	});
+});
+
+describe("Other things", () => {
+	test("maps files into memory", async () => {
+		await put("file", "mapped content");
+		const here = await mount();
+		const script = `import mmap; f = open("file", "r+b"); m = mmap.mmap(f.fileno(), 0); print(m[:6]); m[:6] = b"MAPPED"; m.flush(); m.close(); f.close()`;
+		expect(await ok(here, `python3 -c '${script}'; cat file`)).toBe("b'mapped'\nMAPPED content");
+		expect(await get("file")).toBe("MAPPED content");
+	});
+
+	test("takes direct I/O", async () => {
+		const content = randomBytes(3 * mebibyte);
+		await put("file", content);
+		const here = await mount();
+		await ok(here, "dd if=file of=copy bs=1M iflag=direct oflag=direct status=none");
+		expect((await minio.get(bucket, "copy")).equals(content)).toBe(true);
+	});
+
+	test("answers statfs with a size that never fills up", async () => {
+		const here = await mount();
+		expect(Number((await ok(here, "df --output=avail -B1 . | tail -1")).trim())).toBeGreaterThan(2 ** 49);
+	});
+
+	test("compares small files with the checksum that the server has of them", async () => {
+		const here = await mount();
+		await ok(here, "echo content >file");
+		const answer = await minio.client.send(
+			new HeadObjectCommand({ Bucket: bucket, Key: "file", ChecksumMode: ChecksumMode.ENABLED }),
+		);
+		// What the faults' tests corrupt on its way is found by this.
+		expect(answer.ChecksumCRC32).toMatch(/^[\w+/]{6}==$/);
+		expect(await ok(await mount(), "cat file")).toBe("content");
+	});
+});
+
+test("SEMANTICS.md makes no claim without a test here, and the other way round", () => {
+	const page = readFileSync(join(projectRoot, "SEMANTICS.md"), "utf8");
+	const claims = [...page.matchAll(/^- (.+)$/gm)].map(([, claim]) => claim);
+	const source = readFileSync(import.meta.filename, "utf8");
+	const names = [...source.matchAll(/^\ttest\("(.+)", async/gm)].map(([, name]) => name);
+	expect(claims.toSorted()).toEqual(names.toSorted());
+});
+
+test("SEMANTICS.md has every error with its errno", () => {
+	const page = readFileSync(join(projectRoot, "SEMANTICS.md"), "utf8");
+	const rows = [...page.matchAll(/^\| ([A-Z_]+): .+? \| ([A-Z]+)/gm)].map(([, kind, errno]) => [kind, errno]);
+	expect(rows).toEqual(Object.entries(errnoOf));
+});
