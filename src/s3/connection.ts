@@ -1,312 +1,472 @@
-import net from "node:net";
-import tls from "node:tls";
-
-export interface Head {
-	readonly status: number;
-	readonly headers: ReadonlyMap<string, string>;
-}
-
-export interface Target {
-	readonly host: string;
-	readonly port: number;
-	readonly secure: boolean;
-	readonly context?: tls.SecureContext;
-}
+import type { Socket } from "node:net";
+import { ChunkedDecoder } from "./chunked-decoder.ts";
+import { parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
 
 export interface Exchange {
-	/** Request line and headers, ready to be sent. */
+	/** Request line and headers, with the empty line after them. */
 	readonly head: string;
-	readonly body?: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
-	/** HEAD answers have no body whatever they say. */
-	readonly noBody?: boolean;
-	/** Where the body of this answer goes: into that buffer, or undefined to collect it. */
-	readonly into: (head: Head) => Buffer | undefined;
-	readonly onProgress?: (bytes: number) => void;
+	readonly body?: SentBody | undefined;
+	/** The head asks for 100-continue: the body waits for that, though not for long. */
+	readonly expectsContinue?: boolean;
+	/** The answer to a HEAD has no body, whatever its headers say. */
+	readonly isHead?: boolean;
+	/**
+	 * Where the answer's body goes, which must be exactly as long; undefined: it is collected. What it throws the exchange rejects
+	 * with, before a byte of the body is taken.
+	 */
+	readonly accept?: ((head: ResponseHead) => Buffer | undefined) | undefined;
+	/** Told how many bytes are in the buffer that `accept` gave. */
+	readonly onProgress?: ((filledBytes: number) => void) | undefined;
+	/** From the request's last byte to the answer's first one. */
 	readonly firstByteMs: number;
+	/** Between two bytes of a body, in both directions. */
 	readonly idleMs: number;
-	readonly signal: AbortSignal | undefined;
+	readonly signal?: AbortSignal | undefined;
 }
 
-export interface Answer extends Head {
-	/** Collected body, if it did not go into a buffer. */
+export interface SentBody {
+	readonly sizeBytes: number;
+	/** Pieces in order. Each is only used until the next one is asked for. */
+	read(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+export interface Answer {
+	readonly status: number;
+	readonly headers: ReadonlyMap<string, string>;
+	/** Empty if it went into a buffer. */
 	readonly body: Buffer;
-	/** Bytes that went into the buffer. */
-	readonly filled: number;
+	/** Bytes in that buffer. */
+	readonly filledBytes: number;
 }
 
-const scratchBytes = 64 * 1024;
+/** There is no answer, or only a part of it. */
+export class ExchangeError extends Error {
+	override readonly name = "ExchangeError";
+	/** Such as ECONNRESET; ETIMEDOUT when the server was silent for too long, EPROTO when it does not speak HTTP. */
+	readonly code: string;
+	/** The server closed a connection that it had kept, instead of taking a request from it. To ask again is not to try again. */
+	readonly isStale: boolean;
+	/** The request's body was not sent to its end. */
+	readonly wasSending: boolean;
+	/** By `performance.now()`: when a byte went either way for the last time. */
+	readonly lastByteAt: number;
 
-type Phase =
-	| { kind: "idle" }
-	| { kind: "head"; text: Buffer }
-	| { kind: "into"; into: Buffer; filled: number; left: number }
-	| { kind: "collect"; chunks: Buffer[]; left: number }
-	| { kind: "chunked"; chunks: Buffer[]; pending: Buffer };
+	constructor(
+		message: string,
+		facts: {
+			readonly code: string;
+			readonly isStale?: boolean;
+			readonly wasSending?: boolean;
+			readonly lastByteAt?: number;
+			readonly cause?: unknown;
+		},
+	) {
+		super(message, { cause: facts.cause });
+		this.code = facts.code;
+		this.isStale = facts.isStale ?? false;
+		this.wasSending = facts.wasSending ?? false;
+		this.lastByteAt = facts.lastByteAt ?? performance.now();
+	}
+}
 
-/** One kept-alive connection. Anything unexpected ends it, so that no answer is ever taken for another's. */
+/**
+ * Shared by all connections: what is read is taken out of it before another connection can read. Small, since the first bytes of
+ * a body come with the headers and have to be copied.
+ */
+const scratch = Buffer.allocUnsafeSlow(32 * 1024);
+const noBytes = Buffer.alloc(0);
+
+const maximumHeadBytes = 64 * 1024;
+/** The longest that is collected are lists of a thousand keys with all their metadata. */
+const maximumCollectedBytes = 64 * 1024 ** 2;
+/** What goes to the socket at once: a slow line must show progress before the limit of silence is over. */
+const maximumWriteBytes = 256 * 1024;
+/** Servers that have never heard of 100-continue wait for the body. */
+const continueWaitMs = 1000;
+
+type Receiving =
+	| { readonly kind: "idle" }
+	| { readonly kind: "head"; pending: Buffer }
+	/** Bytes come straight from the kernel into this buffer, which is as long as the body. */
+	| { readonly kind: "direct"; readonly buffer: Buffer; filledBytes: number; readonly isCallers: boolean }
+	| { readonly kind: "chunked"; readonly decoder: ChunkedDecoder; readonly sink: Sink }
+	| { readonly kind: "until-close"; readonly sink: Sink };
+
+interface Sink {
+	take(bytes: Buffer): void;
+	/** Throws if something is missing. */
+	end(): { readonly body: Buffer; readonly filledBytes: number };
+}
+
+interface Current {
+	readonly exchange: Exchange;
+	readonly result: PromiseWithResolvers<Answer>;
+	readonly continued: PromiseWithResolvers<void>;
+	head: ResponseHead | undefined;
+	isSending: boolean;
+	hasReceived: boolean;
+	isSettled: boolean;
+}
+
+/**
+ * One kept-alive connection. Whatever is unexpected ends it, so that no byte of one answer is ever taken for another's.
+ *
+ * Made before its socket, since the socket is told where to put what it reads when it is made.
+ */
 export class Connection {
-	readonly #socket: net.Socket;
-	readonly #scratch: Buffer;
-	#phase: Phase = { kind: "idle" };
-	#exchange: Exchange | undefined;
-	#head: Head | undefined;
-	#result: PromiseWithResolvers<Answer> | undefined;
+	/** Of the socket: https://nodejs.org/api/net.html#new-netsocketoptions */
+	readonly onread = {
+		buffer: (): Buffer => this.#nextBuffer(),
+		callback: (bytes: number): boolean => {
+			this.#received(bytes);
+			return true;
+		},
+	};
+	/** Called once, when it can no longer be used. */
+	onEnd: (() => void) | undefined;
+	#socket: Socket | undefined;
+	#receiving: Receiving = { kind: "idle" };
+	#current: Current | undefined;
 	#timer: NodeJS.Timeout | undefined;
+	#limitMs = 0;
 	#lastByteAt = 0;
-	isUsable = true;
-	/** Answers were read on it before. */
-	wasUsed = false;
+	#isUsable = true;
+	#answers = 0;
 
-	constructor(socket: net.Socket, scratch: Buffer) {
-		this.#scratch = scratch;
+	attach(socket: Socket): void {
 		this.#socket = socket;
+		socket.on("error", (error: NodeJS.ErrnoException) => this.#fail(error.code ?? "ECONNRESET", error.message, error));
+		socket.on("end", () => this.#ended());
+		socket.on("close", () => this.#fail("ECONNRESET", "the server closed the connection"));
+		if (socket.destroyed) this.close();
 	}
 
-	static async open(target: Target, connectMs: number): Promise<Connection> {
-		const opened = Promise.withResolvers<void>();
-		let connection: Connection | undefined;
-		const scratch = Buffer.allocUnsafeSlow(scratchBytes);
-		const onread = {
-			buffer: () => connection?.target() ?? scratch,
-			callback: (bytes: number) => {
-				connection?.received(bytes);
-				return true;
-			},
-		};
-		const options = { host: target.host, port: target.port, noDelay: true, keepAlive: true, onread };
-		const socket = target.secure
-			? tls.connect({
-					...options,
-					...(net.isIP(target.host) === 0 && { servername: target.host }),
-					...(target.context !== undefined && { secureContext: target.context }),
-				} as tls.ConnectionOptions)
-			: net.connect(options as net.NetConnectOpts);
-		connection = new Connection(socket, scratch);
-		const timer = setTimeout(
-			() => socket.destroy(Object.assign(new Error("no connection in time"), { code: "ETIMEDOUT" })),
-			connectMs,
-		);
-		socket.once(target.secure ? "secureConnect" : "connect", () => opened.resolve());
-		socket.on("error", (error) => {
-			opened.reject(error);
-			connection.fail(error);
-		});
-		socket.on("close", () => {
-			opened.reject(new Error("closed"));
-			connection.fail(Object.assign(new Error("the server closed the connection"), { code: "ECONNRESET" }));
-		});
-		socket.on("end", () =>
-			connection.fail(Object.assign(new Error("the server ended the connection"), { code: "ECONNRESET" })),
-		);
-		try {
-			await opened.promise;
-			return connection;
-		} finally {
-			clearTimeout(timer);
-		}
+	get isUsable(): boolean {
+		return this.#isUsable;
 	}
 
-	/** Sends one request and waits for its answer. Calls must not overlap. */
+	/** Sends one request and waits for its answer; calls must not overlap. Rejects with an ExchangeError, or with what `accept` or the body throws. */
 	async exchange(exchange: Exchange): Promise<Answer> {
-		const result = Promise.withResolvers<Answer>();
-		this.#result = result;
-		this.#exchange = exchange;
-		this.#phase = { kind: "head", text: Buffer.alloc(0) };
-		const abort = (): void => this.fail(Object.assign(new Error("aborted"), { code: "ABORTED" }));
-		exchange.signal?.addEventListener("abort", abort);
-		if (exchange.signal?.aborted === true) abort();
+		if (this.#current !== undefined || !this.#isUsable) throw new Error("the connection cannot be used");
+		const current: Current = {
+			exchange,
+			result: Promise.withResolvers(),
+			continued: Promise.withResolvers(),
+			head: undefined,
+			isSending: true,
+			hasReceived: false,
+			isSettled: false,
+		};
+		this.#current = current;
+		this.#receiving = { kind: "head", pending: noBytes };
 		this.#lastByteAt = performance.now();
-		const isUpload = exchange.body !== undefined;
-		this.#watch(isUpload ? exchange.idleMs : exchange.firstByteMs);
+		const abort = (): void => this.#fail("ABORTED", "the request was given up");
+		exchange.signal?.addEventListener("abort", abort);
+		const sending = this.#send(current);
 		try {
-			const sending = this.#send(exchange);
-			sending.catch((error: unknown) => this.fail(error as Error));
-			return await result.promise;
+			return await current.result.promise;
 		} finally {
-			clearTimeout(this.#timer);
 			exchange.signal?.removeEventListener("abort", abort);
-			this.#exchange = undefined;
-			this.#result = undefined;
-			this.#head = undefined;
-			this.wasUsed = true;
+			clearTimeout(this.#timer);
+			// The body's pieces are lent: whoever lent them gets them back before it hears of the end.
+			current.continued.resolve();
+			await sending;
+			this.#current = undefined;
 		}
 	}
 
 	close(): void {
-		this.isUsable = false;
-		this.#socket.destroy();
+		if (!this.#isUsable) return;
+		this.#isUsable = false;
+		this.#receiving = { kind: "idle" };
+		this.#socket?.destroy();
+		this.onEnd?.();
 	}
 
-	async #send({ head, body, firstByteMs }: Exchange): Promise<void> {
-		this.#socket.write(head, "latin1");
-		if (body === undefined) return;
-		for await (const piece of body) {
-			if (!this.isUsable || this.#result === undefined) return;
-			// Waits until the kernel has it: the piece may be used again by then.
-			await new Promise<void>((resolve, reject) => {
-				this.#socket.write(piece, (error) => (error ? reject(error) : resolve()));
-			});
-			this.#lastByteAt = performance.now();
+	#fail(code: string, problem: string, cause?: unknown): void {
+		const current = this.#current;
+		if (current !== undefined && !current.isSettled) {
+			const isStale = this.#answers > 0 && !current.hasReceived && code !== "ETIMEDOUT" && code !== "ABORTED";
+			const { isSending: wasSending } = current;
+			this.#reject(new ExchangeError(problem, { code, isStale, wasSending, lastByteAt: this.#lastByteAt, cause }));
 		}
-		this.#lastByteAt = performance.now();
-		this.#watch(firstByteMs);
+		this.close();
 	}
 
+	#reject(error: unknown): void {
+		const current = this.#current;
+		if (current === undefined || current.isSettled) return;
+		current.isSettled = true;
+		current.result.reject(error);
+		this.close();
+	}
+
+	async #send(current: Current): Promise<void> {
+		const { exchange } = current;
+		const { body } = exchange;
+		const socket = this.#socket;
+		if (socket === undefined) throw new Error("the connection has no socket");
+		try {
+			if (body === undefined) {
+				socket.write(exchange.head, "latin1");
+			} else {
+				this.#watch(exchange.idleMs);
+				// Together with the body's first bytes.
+				if (exchange.expectsContinue !== true) socket.cork();
+				socket.write(exchange.head, "latin1");
+				if (exchange.expectsContinue === true) await this.#untilContinued(current);
+				await this.#sendBody(current, body, socket);
+			}
+			this.#sent(current);
+		} catch (error) {
+			this.#reject(error);
+		}
+	}
+
+	async #sendBody(current: Current, body: SentBody, socket: Socket): Promise<void> {
+		let leftBytes = body.sizeBytes;
+		// A body that is empty needs no reading.
+		if (leftBytes > 0 && !current.isSettled) {
+			for await (const piece of body.read()) {
+				leftBytes -= piece.length;
+				if (leftBytes < 0) throw new Error("a body is longer than was announced");
+				for (let start = 0; start < piece.length && !current.isSettled; start += maximumWriteBytes) {
+					const written = write(socket, piece.subarray(start, start + maximumWriteBytes));
+					socket.uncork();
+					// Until the kernel has it: the piece may be used again then. A failure is reported by the socket.
+					await written;
+					this.#lastByteAt = performance.now();
+				}
+				if (current.isSettled) return;
+				// All is sent, whatever time the body takes to see that it has no more.
+				if (leftBytes === 0) this.#sent(current);
+			}
+			if (leftBytes > 0) throw new Error("a body is shorter than was announced");
+		}
+		socket.uncork();
+	}
+
+	#sent(current: Current): void {
+		if (!current.isSending || current.isSettled) return;
+		current.isSending = false;
+		if (current.head === undefined) this.#watch(current.exchange.firstByteMs);
+	}
+
+	async #untilContinued(current: Current): Promise<void> {
+		const timer = setTimeout(() => current.continued.resolve(), continueWaitMs);
+		await current.continued.promise;
+		clearTimeout(timer);
+	}
+
+	/** From now on at most so long without a byte. */
 	#watch(limitMs: number): void {
+		this.#limitMs = limitMs;
 		clearTimeout(this.#timer);
-		this.#timer = setTimeout(() => {
-			const leftMs = this.#lastByteAt + limitMs - performance.now();
-			if (leftMs > 0) this.#watchAgain(limitMs, leftMs);
-			else this.fail(Object.assign(new Error(`the server was silent for ${limitMs} ms`), { code: "ETIMEDOUT" }));
-		}, limitMs);
+		this.#timer = setTimeout(() => this.#checkSilence(), limitMs);
 	}
 
-	#watchAgain(limitMs: number, leftMs: number): void {
-		this.#timer = setTimeout(() => this.#watch(Math.min(limitMs, leftMs)), leftMs);
-	}
-
-	fail(error: Error): void {
-		this.isUsable = false;
-		this.#result?.reject(error);
-		this.#socket.destroy();
-	}
-
-	/** Where the next bytes are to go. */
-	target(): Buffer {
-		const phase = this.#phase;
-		return phase.kind === "into" ? phase.into.subarray(phase.filled, phase.filled + phase.left) : this.#scratch;
-	}
-
-	received(bytes: number): void {
-		this.#lastByteAt = performance.now();
-		const phase = this.#phase;
-		if (phase.kind === "into") {
-			phase.filled += bytes;
-			phase.left -= bytes;
-			this.#exchange?.onProgress?.(phase.filled);
-			if (phase.left === 0) this.#done(Buffer.alloc(0), phase.filled);
+	#checkSilence(): void {
+		const leftMs = this.#lastByteAt + this.#limitMs - performance.now();
+		if (leftMs > 0) {
+			this.#timer = setTimeout(() => this.#checkSilence(), leftMs);
 			return;
 		}
-		const data = Buffer.from(this.#scratch.subarray(0, bytes));
+		const current = this.#current;
+		const seenAt = this.#lastByteAt;
+		// If this process was busy or asleep for that long, the bytes wait to be read.
+		setImmediate(() => {
+			if (current !== this.#current || current?.isSettled !== false) return;
+			if (seenAt === this.#lastByteAt) this.#fail("ETIMEDOUT", `the server was silent for ${this.#limitMs} ms`);
+			else this.#checkSilence();
+		});
+	}
+
+	#nextBuffer(): Buffer {
+		const receiving = this.#receiving;
+		return receiving.kind === "direct" ? receiving.buffer.subarray(receiving.filledBytes) : scratch;
+	}
+
+	#received(bytes: number): void {
+		this.#lastByteAt = performance.now();
+		const current = this.#current;
+		if (current === undefined || current.isSettled) {
+			// Nobody asked.
+			this.close();
+			return;
+		}
+		current.hasReceived = true;
 		try {
-			this.#take(data);
+			const receiving = this.#receiving;
+			if (receiving.kind === "direct") {
+				receiving.filledBytes += bytes;
+				this.#progressed(receiving, current);
+			} else {
+				this.#take(scratch.subarray(0, bytes), current);
+			}
 		} catch (error) {
-			this.fail(error as Error);
+			if (error instanceof ProtocolError) this.#fail(error.code, error.message, error);
+			else this.#reject(error);
 		}
 	}
 
-	#take(data: Buffer): void {
-		const phase = this.#phase;
-		switch (phase.kind) {
-			case "idle":
-				// Nobody asked.
-				this.close();
+	#progressed(receiving: Receiving & { readonly kind: "direct" }, current: Current): void {
+		const { buffer, filledBytes, isCallers } = receiving;
+		const isWhole = filledBytes === buffer.length;
+		// The connection must be at rest before somebody is told.
+		if (isWhole) this.#done(isCallers ? { body: noBytes, filledBytes } : { body: buffer, filledBytes: 0 }, current);
+		if (isCallers) current.exchange.onProgress?.(filledBytes);
+	}
+
+	#take(bytes: Buffer, current: Current): void {
+		const receiving = this.#receiving;
+		switch (receiving.kind) {
+			case "head":
+				this.#takeHead(receiving, bytes, current);
 				return;
-			case "head": {
-				phase.text = phase.text.length === 0 ? data : Buffer.concat([phase.text, data]);
-				const end = phase.text.indexOf("\r\n\r\n");
-				if (end === -1) {
-					if (phase.text.length > scratchBytes) throw broken("headers without end");
-					return;
-				}
-				const rest = phase.text.subarray(end + 4);
-				const head = parseHead(phase.text.subarray(0, end).toString("latin1"));
-				if (head.status >= 100 && head.status < 200) {
-					this.#phase = { kind: "head", text: Buffer.alloc(0) };
-					if (rest.length > 0) this.#take(rest);
-					return;
-				}
-				this.#begin(head, rest);
+			case "chunked": {
+				const usedBytes = receiving.decoder.push(bytes);
+				if (!receiving.decoder.isDone) return;
+				this.#done(receiving.sink.end(), current, usedBytes < bytes.length);
 				return;
 			}
-			case "collect":
-				if (data.length > phase.left) throw broken("more bytes than announced");
-				phase.chunks.push(data);
-				phase.left -= data.length;
-				if (phase.left === 0) this.#done(Buffer.concat(phase.chunks), 0);
+			case "until-close":
+				receiving.sink.take(bytes);
 				return;
-			case "chunked":
-				phase.pending = Buffer.concat([phase.pending, data]);
-				this.#chunks(phase);
-				return;
-			case "into":
-				throw broken("body outside of its buffer");
+			case "idle":
+			case "direct":
+				throw new ProtocolError("bytes after the answer's end");
+			default:
+				receiving satisfies never;
 		}
 	}
 
-	#begin(head: Head, rest: Buffer): void {
-		const exchange = this.#exchange;
-		if (exchange === undefined) throw broken("an answer that nobody asked for");
-		this.#head = head;
-		const { headers, status } = head;
-		if (exchange.noBody === true || status === 204 || status === 304) {
-			if (rest.length > 0) throw broken("a body where none may be");
-			this.#done(rest, 0);
+	#takeHead(receiving: Receiving & { readonly kind: "head" }, bytes: Buffer, current: Current): void {
+		const all = receiving.pending.length === 0 ? bytes : Buffer.concat([receiving.pending, bytes]);
+		const end = all.indexOf("\r\n\r\n", 0, "latin1");
+		if (end === -1) {
+			if (all.length > maximumHeadBytes) throw new ProtocolError("headers without end");
+			receiving.pending = Buffer.from(all);
+			return;
+		}
+		const head = parseResponseHead(all.toString("latin1", 0, end));
+		const rest = all.subarray(end + 4);
+		if (head.status < 200) {
+			// 101 would be another protocol.
+			if (head.status === 101) throw new ProtocolError("another protocol");
+			current.continued.resolve();
+			this.#receiving = { kind: "head", pending: noBytes };
+			if (rest.length > 0) this.#take(rest, current);
+			return;
+		}
+		current.head = head;
+		this.#beginBody(head, rest, current);
+	}
+
+	#beginBody(head: ResponseHead, rest: Buffer, current: Current): void {
+		const { exchange } = current;
+		const { framing } = head;
+		if (exchange.isHead === true || head.status === 204 || head.status === 304) {
+			this.#done({ body: noBytes, filledBytes: 0 }, current, rest.length > 0);
 			return;
 		}
 		this.#watch(exchange.idleMs);
-		if (headers.get("transfer-encoding")?.toLowerCase() === "chunked") {
-			this.#phase = { kind: "chunked", chunks: [], pending: rest };
-			this.#chunks(this.#phase);
-			return;
-		}
-		const length = headers.get("content-length");
-		if (length === undefined || !/^\d{1,15}$/.test(length)) throw broken("an answer without its length");
-		const left = Number(length);
-		const into = exchange.into(head);
-		if (into === undefined) {
-			this.#phase = { kind: "collect", chunks: [], left };
-			if (left > 64 * 1024 * 1024) throw broken("an answer too large");
-			if (left === 0) this.#done(Buffer.alloc(0), 0);
-			else if (rest.length > 0) this.#take(rest);
-			return;
-		}
-		if (left !== into.length || rest.length > left) throw broken("not as many bytes as asked for");
-		rest.copy(into);
-		if (rest.length > 0) exchange.onProgress?.(rest.length);
-		this.#phase = { kind: "into", into, filled: rest.length, left: left - rest.length };
-		if (this.#phase.left === 0) this.#done(Buffer.alloc(0), left);
-	}
-
-	#chunks(phase: Extract<Phase, { kind: "chunked" }>): void {
-		for (;;) {
-			const end = phase.pending.indexOf("\r\n");
-			if (end === -1) return;
-			const size = Number.parseInt(phase.pending.subarray(0, end).toString("latin1"), 16);
-			if (!(size >= 0)) throw broken("a chunk without its size");
-			const start = end + 2;
-			if (phase.pending.length < start + size + 2) return;
-			if (size === 0) {
-				this.#done(Buffer.concat(phase.chunks), 0);
+		const into = exchange.accept?.(head);
+		switch (framing.kind) {
+			case "length": {
+				if (into !== undefined && into.length !== framing.bytes)
+					throw new ProtocolError("another length than asked for");
+				if (into === undefined && framing.bytes > maximumCollectedBytes) throw new ProtocolError("an answer too long");
+				const buffer = into ?? Buffer.allocUnsafeSlow(framing.bytes);
+				const copiedBytes = rest.copy(buffer);
+				const receiving = { kind: "direct", buffer, filledBytes: copiedBytes, isCallers: into !== undefined } as const;
+				this.#receiving = receiving;
+				if (rest.length > framing.bytes) this.#done(directResult(receiving), current, true);
+				else if (copiedBytes > 0 || framing.bytes === 0) this.#progressed(receiving, current);
 				return;
 			}
-			phase.chunks.push(phase.pending.subarray(start, start + size));
-			phase.pending = phase.pending.subarray(start + size + 2);
+			case "chunked": {
+				const sink = createSink(into, exchange.onProgress);
+				this.#receiving = { kind: "chunked", decoder: new ChunkedDecoder((bytes) => sink.take(bytes)), sink };
+				break;
+			}
+			case "close":
+				this.#receiving = { kind: "until-close", sink: createSink(into, exchange.onProgress) };
+				break;
+			default:
+				framing satisfies never;
 		}
+		if (rest.length > 0) this.#take(rest, current);
 	}
 
-	#done(body: Buffer, filled: number): void {
-		const head = this.#head;
-		this.#phase = { kind: "idle" };
-		if (head === undefined) return;
-		if (head.headers.get("connection")?.toLowerCase() === "close") this.close();
-		this.#result?.resolve({ ...head, body, filled });
+	#ended(): void {
+		const current = this.#current;
+		const receiving = this.#receiving;
+		if (receiving.kind === "until-close" && current !== undefined && !current.isSettled) {
+			try {
+				this.#done(receiving.sink.end(), current);
+			} catch (error) {
+				this.#fail("EPROTO", (error as Error).message, error);
+			}
+		}
+		this.#fail("ECONNRESET", "the server ended the connection");
+	}
+
+	/** With an answer that leaves doubt where the next one begins, the connection ends. */
+	#done(
+		{ body, filledBytes }: { readonly body: Buffer; readonly filledBytes: number },
+		current: Current,
+		hasMore = false,
+	): void {
+		const { head } = current;
+		if (head === undefined) throw new ProtocolError("a body without its head");
+		this.#receiving = { kind: "idle" };
+		this.#answers++;
+		current.isSettled = true;
+		// An answer before the request's end, such as an error: the server does not wait for the rest.
+		if (hasMore || current.isSending || !head.keepsAlive) this.close();
+		current.result.resolve({ status: head.status, headers: head.headers, body, filledBytes });
 	}
 }
 
-function broken(what: string): Error {
-	return Object.assign(new Error(`not the HTTP that was expected: ${what}`), { code: "EPROTO" });
+function directResult({ buffer, isCallers }: Receiving & { readonly kind: "direct" }): {
+	readonly body: Buffer;
+	readonly filledBytes: number;
+} {
+	return isCallers ? { body: noBytes, filledBytes: buffer.length } : { body: buffer, filledBytes: 0 };
 }
 
-export function parseHead(text: string): Head {
-	const lines = text.split("\r\n");
-	const status = /^HTTP\/1\.[01] (\d{3})/.exec(lines[0] ?? "")?.[1];
-	if (status === undefined) throw broken("no status line");
-	const headers = new Map<string, string>();
-	for (const line of lines.slice(1)) {
-		const colon = line.indexOf(":");
-		if (colon <= 0) throw broken("a header without its name");
-		headers.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim());
+/** Resolves also when it fails: the socket tells. */
+async function write(socket: Socket, bytes: Uint8Array): Promise<void> {
+	return new Promise((resolve) => {
+		socket.write(bytes, () => resolve());
+	});
+}
+
+/** For bodies whose length is not known before their end. */
+function createSink(into: Buffer | undefined, onProgress: Exchange["onProgress"]): Sink {
+	if (into === undefined) {
+		const chunks: Buffer[] = [];
+		let sizeBytes = 0;
+		return {
+			take(bytes) {
+				sizeBytes += bytes.length;
+				if (sizeBytes > maximumCollectedBytes) throw new ProtocolError("an answer too long");
+				chunks.push(Buffer.from(bytes));
+			},
+			end: () => ({ body: chunks.length === 1 ? (chunks[0] ?? noBytes) : Buffer.concat(chunks), filledBytes: 0 }),
+		};
 	}
-	return { status: Number(status), headers };
+	let filledBytes = 0;
+	return {
+		take(bytes) {
+			if (filledBytes + bytes.length > into.length) throw new ProtocolError("more bytes than asked for");
+			bytes.copy(into, filledBytes);
+			filledBytes += bytes.length;
+			onProgress?.(filledBytes);
+		},
+		end() {
+			if (filledBytes < into.length) throw new ProtocolError("fewer bytes than asked for");
+			return { body: noBytes, filledBytes };
+		},
+	};
 }

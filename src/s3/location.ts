@@ -61,7 +61,7 @@ export function describe({ bucket, prefix, region, endpoint }: BucketLocation): 
 	return `s3://${printable(`${bucket}/${prefix}`, 300)} at ${place}`;
 }
 
-function awsEndpoint(location: BucketLocation): URL {
+export function awsEndpoint(location: BucketLocation): URL {
 	const { region } = location;
 	if (!/^[a-z0-9-]+$/.test(region)) {
 		const message = `${describe(location)}: ${JSON.stringify(region)} is not a region of AWS`;

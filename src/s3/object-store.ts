@@ -82,6 +82,8 @@ export interface ListPage {
 	readonly prefixes: readonly string[];
 	/** Undefined: this was the last page. */
 	readonly nextToken: string | undefined;
+	/** Left out because their bytes are not UTF-8. */
+	readonly undecodableKeys?: number;
 }
 
 export interface ListedObject {
@@ -138,8 +140,14 @@ export interface StaticCredentials {
 	readonly sessionToken?: string;
 }
 
-/** Keys, a function that has the current ones (called before each request; it caches by itself), or undefined for anonymous. */
-export type CredentialsSource = StaticCredentials | (() => Promise<StaticCredentials>) | undefined;
+/**
+ * Keys, a function that has the current ones (called before each request; it caches by itself, and is told which ones the server refused), or
+ * undefined for anonymous.
+ */
+export type CredentialsSource =
+	| StaticCredentials
+	| ((options: { readonly refused: StaticCredentials | undefined }) => Promise<StaticCredentials>)
+	| undefined;
 
 export interface ObjectStoreOptions {
 	/** Undefined: Amazon's, for the region. */
@@ -151,6 +159,8 @@ export interface ObjectStoreOptions {
 	readonly credentials: CredentialsSource;
 	/** PEM text of the authorities to trust; undefined: the system's. */
 	readonly ca?: string;
+	/** Any certificate will do. */
+	readonly insecureSkipVerify?: boolean;
 	/** HTTP_PROXY, HTTPS_PROXY and NO_PROXY are read from here. */
 	readonly proxyEnv?: NodeJS.ProcessEnv;
 	readonly encryption?:

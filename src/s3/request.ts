@@ -2,11 +2,11 @@ import { readFile } from "node:fs/promises";
 import http from "node:http";
 import https from "node:https";
 import { isIP } from "node:net";
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 
 import { LauncherError } from "../errors.ts";
 import { describe, type BucketLocation } from "./location.ts";
 import { signedHeaders } from "./sign.ts";
+import { systemTrust } from "./trust.ts";
 
 /** What a request was waiting for. */
 export type Phase = "prepare" | "lookup" | "connect" | "tls" | "answer" | "body";
@@ -153,20 +153,6 @@ function bundleFault(problem: string, location: BucketLocation, cause?: unknown)
 	const hint = "The option ca-bundle must name a PEM file with certificates, at its path in this container.";
 	const code = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
 	return new LauncherError("BACKEND_TLS", `${describe(location)}: ${problem}${code}`, { hint, cause });
-}
-
-let loadedSystemTrust: SecureContext | undefined;
-
-/**
- * The drivers trust what the image's certificate store holds, and so must their check; Node would trust a list of its own.
- * Parsing the store blocks for some 50 ms, so it is done once.
- */
-function systemTrust(): SecureContext {
-	if (loadedSystemTrust === undefined) {
-		const authorities = getCACertificates("system");
-		loadedSystemTrust = createSecureContext(authorities.length === 0 ? {} : { ca: authorities });
-	}
-	return loadedSystemTrust;
 }
 
 /** What the work comes to, unless the signal aborts first: not everything can be interrupted, such as a name lookup. */

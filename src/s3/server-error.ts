@@ -1,5 +1,6 @@
 import type { Credentials } from "./location.ts";
 import { printable } from "./printable.ts";
+import { decodeEntities } from "./xml.ts";
 
 /** What an S3 server says in an error's body. All of it is a stranger's text, made fit for one line of a message. */
 export interface ServerError {
@@ -35,13 +36,3 @@ export function parseServerError(body: string, credentials: Credentials | undefi
 
 /** Masking shorter ones would only shred the message. */
 const minimumSecretLength = 4;
-
-const entities: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
-
-function decodeEntities(text: string): string {
-	return text.replaceAll(/&(?:#x([0-9a-f]{1,6})|#([0-9]{1,7})|([a-z]{1,4}));/gi, (whole, hex, decimal, name) => {
-		if (name !== undefined) return entities[name] ?? whole;
-		const codePoint = hex === undefined ? Number.parseInt(decimal, 10) : Number.parseInt(hex, 16);
-		return codePoint <= 0x10_ff_ff ? String.fromCodePoint(codePoint) : whole;
-	});
-}

@@ -1,7 +1,16 @@
-import { createSecureContext, type SecureContext } from "node:tls";
-import { crc32 } from "node:zlib";
-import { Connection, type Answer, type Exchange, type Target } from "./connection.ts";
+import { createHash, hash } from "node:crypto";
+import { encodeKey } from "./bucket-address.ts";
+import { crc32Of, encodeCrc32 } from "./checksum.ts";
+import { Client, type Call, type RequestHeaders } from "./client.ts";
+import { concessionFor, type Ability } from "./concession.ts";
+import type { Answer, SentBody } from "./connection.ts";
+import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
+import { parseDeleteAnswer } from "./delete-answer.ts";
+import { Doubt, multipartEtag, wasMadeSince } from "./doubt.ts";
 import { encodeStrictly } from "./location.ts";
+import { encryptionHeaders, type EncryptionHeaders } from "./encryption.ts";
+import { parseListAnswer, withoutQuotes, type ParsedList } from "./list-answer.ts";
+import { contentHeaders, metadataHeaders, objectHeaders, serverTimeMs } from "./object-headers.ts";
 import {
 	S3Error,
 	type CredentialsSource,
@@ -12,496 +21,675 @@ import {
 	type ObjectStore,
 	type ObjectStoreOptions,
 	type PutOptions,
-	type S3ErrorKind,
-	type StaticCredentials,
 	type UploadBody,
 	type Uploaded,
 	type UploadedPart,
 } from "./object-store.ts";
-import { parseServerError } from "./server-error.ts";
-import { signedHeaders } from "./sign.ts";
+import { printable } from "./printable.ts";
+import { readObject, type ReadOptions } from "./read-object.ts";
+import { kindOfCode } from "./verdict.ts";
+import { completionXml, deletionXml } from "./write-xml.ts";
+import { elementText, isExpressible, rootName } from "./xml.ts";
 
-interface Call {
-	readonly operation: string;
-	readonly method: string;
-	readonly key?: string;
-	readonly query?: Readonly<Record<string, string>>;
-	readonly headers?: Readonly<Record<string, string>>;
-	readonly body?: UploadBody;
-	readonly into?: Exchange["into"];
-	readonly onProgress?: (bytes: number) => void;
-	readonly signal?: AbortSignal | undefined;
-}
+type CopyOptions = NonNullable<Parameters<ObjectStore["copy"]>[2]>;
+type CopyRange = Parameters<ObjectStore["copyPart"]>[3];
 
+/** Throws a LauncherError if there is no URL for that bucket. Nothing is sent before the first request. */
 export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
 	return new Store(options);
 }
 
+/** How many keys at once where the server takes one a request. */
+const deletesAtOnce = 16;
+const keysPerDelete = 1000;
+/** Of the bytes that a server found to be others than their checksum says. */
+const uploadTries = 3;
+/** A server works at these for a while before it answers. */
+const workPatience = 4;
+
 class Store implements ObjectStore {
-	listsMetadata = false;
-	readonly #options: ObjectStoreOptions;
-	readonly #base: URL;
-	readonly #target: Target;
-	#credentials: CredentialsSource;
-	readonly #idle: Connection[] = [];
-	#active = 0;
-	readonly #waiting: (() => void)[] = [];
-	readonly #all = new Set<Connection>();
-	#closed = false;
-	#isMinio = false;
+	readonly #client: Client;
+	readonly #encryption: EncryptionHeaders;
+	/** What each object of ours gets. */
+	readonly #creation: RequestHeaders;
+	/** What the server has turned out not to know. */
+	readonly #lacking = new Set<Ability>();
+	#listing: "unknown" | "plain" | "with-metadata" = "unknown";
+	#listsMetadata = false;
 
 	constructor(options: ObjectStoreOptions) {
-		this.#options = options;
-		this.#credentials = options.credentials;
-		const region = options.region ?? "us-east-1";
-		const endpoint = options.endpoint ?? new URL(`https://s3.${region}.amazonaws.com`);
-		const base = new URL(endpoint.href);
-		if (options.pathStyle) base.pathname = `${base.pathname.replace(/\/$/, "")}/${options.bucket}`;
-		else base.hostname = `${options.bucket}.${base.hostname}`;
-		this.#base = base;
-		const secure = base.protocol === "https:";
-		let context: SecureContext | undefined;
-		if (options.ca !== undefined) context = createSecureContext({ ca: options.ca });
-		this.#target = {
-			host: base.hostname.replaceAll(/[[\]]/g, ""),
-			port: Number(base.port || (secure ? 443 : 80)),
-			secure,
-			...(context !== undefined && { context }),
+		this.#client = new Client(options);
+		this.#encryption = encryptionHeaders(options.encryption);
+		const { storageClass, acl } = options;
+		this.#creation = {
+			...this.#encryption.create,
+			...(storageClass !== undefined && { "x-amz-storage-class": storageClass }),
+			...(acl !== undefined && { "x-amz-acl": acl }),
 		};
 	}
 
-	async get(key: string, options: Parameters<ObjectStore["get"]>[1]): Promise<ObjectHeaders> {
-		const { offset, into, etag, objectSizeBytes, signal, onProgress } = options;
-		if (into.length === 0)
-			return { sizeBytes: objectSizeBytes, modifiedMs: 0, etag, metadata: {}, contentType: undefined };
-		let filled = 0;
-		const whole = offset === 0 && into.length === objectSizeBytes;
-		for (let attempt = 0; ; attempt++) {
-			const start = filled;
-			const target = into.subarray(start);
-			const isWhole = whole && start === 0;
-			try {
-				const answer = await this.#call({
-					operation: "GetObject",
-					method: "GET",
-					key,
-					signal,
-					headers: {
-						"if-match": `"${etag}"`,
-						...(isWhole
-							? { "x-amz-checksum-mode": "ENABLED" }
-							: { range: `bytes=${offset + start}-${offset + into.length - 1}` }),
-					},
-					into: ({ status }) => (status === (isWhole ? 200 : 206) ? target : undefined),
-					onProgress: (bytes) => {
-						filled = start + bytes;
-						onProgress?.(filled);
-					},
-				});
-				if (answer.filled !== target.length)
-					throw new S3Error("UNAVAILABLE", "the server did not send the range that was asked for", {
-						status: answer.status,
-					});
-				const headers = objectHeaders(answer, objectSizeBytes);
-				if (headers.etag !== etag) throw new S3Error("OBJECT_REPLACED", `${key} was replaced`);
-				const expected = answer.headers.get("x-amz-checksum-crc32");
-				if (isWhole && expected !== undefined && !expected.includes("-") && expected !== crcBase64(crc32(into))) {
-					if (attempt > 0)
-						throw new S3Error("CHECKSUM_WRONG", `${key} arrived with other bytes than its checksum says`);
-					filled = 0;
-					continue;
-				}
-				return headers;
-			} catch (error) {
-				if (error instanceof S3Error && error.kind === "UNAVAILABLE" && filled > start && attempt < 10) continue;
-				throw error;
-			}
-		}
+	get listsMetadata(): boolean {
+		return this.#listsMetadata;
+	}
+
+	setCredentials(credentials: CredentialsSource): void {
+		this.#client.setCredentials(credentials);
+	}
+
+	close(): void {
+		this.#client.close();
+	}
+
+	async get(key: string, options: ReadOptions): Promise<ObjectHeaders> {
+		checkKey(key);
+		return readObject(this.#client, key, options, this.#encryption.access);
 	}
 
 	async head(key: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ObjectHeaders> {
-		const answer = await this.#call({ operation: "HeadObject", method: "HEAD", key, signal });
-		return objectHeaders(answer, Number(answer.headers.get("content-length") ?? 0));
+		const answer = await this.#head(key, { signal });
+		return objectHeaders(answer, sizeOf(answer) ?? 0);
 	}
 
-	async list({
-		prefix,
-		delimiter,
-		startAfter,
-		continuationToken,
-		maxKeys = 1000,
-		signal,
-	}: ListRequest): Promise<ListPage> {
-		const { body, headers } = await this.#call({
+	async #head(
+		key: string,
+		{ signal, headers = {} }: { readonly signal?: AbortSignal | undefined; readonly headers?: RequestHeaders } = {},
+	): Promise<Answer> {
+		checkKey(key);
+		return this.#client.call({
+			operation: "HeadObject",
+			method: "HEAD",
+			key,
+			priority: "read",
+			signal,
+			headers: () => ({ ...this.#encryption.access, ...headers }),
+			check: (answer) => (hasEtag(answer) && sizeOf(answer) !== undefined ? undefined : "an answer that is not S3's"),
+		});
+	}
+
+	async list(request: ListRequest): Promise<ListPage> {
+		if (this.#listing !== "with-metadata") {
+			const page = await this.#listPage(request, false);
+			if (this.#listing === "plain") return page;
+			// Nobody else is asked: what it is for is MinIO's own, and another server may take it for an error.
+			this.#listing = this.#client.server === "MinIO" ? "with-metadata" : "plain";
+			if (this.#listing === "plain") return page;
+		}
+		try {
+			const page = await this.#listPage(request, true);
+			if (page.hasMetadata) this.#listsMetadata = true;
+			return page;
+		} catch (error) {
+			const mayBeMetadata =
+				error instanceof S3Error && ["DENIED", "REFUSED", "UNSUPPORTED"].includes(error.kind) && !this.#listsMetadata;
+			if (!mayBeMetadata) throw error;
+			const page = await this.#listPage(request, false);
+			this.#listing = "plain";
+			return page;
+		}
+	}
+
+	async #listPage(request: ListRequest, withMetadata: boolean): Promise<ParsedList> {
+		const { prefix, delimiter, startAfter, continuationToken, maxKeys = 1000, signal } = request;
+		const query: Record<string, string> = {
+			"encoding-type": "url",
+			"list-type": "2",
+			"max-keys": String(maxKeys),
+			prefix,
+		};
+		if (delimiter !== undefined) query["delimiter"] = delimiter;
+		if (continuationToken !== undefined) query["continuation-token"] = continuationToken;
+		else if (startAfter !== undefined) query["start-after"] = startAfter;
+		if (withMetadata) query["metadata"] = "true";
+		let page: ParsedList | undefined;
+		await this.#client.call({
 			operation: "ListObjectsV2",
 			method: "GET",
+			query,
+			priority: "read",
 			signal,
-			query: {
-				...(continuationToken !== undefined && { "continuation-token": continuationToken }),
-				...(delimiter !== undefined && { delimiter }),
-				"encoding-type": "url",
-				"list-type": "2",
-				"max-keys": String(maxKeys),
-				...(this.#isMinio && { metadata: "true" }),
-				prefix,
-				...(startAfter !== undefined && { "start-after": startAfter }),
+			check: ({ body }) => {
+				page = parseListAnswer(body.toString());
+				return page === undefined ? "an answer that is no list" : undefined;
 			},
 		});
-		const wasMinio = this.#isMinio;
-		this.#isMinio = headers.get("server") === "MinIO";
-		if (this.#isMinio && !wasMinio)
-			return this.list({
-				prefix,
-				maxKeys,
-				...(delimiter !== undefined && { delimiter }),
-				...(startAfter !== undefined && { startAfter }),
-				...(continuationToken !== undefined && { continuationToken }),
-			});
-		this.listsMetadata = this.#isMinio;
-		return parseList(body.toString());
+		if (page === undefined) throw new Error("a list that was not read");
+		return page;
 	}
 
 	async put(
 		key: string,
 		body: UploadBody,
-		{ metadata = {}, contentType, onlyIfAbsent }: PutOptions = {},
+		{ metadata = {}, contentType, onlyIfAbsent = false }: PutOptions = {},
 	): Promise<Uploaded> {
-		const answer = await this.#call({
-			operation: "PutObject",
-			method: "PUT",
-			key,
-			body,
-			headers: {
-				...metaHeaders(metadata),
+		checkKey(key);
+		const own = metadataHeaders(metadata);
+		const integrity = createIntegrity(body);
+		return this.#conceding(onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"], async (lacking) => {
+			if (onlyIfAbsent && lacking.has("conditions")) await this.#refuseIfPresent(key);
+			const headers = {
+				...own,
+				...this.#creation,
+				...(await integrity.headers(!lacking.has("checksums"))),
 				...(contentType !== undefined && { "content-type": contentType }),
-				...(onlyIfAbsent === true && { "if-none-match": "*" }),
-			},
+				...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
+			};
+			const doubt = new Doubt();
+			try {
+				const answer = await this.#upload({
+					operation: "PutObject",
+					key,
+					body,
+					headers,
+					doubt,
+					preconditionMeans: "EXISTS",
+				});
+				return { etag: etagOf(answer), modifiedMs: serverTimeMs(answer) };
+			} catch (error) {
+				if (!isKind(error, "EXISTS")) throw error;
+				// It may be there because of an earlier try, whose answer was lost.
+				const present = await this.#presentIf(key, doubt, async (answer) => integrity.isOf(answer));
+				if (present === undefined || !hasMetadata(present.answer, metadata)) throw error;
+				return present.uploaded;
+			}
 		});
-		return { etag: unquote(answer.headers.get("etag")), modifiedMs: dateOf(answer) };
+	}
+
+	/** Sends bytes; a body that arrived as another one is sent again. */
+	async #upload(call: {
+		readonly operation: string;
+		readonly key: string;
+		readonly body: SentBody;
+		readonly headers: RequestHeaders;
+		readonly query?: Readonly<Record<string, string>>;
+		readonly doubt?: Doubt;
+		readonly preconditionMeans?: "EXISTS";
+	}): Promise<Answer> {
+		const { operation, key, body, headers, query, doubt, preconditionMeans } = call;
+		for (let tries = 1; ; tries++) {
+			try {
+				return await this.#client.call({
+					operation,
+					method: "PUT",
+					key,
+					body,
+					priority: "write",
+					headers: () => headers,
+					fresh: tries > 1,
+					check: (answer) => (hasEtag(answer) ? undefined : "an answer that is not S3's"),
+					onDoubt: () => doubt?.begin(),
+					...(query !== undefined && { query }),
+					...(preconditionMeans !== undefined && { preconditionMeans }),
+				});
+			} catch (error) {
+				if (!isKind(error, "CHECKSUM_WRONG") || tries === uploadTries) throw error;
+			}
+		}
 	}
 
 	async delete(key: string): Promise<void> {
-		await this.#call({ operation: "DeleteObject", method: "DELETE", key });
+		checkKey(key);
+		await this.#orGone(
+			this.#client.call({
+				operation: "DeleteObject",
+				method: "DELETE",
+				key,
+				priority: "read",
+				check: ({ body }) => (body.length === 0 ? undefined : "an answer that is not S3's"),
+			}),
+		);
 	}
 
-	async deleteMany(keys: readonly string[]) {
-		const failures: { key: string; error: S3Error }[] = [];
-		await Promise.all(
-			keys.map(async (key) =>
-				this.delete(key).catch((error: unknown) => void failures.push({ key, error: error as S3Error })),
-			),
-		);
+	async #orGone(work: Promise<unknown>): Promise<void> {
+		try {
+			await work;
+		} catch (error) {
+			// Some servers say it of what is gone already.
+			if (!isKind(error, "NOT_FOUND")) throw error;
+		}
+	}
+
+	async deleteMany(keys: readonly string[]): Promise<readonly { readonly key: string; readonly error: S3Error }[]> {
+		if (keys.length > keysPerDelete) throw new S3Error("REFUSED", `more than ${keysPerDelete} keys at once`);
+		for (const key of keys) checkKey(key);
+		const canTogether = !this.#lacking.has("multi-delete");
+		const together = canTogether ? keys.filter(isExpressible) : [];
+		const alone = canTogether ? keys.filter((key) => !isExpressible(key)) : keys;
+		const failures = [...(await this.#deleteTogether(together)), ...(await this.#deleteEach(alone))];
 		return failures;
 	}
 
-	async copy(
-		from: string,
-		to: string,
-		{ etag, metadata, onlyIfAbsent }: NonNullable<Parameters<ObjectStore["copy"]>[2]> = {},
-	): Promise<Uploaded> {
-		const answer = await this.#call({
-			operation: "CopyObject",
-			method: "PUT",
-			key: to,
-			headers: {
-				"x-amz-copy-source": this.#source(from),
-				...(etag !== undefined && { "x-amz-copy-source-if-match": `"${etag}"` }),
-				...(metadata !== undefined && { "x-amz-metadata-directive": "REPLACE", ...metaHeaders(metadata) }),
-				...(onlyIfAbsent === true && { "if-none-match": "*" }),
-			},
-		});
-		const text = answer.body.toString();
-		return {
-			etag: unquote(element(text, "ETag")),
-			modifiedMs: Date.parse(element(text, "LastModified") ?? "") || dateOf(answer),
-		};
+	async #deleteTogether(keys: readonly string[]): Promise<{ readonly key: string; readonly error: S3Error }[]> {
+		if (keys.length === 0) return [];
+		const bytes = deletionXml(keys);
+		let answer: Answer;
+		try {
+			answer = await this.#client.call({
+				operation: "DeleteObjects",
+				method: "POST",
+				query: { delete: "" },
+				priority: "read",
+				...smallBody(bytes),
+				// Of all servers: the only checksum that each of them knows.
+				headers: () => ({ "content-type": "application/xml", "content-md5": hash("md5", bytes, "base64") }),
+				check: ({ body }) => (rootName(body.toString()) === "DeleteResult" ? undefined : "an answer that is not S3's"),
+			});
+		} catch (error) {
+			if (!isKind(error, "UNSUPPORTED")) throw error;
+			this.#lacking.add("multi-delete");
+			return this.#deleteEach(keys);
+		}
+		const failures: { key: string; error: S3Error }[] = [];
+		const again: string[] = [];
+		for (const { key, code, message } of parseDeleteAnswer(answer.body.toString())) {
+			const kind = kindOfCode(code);
+			if (kind === "NOT_FOUND") continue;
+			// One by one they are tried again for as long as anything is.
+			if (kind === "UNAVAILABLE" || kind === "THROTTLED") again.push(key);
+			else {
+				const text = `DeleteObjects ${printable(key, 300)}: ${printable(code, 64)} (${printable(message, 200)})`;
+				failures.push({ key, error: new S3Error(kind, text, { status: answer.status, code }) });
+			}
+		}
+		return [...failures, ...(await this.#deleteEach(again))];
 	}
 
-	async createMultipart(key: string, metadata: ObjectMetadata): Promise<string> {
-		const answer = await this.#call({
+	async #deleteEach(keys: readonly string[]): Promise<{ readonly key: string; readonly error: S3Error }[]> {
+		const failures: { key: string; error: S3Error }[] = [];
+		const left = keys.values();
+		const worker = async (): Promise<void> => {
+			for (const key of left) {
+				try {
+					await this.delete(key);
+				} catch (error) {
+					if (!(error instanceof S3Error)) throw error;
+					failures.push({ key, error });
+				}
+			}
+		};
+		await Promise.all(Array.from({ length: Math.min(deletesAtOnce, keys.length) }, worker));
+		return failures;
+	}
+
+	async copy(from: string, to: string, options: CopyOptions = {}): Promise<Uploaded> {
+		checkKey(from);
+		checkKey(to);
+		const { etag, metadata, sizeBytes = 0, onlyIfAbsent = false } = options;
+		// Not every server that knows the condition knows it for copies, and they do not tell.
+		if (onlyIfAbsent) await this.#refuseIfPresent(to);
+		if (sizeBytes > largestCopyBytes) return this.#copyLarge(from, to, options);
+		const replaced: RequestHeaders = metadata === undefined ? {} : await this.#replacing(from, metadata, etag);
+		try {
+			return await this.#conceding(onlyIfAbsent ? ["conditions"] : [], async (lacking) =>
+				this.#copyObject(from, to, options, {
+					...replaced,
+					...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
+				}),
+			);
+		} catch (error) {
+			if (!isTooLargeToCopy(error)) throw error;
+			return this.#copyLarge(from, to, options);
+		}
+	}
+
+	/** The headers of a copy with new metadata: the type and its like are replaced together with them, and would be lost. */
+	async #replacing(from: string, metadata: ObjectMetadata, etag: string | undefined): Promise<RequestHeaders> {
+		const own = metadataHeaders(metadata);
+		const source = await this.#head(from);
+		if (etag !== undefined && etagOf(source) !== etag)
+			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
+		return { "x-amz-metadata-directive": "REPLACE", ...contentHeaders(source), ...own };
+	}
+
+	async #copyObject(from: string, to: string, options: CopyOptions, headers: RequestHeaders): Promise<Uploaded> {
+		const { etag, metadata, sizeBytes } = options;
+		const doubt = new Doubt();
+		let copied: Uploaded | undefined;
+		try {
+			const answer = await this.#client.call({
+				operation: "CopyObject",
+				method: "PUT",
+				key: to,
+				priority: "read",
+				patience: workPatience,
+				...(headers["if-none-match"] !== undefined && etag === undefined && { preconditionMeans: "EXISTS" as const }),
+				onDoubt: () => doubt.begin(),
+				headers: () => ({ ...headers, ...this.#creation, ...this.#source(from, etag) }),
+				check: ({ body }) => {
+					const text = body.toString();
+					const found = rootName(text) === "CopyObjectResult" ? elementText(text, "ETag") : undefined;
+					if (found === undefined) return "an answer that is not S3's";
+					const modifiedMs = Date.parse(elementText(text, "LastModified") ?? "");
+					copied = { etag: withoutQuotes(found), modifiedMs: Number.isNaN(modifiedMs) ? undefined : modifiedMs };
+					return undefined;
+				},
+			});
+			return { etag: copied?.etag ?? "", modifiedMs: copied?.modifiedMs ?? serverTimeMs(answer) };
+		} catch (error) {
+			if (!isKind(error, "OBJECT_REPLACED") && !isKind(error, "EXISTS")) throw error;
+			// A copy onto itself gives the object another version, and an earlier try may have done that.
+			const present = await this.#presentIf(to, doubt, async (answer) => wasMadeSince(answer, doubt));
+			const isOurs =
+				present !== undefined &&
+				(sizeBytes === undefined || sizeOf(present.answer) === sizeBytes) &&
+				(metadata === undefined || hasMetadata(present.answer, metadata));
+			if (isOurs) return present.uploaded;
+			throw error;
+		}
+	}
+
+	async #copyLarge(from: string, to: string, options: CopyOptions): Promise<Uploaded> {
+		const source = await this.#head(from);
+		const { sizeBytes, etag, metadata } = objectHeaders(source, sizeOf(source) ?? 0);
+		if (options.etag !== undefined && options.etag !== etag)
+			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
+		const headers = { ...contentHeaders(source), ...metadataHeaders(options.metadata ?? metadata) };
+		const create = async (): Promise<string> => this.#createMultipart(to, headers);
+		const { onlyIfAbsent = false } = options;
+		return copyInParts(this, { from: { key: from, etag, sizeBytes }, to, create, onlyIfAbsent });
+	}
+
+	async createMultipart(
+		key: string,
+		metadata: ObjectMetadata,
+		{ contentType }: { readonly contentType?: string } = {},
+	): Promise<string> {
+		checkKey(key);
+		const own = metadataHeaders(metadata);
+		return this.#createMultipart(key, { ...own, ...(contentType !== undefined && { "content-type": contentType }) });
+	}
+
+	async #createMultipart(key: string, headers: RequestHeaders): Promise<string> {
+		return this.#conceding(["checksums"], async (lacking) => {
+			const withChecksums = !lacking.has("checksums") && !this.#isMinio;
+			const uploadId = await this.#beginMultipart(key, {
+				...headers,
+				...(withChecksums && { "x-amz-checksum-algorithm": "CRC32" }),
+			});
+			if (!withChecksums || !this.#isMinio) return uploadId;
+			await this.abortMultipart(key, uploadId);
+			return this.#beginMultipart(key, headers);
+		});
+	}
+
+	/** With a checksum algorithm MinIO refuses parts that are copied; it checks those that are sent also without. */
+	get #isMinio(): boolean {
+		return this.#client.server === "MinIO";
+	}
+
+	async #beginMultipart(key: string, headers: RequestHeaders): Promise<string> {
+		let uploadId: string | undefined;
+		await this.#client.call({
 			operation: "CreateMultipartUpload",
 			method: "POST",
 			key,
 			query: { uploads: "" },
-			headers: { ...metaHeaders(metadata), "x-amz-checksum-algorithm": "CRC32" },
+			priority: "read",
+			headers: () => ({ ...headers, ...this.#creation }),
+			check: ({ body }) => {
+				uploadId = elementText(body.toString(), "UploadId");
+				return uploadId === undefined ? "an answer that is not S3's" : undefined;
+			},
 		});
-		return element(answer.body.toString(), "UploadId") ?? "";
+		return uploadId ?? "";
 	}
 
 	async uploadPart(key: string, uploadId: string, partNumber: number, body: UploadBody): Promise<UploadedPart> {
-		const answer = await this.#call({
-			operation: "UploadPart",
-			method: "PUT",
-			key,
-			body,
-			query: { partNumber: String(partNumber), uploadId },
+		const integrity = createIntegrity(body);
+		return this.#conceding(["checksums"], async (lacking) => {
+			const headers = { ...this.#encryption.access, ...(await integrity.headers(!lacking.has("checksums"))) };
+			const query = partQuery(uploadId, partNumber);
+			const answer = await this.#upload({ operation: "UploadPart", key, body, headers, query });
+			// If the server does not say it, it does not know it, and would not want to hear of it at the end.
+			return { partNumber, etag: etagOf(answer), crc32: answer.headers.get("x-amz-checksum-crc32") };
 		});
-		return { partNumber, etag: unquote(answer.headers.get("etag")), crc32: answer.headers.get("x-amz-checksum-crc32") };
 	}
 
-	async copyPart(
-		key: string,
-		uploadId: string,
-		partNumber: number,
-		from: Parameters<ObjectStore["copyPart"]>[3],
-	): Promise<UploadedPart> {
-		const answer = await this.#call({
-			operation: "UploadPartCopy",
-			method: "PUT",
-			key,
-			query: { partNumber: String(partNumber), uploadId },
-			headers: {
-				"x-amz-copy-source": this.#source(from.key),
-				"x-amz-copy-source-if-match": `"${from.etag}"`,
-				"x-amz-copy-source-range": `bytes=${from.offset}-${from.offset + from.lengthBytes - 1}`,
-			},
-		});
-		const text = answer.body.toString();
-		return { partNumber, etag: unquote(element(text, "ETag")), crc32: element(text, "ChecksumCRC32") };
+	async copyPart(key: string, uploadId: string, partNumber: number, from: CopyRange): Promise<UploadedPart> {
+		let part: UploadedPart | undefined;
+		try {
+			await this.#client.call({
+				operation: "UploadPartCopy",
+				method: "PUT",
+				key,
+				query: partQuery(uploadId, partNumber),
+				priority: "read",
+				patience: workPatience,
+				headers: () => ({
+					...this.#encryption.access,
+					...this.#source(from.key, from.etag),
+					"x-amz-copy-source-range": `bytes=${from.offset}-${from.offset + from.lengthBytes - 1}`,
+				}),
+				check: ({ body }) => {
+					const text = body.toString();
+					const etag = rootName(text) === "CopyPartResult" ? elementText(text, "ETag") : undefined;
+					if (etag === undefined) return "an answer that is not S3's";
+					part = { partNumber, etag: withoutQuotes(etag), crc32: elementText(text, "ChecksumCRC32") };
+					return undefined;
+				},
+			});
+		} catch (error) {
+			// A server like MinIO under another name: the next upload is made without.
+			if (error instanceof S3Error && error.kind === "REFUSED" && /checksum missing/i.test(error.message)) {
+				this.#lacking.add("checksums");
+				throw new S3Error("UNSUPPORTED", error.message, { status: error.status, code: error.code, cause: error });
+			}
+			throw error;
+		}
+		return part ?? { partNumber, etag: "", crc32: undefined };
 	}
 
 	async completeMultipart(
 		key: string,
 		uploadId: string,
 		parts: readonly UploadedPart[],
-		{ onlyIfAbsent }: { readonly onlyIfAbsent?: boolean } = {},
+		{ onlyIfAbsent = false }: { readonly onlyIfAbsent?: boolean } = {},
 	): Promise<Uploaded> {
-		const xml = `<CompleteMultipartUpload>${parts.map(({ partNumber, etag, crc32: sum }) => `<Part><PartNumber>${partNumber}</PartNumber><ETag>"${etag}"</ETag>${sum === undefined ? "" : `<ChecksumCRC32>${sum}</ChecksumCRC32>`}</Part>`).join("")}</CompleteMultipartUpload>`;
-		const answer = await this.#call({
-			operation: "CompleteMultipartUpload",
-			method: "POST",
-			key,
-			query: { uploadId },
-			body: bodyOf(Buffer.from(xml)),
-			headers: onlyIfAbsent === true ? { "if-none-match": "*" } : {},
+		return this.#conceding(onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"], async (lacking) => {
+			if (onlyIfAbsent && lacking.has("conditions")) await this.#refuseIfPresent(key);
+			return this.#complete(key, uploadId, parts, {
+				withChecksums: !lacking.has("checksums"),
+				withCondition: onlyIfAbsent && !lacking.has("conditions"),
+			});
 		});
-		return { etag: unquote(element(answer.body.toString(), "ETag")), modifiedMs: dateOf(answer) };
+	}
+
+	async #complete(
+		key: string,
+		uploadId: string,
+		parts: readonly UploadedPart[],
+		{ withChecksums, withCondition }: { readonly withChecksums: boolean; readonly withCondition: boolean },
+	): Promise<Uploaded> {
+		const bytes = completionXml(parts, withChecksums);
+		const doubt = new Doubt();
+		let etag: string | undefined;
+		try {
+			const answer = await this.#client.call({
+				operation: "CompleteMultipartUpload",
+				method: "POST",
+				key,
+				query: { uploadId },
+				priority: "read",
+				patience: workPatience,
+				preconditionMeans: "EXISTS",
+				...smallBody(bytes),
+				headers: () => ({
+					"content-type": "application/xml",
+					...this.#encryption.access,
+					...(withCondition && { "if-none-match": "*" }),
+				}),
+				onDoubt: () => doubt.begin(),
+				check: ({ body }) => {
+					const text = body.toString();
+					etag = rootName(text) === "CompleteMultipartUploadResult" ? elementText(text, "ETag") : undefined;
+					return etag === undefined ? "an answer that is not S3's" : undefined;
+				},
+			});
+			return { etag: withoutQuotes(etag ?? ""), modifiedMs: serverTimeMs(answer) };
+		} catch (error) {
+			if (!isKind(error, "NOT_FOUND") && !isKind(error, "EXISTS")) throw error;
+			// The upload may be gone because an earlier try, whose answer was lost, has made the object of it. Then that has the
+			// version that S3 computes of the parts' versions; where those are no MD5 sums, because of encryption, it is at least of as
+			// many parts, and was made since then.
+			const wanted = multipartEtag(parts);
+			const present = await this.#presentIf(key, doubt, async (answer) => {
+				const found = etagOf(answer);
+				if (found === wanted) return true;
+				const isComputed = wanted !== undefined && Object.keys(this.#encryption.create).length === 0;
+				return !isComputed && found.endsWith(`-${parts.length}`) && wasMadeSince(answer, doubt);
+			});
+			if (present === undefined) throw error;
+			return present.uploaded;
+		}
 	}
 
 	async abortMultipart(key: string, uploadId: string): Promise<void> {
-		await this.#call({ operation: "AbortMultipartUpload", method: "DELETE", key, query: { uploadId } });
+		await this.#orGone(
+			this.#client.call({
+				operation: "AbortMultipartUpload",
+				method: "DELETE",
+				key,
+				query: { uploadId },
+				priority: "read",
+			}),
+		);
 	}
 
-	setCredentials(credentials: CredentialsSource): void {
-		this.#credentials = credentials;
+	#source(key: string, etag: string | undefined): RequestHeaders {
+		return {
+			...this.#encryption.copySource,
+			"x-amz-copy-source": `/${encodeStrictly(this.#client.bucket)}/${encodeKey(key)}`,
+			...(etag !== undefined && { "x-amz-copy-source-if-match": `"${etag}"` }),
+		};
 	}
 
-	close(): void {
-		this.#closed = true;
-		for (const connection of this.#all) connection.close();
-	}
-
-	#source(key: string): string {
-		return `/${this.#options.bucket}/${encodeKey(key)}`;
-	}
-
-	async #call(call: Call): Promise<Answer> {
-		const deadline = performance.now() + (this.#options.retryForMs ?? 60_000);
-		for (let attempt = 0; ; attempt++) {
+	/** Runs it with everything that the server may know, then with less, and remembers what it did not know. */
+	async #conceding<T>(used: readonly Ability[], attempt: (lacking: ReadonlySet<Ability>) => Promise<T>): Promise<T> {
+		const lacking = new Set(this.#lacking);
+		let first: unknown;
+		for (;;) {
 			try {
-				const answer = await this.#once(call);
-				if (answer.status < 300 && !/^\s*(<\?xml[^>]*>\s*)?<Error>/.test(answer.body.subarray(0, 200).toString()))
-					return answer;
-				throw toError(call, answer);
-			} catch (thrown) {
-				const error = thrown instanceof S3Error ? thrown : networkError(call, thrown);
-				const retry = error.kind === "THROTTLED" || error.kind === "UNAVAILABLE";
-				const waitMs = Math.random() * Math.min(10_000, 100 * 2 ** attempt);
-				// A get goes on where it stopped by itself.
-				if (!retry || this.#closed || (call.into !== undefined && attempt > 5) || performance.now() + waitMs > deadline)
-					throw error;
-				await new Promise((resolve) => setTimeout(resolve, waitMs));
+				const result = await attempt(lacking);
+				for (const ability of lacking) this.#lacking.add(ability);
+				return result;
+			} catch (error) {
+				const concession = concessionFor(
+					error,
+					used.filter((ability) => !lacking.has(ability)),
+				);
+				if (concession === undefined) {
+					// Without it, it failed as well: it was not that.
+					throw first !== undefined && isKind(error, "UNSUPPORTED") ? first : error;
+				}
+				first ??= error;
+				lacking.add(concession);
 			}
 		}
 	}
 
-	async #once({ method, key, query = {}, headers = {}, body, into, onProgress, signal }: Call): Promise<Answer> {
-		const path = `${this.#base.pathname.replace(/\/$/, "")}/${key === undefined ? "" : encodeKey(key)}`;
-		const search = Object.entries(query)
-			.map(([name, value]) => `${encodeStrictly(name)}=${encodeStrictly(value)}`)
-			.join("&");
-		const url = new URL(this.#base.origin);
-		const href = `${url.origin}${path}${search === "" ? "" : `?${search}`}`;
-		const credentials: StaticCredentials | undefined =
-			typeof this.#credentials === "function" ? await this.#credentials() : this.#credentials;
-		const sum = body === undefined ? undefined : crcBase64(body.crc32 ?? (await crcOf(body)));
-		const all: Record<string, string> = {
-			...headers,
-			...(sum !== undefined && call_isObject(query) && { "x-amz-checksum-crc32": sum }),
-			host: this.#base.host,
-		};
-		const signed =
-			credentials === undefined
-				? all
-				: signedHeaders(new URL(href), all, {
-						method,
-						region: this.#options.region ?? "us-east-1",
-						credentials,
-						now: new Date(),
-						...(body !== undefined && { bodyHash: "UNSIGNED-PAYLOAD" }),
-					});
-		const lines = [
-			`${method} ${path}${search === "" ? "" : `?${search}`} HTTP/1.1`,
-			...Object.entries(signed).map(([name, value]) => `${name}: ${value}`),
-			...(body !== undefined
-				? [`content-length: ${body.sizeBytes}`]
-				: method === "PUT" || method === "POST"
-					? ["content-length: 0"]
-					: []),
-			"",
-			"",
-		];
-		const connection = await this.#acquire(signal);
+	async #refuseIfPresent(key: string): Promise<void> {
 		try {
-			return await connection.exchange({
-				head: lines.join("\r\n"),
-				signal,
-				into: into ?? (() => undefined),
-				noBody: method === "HEAD",
-				firstByteMs: 30_000,
-				idleMs: 20_000,
-				...(body !== undefined && { body: body.read() }),
-				...(onProgress !== undefined && { onProgress }),
-			});
-		} finally {
-			this.#give(connection);
+			await this.#head(key);
+		} catch (error) {
+			if (isKind(error, "NOT_FOUND")) return;
+			throw error;
 		}
+		throw new S3Error("EXISTS", `${printable(key, 300)} is there already`, { status: 412 });
 	}
 
-	async #acquire(_signal: AbortSignal | undefined): Promise<Connection> {
-		if (this.#active >= (this.#options.maximumRequests ?? 32))
-			await new Promise<void>((resolve) => this.#waiting.push(resolve));
-		this.#active++;
-		for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) if (idle.isUsable) return idle;
+	/** The object, if an earlier try may have made it and it looks like that. */
+	async #presentIf(
+		key: string,
+		doubt: Doubt,
+		isOurs: (answer: Answer) => Promise<boolean>,
+	): Promise<{ readonly answer: Answer; readonly uploaded: Uploaded } | undefined> {
+		if (!doubt.exists) return undefined;
 		try {
-			const connection = await Connection.open(this.#target, 5000);
-			this.#all.add(connection);
-			return connection;
+			const answer = await this.#head(key, { headers: { "x-amz-checksum-mode": "ENABLED" } });
+			if (!(await isOurs(answer))) return undefined;
+			return { answer, uploaded: { etag: etagOf(answer), modifiedMs: objectHeaders(answer, 0).modifiedMs } };
 		} catch (error) {
-			this.#release();
+			if (isKind(error, "NOT_FOUND")) return undefined;
 			throw error;
 		}
 	}
-
-	#give(connection: Connection): void {
-		if (connection.isUsable && !this.#closed) this.#idle.push(connection);
-		else this.#all.delete(connection);
-		this.#release();
-	}
-
-	#release(): void {
-		this.#active--;
-		this.#waiting.shift()?.();
-	}
 }
 
-function call_isObject(query: Readonly<Record<string, string>>): boolean {
-	return query["uploadId"] === undefined || query["partNumber"] !== undefined;
+/** What proves on the other side that a body has arrived as it was sent; computed when it is first needed. */
+interface Integrity {
+	headers(withChecksums: boolean): Promise<RequestHeaders>;
+	/** Whether an object is this body. */
+	isOf(answer: Answer): Promise<boolean>;
 }
 
-function encodeKey(key: string): string {
-	return key.split("/").map(encodeStrictly).join("/");
-}
-
-function crcBase64(value: number): string {
-	const bytes = Buffer.alloc(4);
-	bytes.writeUInt32BE(value >>> 0);
-	return bytes.toString("base64");
-}
-
-async function crcOf(body: UploadBody): Promise<number> {
-	let sum = 0;
-	for await (const piece of body.read()) sum = crc32(piece, sum);
-	return sum;
-}
-
-function bodyOf(bytes: Buffer): UploadBody {
-	return { sizeBytes: bytes.length, read: () => [bytes] };
-}
-
-function unquote(etag: string | undefined): string {
-	return (etag ?? "").replaceAll(/^(?:"|&quot;|&#34;)|(?:"|&quot;|&#34;)$/g, "");
-}
-
-function dateOf({ headers }: Answer): number | undefined {
-	const time = Date.parse(headers.get("date") ?? "");
-	return Number.isNaN(time) ? undefined : time;
-}
-
-function metaHeaders(metadata: ObjectMetadata): Record<string, string> {
-	return Object.fromEntries(Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value]));
-}
-
-function objectHeaders({ headers }: Answer, sizeBytes: number): ObjectHeaders {
-	const metadata: Record<string, string> = {};
-	for (const [name, value] of headers) if (name.startsWith("x-amz-meta-")) metadata[name.slice(11)] = value;
+function createIntegrity(body: UploadBody): Integrity {
+	let crc: Promise<string> | undefined;
+	let md5: Promise<Buffer> | undefined;
+	const crcText = async (): Promise<string> => {
+		crc ??= body.crc32 === undefined ? crc32Of(body).then(encodeCrc32) : Promise.resolve(encodeCrc32(body.crc32));
+		return crc;
+	};
+	const md5Sum = async (): Promise<Buffer> => {
+		md5 ??= md5Of(body);
+		return md5;
+	};
 	return {
-		sizeBytes,
-		modifiedMs: Date.parse(headers.get("last-modified") ?? "") || 0,
-		etag: unquote(headers.get("etag")),
-		metadata,
-		contentType: headers.get("content-type"),
+		async headers(withChecksums) {
+			if (withChecksums) return { "x-amz-checksum-crc32": await crcText() };
+			return { "content-md5": (await md5Sum()).toString("base64") };
+		},
+		async isOf(answer) {
+			if (sizeOf(answer) !== body.sizeBytes) return false;
+			const found = answer.headers.get("x-amz-checksum-crc32");
+			return found === undefined ? etagOf(answer) === (await md5Sum()).toString("hex") : found === (await crcText());
+		},
 	};
 }
 
-function element(text: string, name: string): string | undefined {
-	return new RegExp(`<${name}>([^<]*)</${name}>`).exec(text)?.[1];
+async function md5Of(body: SentBody): Promise<Buffer> {
+	const sum = createHash("md5");
+	for await (const piece of body.read()) sum.update(piece);
+	return sum.digest();
 }
 
-function decode(text: string): string {
-	return decodeURIComponent(text.replaceAll("+", " "));
+/** A body that is signed, since that costs nothing. */
+function smallBody(bytes: Buffer): Pick<Call, "body" | "bodyHash"> {
+	return { body: { sizeBytes: bytes.length, read: () => [bytes] }, bodyHash: hash("sha256", bytes) };
 }
 
-function parseList(xml: string): ListPage {
-	const objects = [...xml.matchAll(/<Contents>(.*?)<\/Contents>/gs)].map(([, text = ""]) => {
-		const meta = /<UserMetadata>(.*?)<\/UserMetadata>/s.exec(text)?.[1];
-		const metadata: Record<string, string> = {};
-		if (meta !== undefined)
-			for (const [, name = "", value = ""] of meta.matchAll(/<([^/>]+)>([^<]*)<\//g))
-				if (/^x-amz-meta-/i.test(name)) metadata[name.slice(11).toLowerCase()] = value;
-		return {
-			key: decode(element(text, "Key") ?? ""),
-			sizeBytes: Number(element(text, "Size")),
-			modifiedMs: Date.parse(element(text, "LastModified") ?? ""),
-			etag: unquote(element(text, "ETag")),
-			...(/UserMetadata|StorageClass/.test(text) && { metadata }),
-		};
-	});
-	const prefixes = [...xml.matchAll(/<CommonPrefixes><Prefix>([^<]*)</g)].map(([, text = ""]) => decode(text));
-	return {
-		objects,
-		prefixes,
-		nextToken: element(xml, "IsTruncated") === "true" ? element(xml, "NextContinuationToken") : undefined,
-	};
+function partQuery(uploadId: string, partNumber: number): Readonly<Record<string, string>> {
+	return { partNumber: String(partNumber), uploadId };
 }
 
-const kinds: Readonly<Record<number, S3ErrorKind>> = {
-	403: "DENIED",
-	404: "NOT_FOUND",
-	412: "OBJECT_REPLACED",
-	429: "THROTTLED",
-	500: "UNAVAILABLE",
-	501: "UNSUPPORTED",
-	502: "UNAVAILABLE",
-	503: "THROTTLED",
-	504: "UNAVAILABLE",
-	507: "NO_SPACE",
-};
-
-function toError(call: Call, { status, body }: Answer): S3Error {
-	const told = parseServerError(body.toString(), undefined);
-	let kind = kinds[status] ?? "REFUSED";
-	if (told?.code === "NoSuchBucket") kind = "NO_BUCKET";
-	if (kind === "OBJECT_REPLACED" && call.headers?.["if-none-match"] !== undefined) kind = "EXISTS";
-	return new S3Error(kind, `${call.operation} ${call.key ?? ""}: ${told?.code ?? status} ${told?.message ?? ""}`, {
-		status,
-		code: told?.code,
-	});
+function checkKey(key: string): void {
+	if (key === "") throw new S3Error("REFUSED", "a key must not be empty");
+	// Encoding it would make another key of it.
+	if (!key.isWellFormed()) throw new S3Error("REFUSED", "a key has half of a surrogate pair");
 }
 
-function networkError(call: Call, thrown: unknown): S3Error {
-	const { code, message } = thrown as NodeJS.ErrnoException;
-	return new S3Error(code === "ABORTED" ? "ABORTED" : "UNAVAILABLE", `${call.operation}: ${message}`, {
-		cause: thrown,
-	});
+function hasEtag({ headers }: Answer): boolean {
+	return withoutQuotes(headers.get("etag") ?? "") !== "";
+}
+
+function etagOf({ headers }: Answer): string {
+	return withoutQuotes(headers.get("etag") ?? "");
+}
+
+function sizeOf({ headers }: Answer): number | undefined {
+	const length = headers.get("content-length");
+	return length === undefined ? undefined : Number(length);
+}
+
+function hasMetadata(answer: Answer, metadata: ObjectMetadata): boolean {
+	const found = objectHeaders(answer, 0).metadata;
+	const names = Object.keys(metadata);
+	return names.length === Object.keys(found).length && names.every((name) => found[name] === metadata[name]);
+}
+
+function isKind(error: unknown, kind: S3Error["kind"]): boolean {
+	return error instanceof S3Error && error.kind === kind;
+}
+
+function isTooLargeToCopy(error: unknown): boolean {
+	if (!(error instanceof S3Error) || error.kind !== "REFUSED") return false;
+	return error.code === "EntityTooLarge" || /maximum allowable size for a copy source/i.test(error.message);
 }

@@ -1,0 +1,103 @@
+/** Who goes first when there is a queue: somebody waits for a read, and writes are behind a buffer. */
+export type Priority = "read" | "write";
+
+/** The right to have one request under way: to be given back with how it went. */
+export interface Turn {
+	readonly startedAt: number;
+}
+
+interface Waiter {
+	readonly enter: () => void;
+	readonly refuse: (reason: unknown) => void;
+	isGone: boolean;
+}
+
+/** After so many reads in a row a write is let in, so that it is not forgotten. */
+const readsBeforeWrite = 8;
+
+/**
+ * How many requests may be under way at once. Grows slowly as long as it is used up and all goes well, and is halved when the
+ * server throttles, once for all requests that were under way then (AIMD). First come, first served.
+ */
+export class Concurrency {
+	readonly #maximum: number;
+	readonly #queues: Readonly<Record<Priority, Waiter[]>> = { read: [], write: [] };
+	#limit: number;
+	#running = 0;
+	#cutAt = -Infinity;
+	#readsInRow = 0;
+
+	constructor(maximum: number, start = 16) {
+		this.#maximum = Math.max(1, maximum);
+		this.#limit = Math.min(start, this.#maximum);
+	}
+
+	get limit(): number {
+		return Math.floor(this.#limit);
+	}
+
+	get running(): number {
+		return this.#running;
+	}
+
+	/** Waits for a turn; rejects with the signal's reason. */
+	async take(priority: Priority, signal?: AbortSignal): Promise<Turn> {
+		signal?.throwIfAborted();
+		if (this.#running < this.limit && !this.#hasWaiters()) this.#running++;
+		else await this.#wait(priority, signal);
+		return { startedAt: performance.now() };
+	}
+
+	give(turn: Turn, outcome: "ok" | "throttled" | "other"): void {
+		const isUsedUp = this.#running >= this.limit;
+		this.#running--;
+		if (outcome === "ok" && isUsedUp) {
+			this.#limit = Math.min(this.#maximum, this.#limit + 1 / this.#limit);
+		} else if (outcome === "throttled" && turn.startedAt > this.#cutAt) {
+			this.#limit = Math.max(1, this.#limit / 2);
+			this.#cutAt = performance.now();
+		}
+		while (this.#running < this.limit) {
+			const next = this.#next();
+			if (next === undefined) return;
+			this.#running++;
+			next.enter();
+		}
+	}
+
+	/** Those who wait get the reason instead of a turn. */
+	close(reason: unknown): void {
+		for (const queue of [this.#queues.read, this.#queues.write]) {
+			for (const waiter of queue.splice(0)) waiter.refuse(reason);
+		}
+	}
+
+	#hasWaiters(): boolean {
+		return this.#queues.read.length > 0 || this.#queues.write.length > 0;
+	}
+
+	async #wait(priority: Priority, signal: AbortSignal | undefined): Promise<void> {
+		const { promise, resolve, reject } = Promise.withResolvers<void>();
+		const waiter: Waiter = { enter: resolve, refuse: reject, isGone: false };
+		const abort = (): void => {
+			waiter.isGone = true;
+			reject(signal?.reason);
+		};
+		signal?.addEventListener("abort", abort);
+		this.#queues[priority].push(waiter);
+		try {
+			await promise;
+		} finally {
+			signal?.removeEventListener("abort", abort);
+		}
+	}
+
+	#next(): Waiter | undefined {
+		const { read, write } = this.#queues;
+		while (read[0]?.isGone === true) read.shift();
+		while (write[0]?.isGone === true) write.shift();
+		const isWritesTurn = read.length === 0 || (write.length > 0 && this.#readsInRow >= readsBeforeWrite);
+		this.#readsInRow = isWritesTurn ? 0 : this.#readsInRow + 1;
+		return isWritesTurn ? write.shift() : read.shift();
+	}
+}

@@ -1,0 +1,158 @@
+import type { ListedObject, ListPage, ObjectMetadata } from "./object-store.ts";
+import { decodeEntities, rootName } from "./xml.ts";
+
+export interface ParsedList extends ListPage {
+	/** Some object came with its metadata. */
+	readonly hasMetadata: boolean;
+}
+
+/**
+ * Reads the answer to ListObjectsV2; undefined if it is something else. Scans for the few elements that matter, since a general
+ * parser takes ten times as long, and MinIO's metadata are not even well-formed: a header's name may have `&` in it.
+ */
+export function parseListAnswer(xml: string): ParsedList | undefined {
+	if (rootName(xml) !== "ListBucketResult" || !xml.includes("</ListBucketResult>")) return undefined;
+	const scan = new Scan(xml);
+	return scan.run();
+}
+
+class Scan {
+	readonly #xml: string;
+	readonly #objects: ListedObject[] = [];
+	readonly #prefixes: string[] = [];
+	#isEncoded = false;
+	#isTruncated = false;
+	#nextToken: string | undefined;
+	#undecodableKeys = 0;
+	#hasMetadata = false;
+	#position = 0;
+
+	constructor(xml: string) {
+		this.#xml = xml;
+	}
+
+	run(): ParsedList {
+		// It may come last, and all keys depend on it.
+		this.#isEncoded = this.#xml.includes("<EncodingType>url</EncodingType>");
+		this.#position = this.#xml.indexOf("<ListBucketResult") + 1;
+		for (let name = this.#nextTag(); name !== ""; name = this.#nextTag()) {
+			if (name === "Contents") this.#object();
+			else if (name === "CommonPrefixes") this.#prefix();
+			else if (name === "IsTruncated") this.#isTruncated = this.#text() === "true";
+			else if (name === "NextContinuationToken") this.#nextToken = decodeEntities(this.#text());
+		}
+		return {
+			objects: this.#objects,
+			prefixes: this.#prefixes,
+			nextToken: this.#isTruncated ? this.#nextToken : undefined,
+			undecodableKeys: this.#undecodableKeys,
+			hasMetadata: this.#hasMetadata,
+		};
+	}
+
+	/** The name of the next tag, with a slash before it if it closes; the position is after it. */
+	#nextTag(): string {
+		const start = this.#xml.indexOf("<", this.#position);
+		if (start === -1) return "";
+		const end = this.#xml.indexOf(">", start);
+		if (end === -1) return "";
+		this.#position = end + 1;
+		return this.#xml.slice(start + 1, end);
+	}
+
+	/** Up to the next tag. */
+	#text(): string {
+		const end = this.#xml.indexOf("<", this.#position);
+		return this.#xml.slice(this.#position, end === -1 ? this.#xml.length : end);
+	}
+
+	#object(): void {
+		let key: string | undefined;
+		let sizeBytes = Number.NaN;
+		let modifiedMs = 0;
+		let etag = "";
+		let metadata: ObjectMetadata | undefined;
+		for (let name = this.#nextTag(); name !== "/Contents"; name = this.#nextTag()) {
+			switch (name) {
+				case "":
+					return;
+				case "Key":
+					key = this.#name();
+					break;
+				case "Size":
+					sizeBytes = Number(this.#text());
+					break;
+				case "LastModified":
+					modifiedMs = Date.parse(this.#text()) || 0;
+					break;
+				case "ETag":
+					etag = withoutQuotes(decodeEntities(this.#text()));
+					break;
+				case "UserMetadata":
+					metadata = this.#metadata();
+					this.#hasMetadata = true;
+					break;
+				// Has an <ID> that is not the object's.
+				case "Owner":
+					this.#skipTo("</Owner>");
+					break;
+				default:
+			}
+		}
+		if (key === undefined || !(sizeBytes >= 0)) this.#undecodableKeys++;
+		else this.#objects.push({ key, sizeBytes, modifiedMs, etag, ...(metadata !== undefined && { metadata }) });
+	}
+
+	#prefix(): void {
+		for (let name = this.#nextTag(); name !== "/CommonPrefixes" && name !== ""; name = this.#nextTag()) {
+			if (name !== "Prefix") continue;
+			const prefix = this.#name();
+			if (prefix === undefined) this.#undecodableKeys++;
+			else this.#prefixes.push(prefix);
+		}
+	}
+
+	#metadata(): ObjectMetadata {
+		const metadata: Record<string, string> = {};
+		for (let name = this.#nextTag(); name !== "/UserMetadata" && name !== ""; name = this.#nextTag()) {
+			if (name.length <= metadataPrefix.length || !isMetadataName(name)) continue;
+			const value = this.#text();
+			metadata[name.slice(metadataPrefix.length).toLowerCase()] = decodeEntities(value);
+		}
+		return metadata;
+	}
+
+	#skipTo(tag: string): void {
+		const end = this.#xml.indexOf(tag, this.#position);
+		if (end !== -1) this.#position = end + tag.length;
+	}
+
+	/** A key; undefined if it is not UTF-8, which no string of ours can say. */
+	#name(): string | undefined {
+		const text = decodeEntities(this.#text());
+		if (!this.#isEncoded) return text.includes("\ufffd") ? undefined : text;
+		return decodeUrl(text);
+	}
+}
+
+const metadataPrefix = "x-amz-meta-";
+
+function isMetadataName(name: string): boolean {
+	return name.slice(0, metadataPrefix.length).toLowerCase() === metadataPrefix;
+}
+
+function decodeUrl(text: string): string | undefined {
+	const spaced = text.includes("+") ? text.replaceAll("+", " ") : text;
+	if (!spaced.includes("%")) return spaced;
+	try {
+		return decodeURIComponent(spaced);
+	} catch {
+		// Its bytes are not UTF-8.
+		return undefined;
+	}
+}
+
+/** As we keep it; also of a weak one, which compressing proxies make. */
+export function withoutQuotes(etag: string): string {
+	return etag.replaceAll(/^(?:W\/)?"|"$/g, "");
+}

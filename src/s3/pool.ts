@@ -1,0 +1,69 @@
+import type { Connection } from "./connection.ts";
+import type { Dialer } from "./dialer.ts";
+
+/** Amazon closes what is idle for longer; a request that meets that has to be sent twice. */
+const idleLimitMs = 15_000;
+
+interface Idle {
+	readonly connection: Connection;
+	readonly sinceMs: number;
+}
+
+/** Connections to one server that wait for their next request. */
+export class Pool {
+	readonly #dialer: Dialer;
+	/** The one used last is last. */
+	readonly #idle: Idle[] = [];
+	readonly #open = new Set<Connection>();
+	#timer: NodeJS.Timeout | undefined;
+	#isClosed = false;
+
+	constructor(dialer: Dialer) {
+		this.#dialer = dialer;
+	}
+
+	/** A connection for one request: to be given back. */
+	async take(options: { readonly fresh: boolean; readonly signal?: AbortSignal | undefined }): Promise<Connection> {
+		if (!options.fresh) {
+			const idle = this.#idle.pop();
+			if (idle !== undefined) return idle.connection;
+		}
+		const connection = await this.#dialer.dial(options.signal);
+		connection.onEnd = () => this.#forget(connection);
+		this.#open.add(connection);
+		if (this.#isClosed || !connection.isUsable) connection.close();
+		return connection;
+	}
+
+	give(connection: Connection): void {
+		if (!connection.isUsable) return;
+		this.#idle.push({ connection, sinceMs: performance.now() });
+		this.#timer ??= setTimeout(() => this.#closeOld(), idleLimitMs).unref();
+	}
+
+	/** Requests under way fail. */
+	close(): void {
+		this.#isClosed = true;
+		clearTimeout(this.#timer);
+		for (const connection of this.#open) connection.close();
+	}
+
+	/** For a pool that nothing more is taken from. */
+	closeIdle(): void {
+		for (const { connection } of this.#idle.splice(0)) connection.close();
+	}
+
+	#closeOld(): void {
+		this.#timer = undefined;
+		const before = performance.now() - idleLimitMs;
+		const old = this.#idle.filter(({ sinceMs }) => sinceMs <= before);
+		for (const { connection } of old) connection.close();
+		if (this.#idle.length > 0) this.#timer = setTimeout(() => this.#closeOld(), idleLimitMs).unref();
+	}
+
+	#forget(connection: Connection): void {
+		this.#open.delete(connection);
+		const position = this.#idle.findIndex((idle) => idle.connection === connection);
+		if (position !== -1) this.#idle.splice(position, 1);
+	}
+}

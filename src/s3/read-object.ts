@@ -1,0 +1,100 @@
+import { matchesChecksum } from "./checksum.ts";
+import type { Client, RequestHeaders } from "./client.ts";
+import { withoutQuotes } from "./list-answer.ts";
+import { objectHeaders } from "./object-headers.ts";
+import { S3Error, type ObjectHeaders, type ObjectStore } from "./object-store.ts";
+import { printable } from "./printable.ts";
+import type { ResponseHead } from "./response-head.ts";
+
+export type ReadOptions = Parameters<ObjectStore["get"]>[1];
+
+/** A server, or something on the way to it, that sends other bytes than asked for so often does not know better. */
+const maximumWrongRanges = 3;
+
+/** GetObject, into a buffer: a failure goes on where the last try stopped. */
+export async function readObject(
+	client: Client,
+	key: string,
+	options: ReadOptions,
+	accessHeaders: RequestHeaders,
+): Promise<ObjectHeaders> {
+	const { offset, into, etag, objectSizeBytes, signal, onProgress } = options;
+	if (into.length === 0)
+		return { sizeBytes: objectSizeBytes, modifiedMs: 0, etag, metadata: {}, contentType: undefined };
+	const isWhole = offset === 0 && into.length === objectSizeBytes;
+	let filledBytes = 0;
+	/** Where the current try began. */
+	let from = 0;
+	let wrongRanges = 0;
+	let checksums: ResponseHead["headers"] | undefined;
+
+	const accept = (head: ResponseHead): Buffer | undefined => {
+		if (head.status < 200 || head.status >= 300) return undefined;
+		const found = withoutQuotes(head.headers.get("etag") ?? "");
+		// Before a byte is taken: the server, or a cache in front of it, may know nothing of If-Match.
+		if (found !== "" && found !== etag)
+			throw new S3Error("OBJECT_REPLACED", `GetObject ${printable(key, 300)}: the object has another version now`, {
+				status: head.status,
+			});
+		const problem =
+			found === ""
+				? "an answer without an ETag"
+				: rangeProblem(head, offset + from, into.length - from, isWhole && from === 0);
+		if (problem !== undefined) {
+			const kind = ++wrongRanges < maximumWrongRanges ? "UNAVAILABLE" : "UNSUPPORTED";
+			throw new S3Error(kind, `GetObject ${printable(key, 300)}: ${problem}`, { status: head.status });
+		}
+		if (isWhole && from === 0) checksums = head.headers;
+		return into.subarray(from);
+	};
+
+	for (let isAgain = false; ; isAgain = true) {
+		const answer = await client.call({
+			operation: "GetObject",
+			method: "GET",
+			key,
+			priority: "read",
+			signal,
+			fresh: isAgain,
+			headers: () => {
+				from = filledBytes;
+				const range = `bytes=${offset + from}-${offset + into.length - 1}`;
+				return {
+					"if-match": `"${etag}"`,
+					...accessHeaders,
+					...(isWhole && from === 0 ? { "x-amz-checksum-mode": "ENABLED" } : { range }),
+				};
+			},
+			accept,
+			onProgress: (bytes) => {
+				filledBytes = from + bytes;
+				onProgress?.(filledBytes);
+			},
+			progress: () => filledBytes,
+			check: (answer) =>
+				answer.filledBytes === into.length - from ? undefined : "an answer without the object's bytes",
+		});
+		if (checksums === undefined || matchesChecksum(into, checksums) !== false)
+			return objectHeaders(answer, objectSizeBytes);
+		if (isAgain)
+			throw new S3Error(
+				"CHECKSUM_WRONG",
+				`GetObject ${printable(key, 300)}: the bytes are not those of the object's checksum`,
+				{ status: answer.status },
+			);
+		filledBytes = 0;
+		checksums = undefined;
+	}
+}
+
+/** What is wrong with the range of an answer; undefined: nothing. */
+function rangeProblem(head: ResponseHead, start: number, sizeBytes: number, asksWhole: boolean): string | undefined {
+	const { status, headers, framing } = head;
+	if (framing.kind === "length" && framing.bytes !== sizeBytes)
+		return `${framing.bytes} bytes where ${sizeBytes} were asked for (status ${status})`;
+	if (status === 200 && asksWhole) return framing.kind === "close" ? "a body without its length" : undefined;
+	const [, first, last] = /^bytes (\d+)-(\d+)\/(?:\d+|\*)$/.exec(headers.get("content-range") ?? "") ?? [];
+	if (status !== 206 || first === undefined) return `a range was asked for, and the answer has none (status ${status})`;
+	if (Number(first) !== start || Number(last) !== start + sizeBytes - 1) return "another range than asked for";
+	return framing.kind === "close" ? "a body without its length" : undefined;
+}
