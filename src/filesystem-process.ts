@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { memoryUsage } from "node:process";
 import { Secret } from "./config/secret.ts";
 import { order, type FilesystemConfig, type Report, type VolumeConfig } from "./filesystem-config.ts";
 import { serve } from "./fuse/session.ts";
@@ -64,16 +65,19 @@ export async function serveFilesystem(
 		served = new ServedFilesystem(config, { variables, log, redactor });
 		const { filesystem } = served;
 		const tell = (): void => {
-			const message: Report = { kind: "stats", stats: filesystem.stats() };
+			const { rss, heapUsed } = memoryUsage();
+			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
+			const message: Report = { kind: "stats", stats: { ...own, ...filesystem.stats() } };
 			launcher.send?.(message, () => undefined);
 			served?.showStagingIsUsed();
 		};
-		const timer = setInterval(tell, reportEveryMs);
 		const session = serve({
 			fd: fuseDescriptor,
 			filesystem,
 			log: (level, fields, message) => log[level](fields, message),
 		});
+		const timer = setInterval(tell, reportEveryMs);
+		tell();
 		const ending = await Promise.race([session.ended, stopped]);
 		clearInterval(timer);
 		const failed = ending !== "stopped" && ending.kind === "failed";

@@ -47,6 +47,11 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 	const answerAge = gauge("mount_answer_age_seconds", "Time since the mount last answered a statfs.", ["mount"]);
 	const backendOk = gauge("backend_ok", "1 if the last signed check of the bucket passed.", ["mount"]);
 	const droppedLines = counter("driver_dropped_lines_total", "Log lines of the driver that were not kept.", ["mount"]);
+	const driverStat = gauge("driver_stat", "Counts and sizes that the driver tells of itself, by their names.", [
+		"mount",
+		"driver",
+		"stat",
+	]);
 	const errors = counter("errors_total", "Failures by code.", ["mount", "code"]);
 	const forcedAborts = counter("forced_aborts_total", "Mounts aborted while busy: writes may be lost.", ["mount"]);
 	const starts = new Histogram({
@@ -73,7 +78,16 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		buildInfo.set({ version: now.version, node: process.versions.node }, 1);
 		ready.set(checkHealth("readyz", now).ok ? 1 : 0);
 		warnings.set(now.warnings.length);
-		for (const metric of [mountState, mountReady, mountRestarts, mountLayers, answerAge, backendOk, droppedLines])
+		for (const metric of [
+			mountState,
+			mountReady,
+			mountRestarts,
+			mountLayers,
+			answerAge,
+			backendOk,
+			droppedLines,
+			driverStat,
+		])
 			metric.reset();
 		for (const { name: mount, driver, ...facts } of now.mounts) {
 			for (const state of mountStates) mountState.set({ mount, driver, state }, state === facts.state ? 1 : 0);
@@ -83,6 +97,8 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			if (facts.answeredSecondsAgo !== undefined) answerAge.set({ mount }, facts.answeredSecondsAgo);
 			if (facts.backend !== undefined) backendOk.set({ mount }, facts.backend.ok ? 1 : 0);
 			droppedLines.inc({ mount }, facts.droppedLines);
+			for (const [stat, value] of Object.entries(facts.driverStats ?? {}))
+				driverStat.set({ mount, driver, stat }, value);
 			// A counter that appears with its first abort shows no increase to an alert.
 			forcedAborts.inc({ mount }, 0);
 		}

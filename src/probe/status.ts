@@ -55,6 +55,8 @@ export interface MountStatus {
 	readonly lastError?: ReportedError;
 	/** Lines that the driver wrote too fast or too long to keep. */
 	readonly droppedLines: number;
+	/** Counts and sizes of the driver's process by their names, at most some seconds old. Several mounts of one process: at the first. */
+	readonly driverStats?: Readonly<Record<string, number>>;
 }
 
 /** The launcher and all its mounts: the body of `/status`. */

@@ -87,7 +87,11 @@ export class SharedMount implements Supervised {
 
 	/** Each mount of the config by itself, from what is true of the mount that they share. */
 	statuses(shared: MountStatus): MountStatus[] {
-		return this.#members.map((member) => member.status(shared));
+		const { driverStats, ...rest } = shared;
+		const first = this.#members.find(({ served }) => served !== undefined);
+		return this.#members.map((member) =>
+			member.status(member === first && driverStats !== undefined ? { ...rest, driverStats } : rest),
+		);
 	}
 }
 

@@ -137,15 +137,11 @@ export class MountSupervisor {
 		return this.#generation;
 	}
 
-	/** Of the driver's process that runs, if it counts anything. */
-	driverStats(): Readonly<Record<string, number>> {
-		return this.#session?.stats?.() ?? {};
-	}
-
 	status(): MountStatus {
 		const { name, source, target, readOnly, driver } = this.mount;
 		const silentMs = this.#prober.silentMs;
 		const reason = this.#reason();
+		const driverStats = this.#session?.stats?.();
 		return {
 			name,
 			driver: driver.name,
@@ -166,6 +162,7 @@ export class MountSupervisor {
 			...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
 			...(this.#lastError !== undefined && { lastError: this.#lastError }),
 			droppedLines: this.#droppedLines,
+			...(driverStats !== undefined && { driverStats }),
 		};
 	}
 

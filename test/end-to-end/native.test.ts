@@ -90,6 +90,10 @@ describe("several mounts of a Dataset", () => {
 			["two", "ready", true, true, true],
 			["three", "ready", true, false, true],
 		]);
+		expect(mounts.map(({ driverStats }) => driverStats?.["open_files"])).toEqual([0, undefined, undefined]);
+		expect((await here.ask("/metrics")).body).toContain(
+			'fluid_fuse_driver_stat{mount="one",driver="native",stat="dirty_bytes"} 0\n',
+		);
 		expect(await here.stop()).toBe(0);
 		expect(await here.layers()).toEqual([]);
 	});

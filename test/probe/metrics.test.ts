@@ -45,6 +45,7 @@ describe("metrics", () => {
 					layers: 2,
 					droppedLines: 5,
 					backend: { ok: false, checkedAt: "2026-07-31T03:00:00Z" },
+					driverStats: { dirty_bytes: 7 },
 				}),
 				sampleMount({ name: "b", driver: "s3fs", state: "failed", ready: false }),
 			],
@@ -60,6 +61,7 @@ describe("metrics", () => {
 			expect(value(samples, "fluid_fuse_mount_layers", { mount: "a" })).toBe(2);
 			expect(value(samples, "fluid_fuse_mount_answer_age_seconds", { mount: "a" })).toBe(0.4);
 			expect(value(samples, "fluid_fuse_backend_ok", { mount: "a" })).toBe(0);
+			expect(value(samples, "fluid_fuse_driver_stat", { mount: "a", stat: "dirty_bytes" })).toBe(7);
 			expect(value(samples, "fluid_fuse_backend_ok", { mount: "b" })).toBeUndefined();
 			expect(value(samples, "fluid_fuse_mount_ready", { mount: "b" })).toBe(0);
 			expect(value(samples, "fluid_fuse_ready")).toBe(0);
@@ -77,6 +79,7 @@ describe("metrics", () => {
 		status = sampleStatus({ mounts: [sampleMount({ name: "a" })] });
 		const { samples } = parseMetrics(await metrics.render());
 		expect(value(samples, "fluid_fuse_ready")).toBe(1);
+		expect(value(samples, "fluid_fuse_driver_stat")).toBeUndefined();
 		expect(value(samples, "fluid_fuse_backend_ok", { mount: "a" })).toBeUndefined();
 		expect(samples.filter(({ name, labels }) => name === "fluid_fuse_mount_state" && labels["mount"] === "b")).toEqual(
 			[],
@@ -134,9 +137,8 @@ describe("metrics", () => {
 
 describe("docs/metrics.md", () => {
 	it("lists exactly the metrics that are exported, with type and labels", async () => {
-		const metrics = createMetrics(() =>
-			sampleStatus({ mounts: [sampleMount({ backend: { ok: true, checkedAt: "2026-07-31T03:00:00Z" } })] }),
-		);
+		const facts = { backend: { ok: true, checkedAt: "2026-07-31T03:00:00Z" }, driverStats: { dirty_bytes: 0 } };
+		const metrics = createMetrics(() => sampleStatus({ mounts: [sampleMount(facts)] }));
 		metrics.countError("data", "DRIVER_FAILED");
 		metrics.observeStart("goofys", 1);
 		const { samples, types } = parseMetrics(await metrics.render());
