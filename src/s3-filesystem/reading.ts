@@ -203,6 +203,12 @@ class Parts implements Reading {
 		if (part.pins === 0 && part.isDone && !this.#parts.has(part)) this.#free(part);
 	}
 
+	/** Ends a fetch; whoever wants those bytes from now on begins another. */
+	giveUp(part: Part): void {
+		this.#remove(part);
+		part.abort.abort();
+	}
+
 	#free(part: Part): void {
 		part.memory?.free();
 		part.memory = undefined;
@@ -258,7 +264,7 @@ class StreamReader implements Reader {
 		readers.delete(this);
 		// Nobody wants what is still on its way.
 		if (readers.size === 0) {
-			for (const part of [...parts]) if (!part.isDone && part.waiters.size === 0) part.abort.abort();
+			for (const part of [...parts]) if (!part.isDone && part.waiters.size === 0) this.#all.giveUp(part);
 		}
 		this.#all.forgetIfUnused(this.#file);
 	}
