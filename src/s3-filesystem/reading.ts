@@ -223,7 +223,9 @@ class Parts implements Reading {
 	}
 
 	forgetIfUnused(file: FileParts): void {
-		if (file.parts.length === 0 && file.readers.size === 0) this.#files.delete(file.name);
+		const isUnused = file.parts.length === 0 && file.readers.size === 0;
+		// Another may have taken the name meanwhile.
+		if (isUnused && this.#files.get(file.name) === file) this.#files.delete(file.name);
 	}
 
 	/** What nobody refers to goes: first what was read to its end, then what was used the longest time ago. */
