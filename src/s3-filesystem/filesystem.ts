@@ -114,6 +114,7 @@ class BucketFilesystem implements S3Filesystem {
 			this.#locks.with(node, async () => {
 				if (changes.sizeBytes !== undefined) {
 					if (node.kind === "directory") throw new FuseError("EISDIR");
+					if (isReplaced(node)) throw new FuseError("ESTALE");
 					await this.#contents.truncate(node, changes.sizeBytes);
 					// Without an open file nobody would write it later.
 					const isOpen = handle !== undefined || [...node.handles].some(({ writable }) => writable);
@@ -401,6 +402,8 @@ class BucketFilesystem implements S3Filesystem {
 	open(id: number, flags: number): Reply<Opened> {
 		const node = this.#node(id);
 		if (node.kind === "directory") throw new FuseError("EISDIR");
+		// The kernel then looks the name up again, and opens what it leads to now.
+		if (isReplaced(node)) throw new FuseError("ESTALE");
 		const writable = (flags & openFlags.accessMode) !== 0;
 		if (writable) refuseIfReadOnly(node);
 		if ((flags & openFlags.truncate) !== 0 && writable) {
@@ -489,6 +492,7 @@ class BucketFilesystem implements S3Filesystem {
 	write(_id: number, handle: number, offset: number, data: Buffer): Reply<number> {
 		const { node, writable } = this.#file(handle);
 		if (!writable) throw new FuseError("EBADF");
+		if (isReplaced(node)) throw new FuseError("ESTALE");
 		const written = this.#contents.write(node, offset, data);
 		return written instanceof Promise ? written.catch(rethrow) : written;
 	}
@@ -741,6 +745,11 @@ function rethrow(error: unknown): never {
 
 function refuseIfReadOnly({ volume }: Node): void {
 	if (volume === undefined || volume.readOnly) throw new FuseError("EROFS");
+}
+
+/** The name leads to another version or to nothing, by somebody else's doing: there is no key for what would be written. */
+function isReplaced(node: FileNode): boolean {
+	return node.parent === undefined && node.unlinkedKey === undefined;
 }
 
 /** Only what differs from the volume's default is worth a place in the metadata. */
