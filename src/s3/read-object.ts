@@ -68,7 +68,8 @@ export async function readObject(
 			accept,
 			onProgress: (bytes) => {
 				filledBytes = from + bytes;
-				onProgress?.(filledBytes);
+				// Bytes that are still to be compared with a checksum are not there yet.
+				if (checksums === undefined) onProgress?.(filledBytes);
 			},
 			progress: () => filledBytes,
 			check: (answer) =>
