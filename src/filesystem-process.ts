@@ -104,6 +104,7 @@ class ServedFilesystem {
 	readonly #config: FilesystemConfig;
 	readonly #surroundings: Surroundings;
 	readonly #volumes = new Map<string, { config: VolumeConfig; readonly store: ObjectStore }>();
+	#firstFailure: { readonly error: unknown } | undefined;
 
 	constructor(config: FilesystemConfig, surroundings: Surroundings) {
 		this.#config = config;
@@ -114,7 +115,7 @@ class ServedFilesystem {
 		mkdirSync(stagingDirectory, { recursive: true, mode: 0o700 });
 		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
 		const volumes = config.volumes.flatMap((volume) => this.#volume(volume) ?? []);
-		if (volumes.length === 0 && config.volumes.length > 0) throw new Error("none of the mounts can be served");
+		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
 		this.filesystem = createS3Filesystem(volumes, {
 			memoryBytes,
 			readAheadBytes: config.readAheadBytes,
@@ -179,6 +180,7 @@ class ServedFilesystem {
 			return { folder, store, identity, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs };
 		} catch (error) {
 			log.error({ err: error, folder: config.folder, bucket: config.bucket }, "the folder cannot be served");
+			this.#firstFailure ??= { error };
 			return undefined;
 		}
 	}

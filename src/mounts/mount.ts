@@ -29,7 +29,7 @@ export async function bindOver(
 	// Only now: on a dead mount even mkdir fails.
 	if (layers.length === 0) await makeTarget(target);
 	const top = layers.at(-1);
-	if (top !== undefined && !(await isDead(top, isOurs))) {
+	if (top !== undefined && !(await isDead(top, isOurs)) && !(await isAbandonedRoot(top))) {
 		throw targetInUse(top);
 	}
 	if (layers.length >= maximumLayers) await popDeadLayers(target, 1);
@@ -56,6 +56,19 @@ async function isDead(entry: MountEntry, isOurs: (entry: MountEntry) => boolean)
 	return answer.kind === "dead" || (answer.kind === "hung" && isOurs(entry));
 }
 
+/** The root of several mounts, by which a later launcher knows that it is one's of ours. */
+export function isEmptyRoot({ type, source }: MountEntry): boolean {
+	return type === "tmpfs" && source.startsWith(rootSourcePrefix);
+}
+
+/** Such a root whose launcher was killed: nothing that is mounted in it is alive. */
+async function isAbandonedRoot(entry: MountEntry): Promise<boolean> {
+	if (!isEmptyRoot(entry)) return false;
+	const inside = (await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(`${entry.mountPoint}/`));
+	const verdicts = await Promise.all(inside.map(async (each) => isDead(each, () => false)));
+	return !verdicts.includes(false);
+}
+
 /** Unmounts dead mounts from the top until `keep` layers are left or a live one appears. Returns how many are left. */
 export async function popDeadLayers(target: string, keep = 0): Promise<number> {
 	for (;;) {
@@ -72,7 +85,7 @@ export async function popDeadLayers(target: string, keep = 0): Promise<number> {
 export async function mountEmptyRoot(target: string, source: string): Promise<MountEntry> {
 	const layers = layersAt(await readMountinfo(), target);
 	const top = layers.at(-1);
-	if (top?.type === "tmpfs" && top.source.startsWith(rootSourcePrefix)) return top;
+	if (top !== undefined && isEmptyRoot(top)) return top;
 	if (top !== undefined && !(await isDead(top, () => false))) {
 		throw targetInUse(top);
 	}

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Driver, Ending, PreparedMount, Session } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { bindOver } from "../mounts/mount.ts";
+import { bindOver, isEmptyRoot } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
@@ -393,7 +393,9 @@ export class MountSupervisor {
 		});
 		const left = layersAt(await readMountinfo(), target);
 		// What lies below from before this launcher is dead and ours to pop at the end.
-		this.#layers = left.filter((layer) => layer.id === entry.id || layer.type.startsWith("fuse"));
+		this.#layers = left.filter(
+			(layer) => layer.id === entry.id || layer.type.startsWith("fuse") || (parent === undefined && isEmptyRoot(layer)),
+		);
 		this.#parentGeneration = parentGeneration;
 		this.#bound = true;
 		this.#generation++;

@@ -1,11 +1,13 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { requestLauncher } from "../../src/probe/client.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, until, type FluidMount, type PodOptions } from "../support/pod.ts";
+import { Pod, program, until, type FluidMount, type PodOptions } from "../support/pod.ts";
 
 let minio: Minio;
 let other: Minio;
@@ -182,6 +184,55 @@ describe("several mounts of a Dataset", () => {
 		const message = String(here.terminationMessage?.["message"]);
 		expect(message).toMatch(/^missing: .*does not exist.*\nabsent: .*does not exist/);
 		expect(await here.layers()).toEqual([]);
+	});
+
+	test("take the place of what another driver's launcher left when it was killed, and heal who had that mounted", async () => {
+		const here = createPod([mount(minio, "one"), mount(other, "three")], { env: { FLUID_FUSE_DRIVER: "s3fs" } });
+		await here.untilReady();
+		const application = join(here.folder, "application");
+		execFileSync("mkdir", [application]);
+		execFileSync("mount", ["--bind", here.target, application]);
+		execFileSync("mount", ["--make-slave", application]);
+		here.launcher?.kill("SIGKILL");
+		await here.ended();
+		here.start({ FLUID_FUSE_DRIVER: "native" });
+		await here.untilReady();
+		for (const folder of [here.target, application]) {
+			expect(run("cat", join(folder, "three/hello.txt")).out).toBe("hello from three\n");
+		}
+		expect(await here.stop()).toBe(0);
+		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
+	});
+
+	test("leave a root alone in which another launcher serves", async () => {
+		const here = createPod([mount(minio, "one"), mount(other, "three")], { env: { FLUID_FUSE_DRIVER: "s3fs" } });
+		await here.untilReady();
+		const theirs = await readMountinfo();
+		const runDirectory = join(here.folder, "run-of-another");
+		const second = execa(program, [], {
+			env: { ...here.environment(), FLUID_FUSE_DRIVER: "native", FLUID_FUSE_RUN_DIR: runDirectory },
+			extendEnv: false,
+			reject: false,
+			all: true,
+		});
+		await until(
+			() => existsSync(join(runDirectory, "launcher.sock")),
+			10_000,
+			() => "not started",
+		);
+		await until(
+			async () =>
+				JSON.stringify(await requestLauncher(runDirectory, "/status", { timeoutMs: 2000 })).includes(
+					"MOUNTPOINT_IN_USE",
+				),
+			10_000,
+			() => "not refused",
+		);
+		second.kill("SIGTERM");
+		await second;
+		const isTheirs = ({ mountPoint }: { mountPoint: string }): boolean => mountPoint.startsWith(here.target);
+		expect((await readMountinfo()).filter(isTheirs)).toEqual(theirs.filter(isTheirs));
+		expect(await here.stop()).toBe(0);
 	});
 
 	test("are mounts of their own when they have several drivers", async () => {

@@ -1,0 +1,187 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { afterEach, describe, expect, test } from "vitest";
+import { Secret } from "../../src/config/secret.ts";
+import { DriverFaults, type RawOptions, type Session, type StartContext } from "../../src/drivers/driver.ts";
+import { native } from "../../src/drivers/native.ts";
+import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { statfs } from "../../src/mounts/statfs.ts";
+import { until } from "../support/pod.ts";
+
+/** Nothing listens there: it is mounted all the same. */
+const endpoint = "http://127.0.0.1:1";
+const keys = {
+	"access-key": new Secret("an-access-key", "login/id"),
+	"secret-key": new Secret("a-secret-key", "login/key"),
+};
+const mount = { source: "s3://bucket/a b/", readOnly: false };
+
+let folder: string | undefined;
+const sessions: Session[] = [];
+
+afterEach(async () => {
+	for (const session of sessions.splice(0)) await session.stop({ graceMs: 0 });
+	if (folder === undefined) return;
+	const mountpoint = join(folder, "mountpoint");
+	while (layersAt(await readMountinfo(), mountpoint).length > 0) execFileSync("umount", ["-f", "-l", mountpoint]);
+	rmdirSync(mountpoint);
+	rmSync(folder, { recursive: true });
+	folder = undefined;
+});
+
+function contextWith(changes: Partial<StartContext> = {}): StartContext {
+	folder = mkdtempSync(join(tmpdir(), "fluid-fuse-native-"));
+	const mountpoint = join(folder, "mountpoint");
+	const directory = join(folder, "private");
+	for (const path of [mountpoint, directory]) mkdirSync(path, { mode: 0o700 });
+	return {
+		signal: AbortSignal.timeout(60_000),
+		variables: process.env,
+		log: pino({ level: "silent" }),
+		mountpoint,
+		directory,
+		onDroppedLines: () => undefined,
+		...changes,
+	};
+}
+
+async function start(options: RawOptions, changes: Partial<StartContext> = {}) {
+	const context = contextWith(changes);
+	const session = await native.prepare(mount, { endpoint, ...options }).start(context);
+	sessions.push(session);
+	const { mountpoint } = context;
+	await until(
+		async () =>
+			(await statfs(mountpoint, 2000)).kind === "answered" && layersAt(await readMountinfo(), mountpoint).length === 1,
+		10_000,
+		() => "not mounted",
+	);
+	return { session, mountpoint };
+}
+
+/** Descriptors of /dev/fuse that this process holds. */
+function fuseDescriptors(): number {
+	const links = readdirSync("/proc/self/fd").map((fd) => {
+		try {
+			return readlinkSync(`/proc/self/fd/${fd}`);
+		} catch {
+			// The one of the listing itself.
+			return "";
+		}
+	});
+	return links.filter((link) => link === "/dev/fuse").length;
+}
+
+function faultsOf(options: RawOptions): string[] {
+	try {
+		native.prepare(mount, options);
+		return [];
+	} catch (error) {
+		if (!(error instanceof DriverFaults)) throw error;
+		return error.faults.map(({ at, message }) => `${at.kind === "option" ? at.name : at.kind}: ${message}`);
+	}
+}
+
+describe("options", () => {
+	test("that need or exclude each other are refused", () => {
+		expect(faultsOf({ "cache-size": "1Gi" })).toEqual(["cache-size: given without cache-dir"]);
+		expect(faultsOf({ sse: "", "sse-kms": "" })).toEqual(["sse-kms: cannot be combined with sse"]);
+		expect(faultsOf({ sse: "false", "sse-kms": "" })).toEqual([]);
+		expect(faultsOf({ "sse-c": new Secret("c2hvcnQ=", "login/sse") })).toEqual(["sse-c: expected 32 bytes in base64"]);
+		expect(faultsOf({ "sse-c": new Secret(Buffer.alloc(32).toString("base64"), "login/sse") })).toEqual([]);
+	});
+
+	test("with sizes that nothing could work with are refused", () => {
+		expect(faultsOf({ memory: "1Mi", "cache-dir": "/cache", "cache-size": "1Mi", "write-buffer": "1Mi" })).toEqual([
+			"memory: expected at least 16Mi",
+			"cache-size: expected at least 64Mi",
+			"write-buffer: expected at least 16Mi",
+		]);
+	});
+});
+
+test("the mount has one word as its source, and a type by which Fluid knows it", async () => {
+	const { mountpoint } = await start(keys);
+	const [entry] = layersAt(await readMountinfo(), mountpoint);
+	expect(entry).toMatchObject({ source: "s3://bucket/a%20b/", type: "fuse.thin-s3", readOnly: false });
+});
+
+test("its process gets few variables, and the pod's identity only when the mount has no keys", async () => {
+	const variables = {
+		...process.env,
+		AWS_ROLE_ARN: "arn:aws:iam::1:role/x",
+		HTTPS_PROXY: "http://proxy:3128",
+		FLUID_FUSE_X: "x",
+		NODE_OPTIONS: "--title=x",
+	};
+	const { session } = await start(keys, { variables });
+	const namesOf = (pid: number): string[] =>
+		readFileSync(`/proc/${pid}/environ`, "utf8")
+			.split("\0")
+			.map((variable) => variable.split("=")[0] ?? "");
+	const names = namesOf(session.pid);
+	expect(names).toContain("HTTPS_PROXY");
+	for (const name of ["AWS_ROLE_ARN", "FLUID_FUSE_X", "NODE_OPTIONS"]) expect(names).not.toContain(name);
+	const command = readFileSync(`/proc/${session.pid}/cmdline`, "utf8");
+	expect(command).not.toMatch(/an-access-key|a-secret-key/);
+	await session.stop({ graceMs: 0 });
+	execFileSync("umount", ["-l", join(folder ?? "", "mountpoint")]);
+	rmSync(folder ?? "", { recursive: true });
+	const { session: other } = await start({}, { variables });
+	expect(namesOf(other.pid)).toContain("AWS_ROLE_ARN");
+});
+
+test("this process lets go of the mount as soon as the other has ended", async () => {
+	const { session, mountpoint } = await start(keys);
+	expect(fuseDescriptors()).toBe(1);
+	process.kill(session.pid, "SIGKILL");
+	await session.ended;
+	expect(fuseDescriptors()).toBe(0);
+	expect(await statfs(mountpoint, 2000)).toEqual({ kind: "dead" });
+});
+
+test("no descriptor is left when it is not wanted any more while it starts", async () => {
+	let started = 0;
+	const reasons: string[] = [];
+	for (let delayMs = 0; delayMs < 60; delayMs += 3) {
+		const context = contextWith({ signal: AbortSignal.timeout(delayMs) });
+		try {
+			const session = await native.prepare(mount, { endpoint, ...keys }).start(context);
+			started++;
+			await session.stop({ graceMs: 0 });
+		} catch (error) {
+			reasons.push(String(error));
+		}
+		expect(fuseDescriptors(), `after ${delayMs} ms`).toBe(0);
+		while (layersAt(await readMountinfo(), context.mountpoint).length > 0)
+			execFileSync("umount", ["-f", "-l", context.mountpoint]);
+		rmSync(folder ?? "", { recursive: true });
+	}
+	folder = undefined;
+	expect(started).toBeLessThan(20);
+	expect(reasons.filter((reason) => !/abort|timeout/i.test(reason))).toEqual([]);
+});
+
+test("a directory that cannot be mounted on is a failure with its reason, and leaves no descriptor", async () => {
+	const context = contextWith();
+	const starting = native.prepare(mount, { endpoint }).start({ ...context, mountpoint: join(folder ?? "", "absent") });
+	await expect(starting).rejects.toMatchObject({
+		code: "MOUNTPOINT_UNUSABLE",
+		message: expect.stringContaining("mount point does not exist"),
+	});
+	expect(fuseDescriptors()).toBe(0);
+});
+
+test("the process tells why it cannot serve", async () => {
+	// Whatever is logged: this is what the launcher reports.
+	const context = contextWith({ log: pino({ level: "fatal" }, { write: () => undefined }) });
+	const failing = await native.prepare(mount, { endpoint, ...keys, "ca-bundle": "/absent.pem" }).start(context);
+	sessions.push(failing);
+	expect(await failing.ended).toMatchObject({
+		kind: "failed",
+		cause: { code: "DRIVER_FAILED", message: expect.stringMatching(/cannot be served: ENOENT.*absent\.pem/) },
+	});
+});
