@@ -1,10 +1,12 @@
+import { randomUUID } from "node:crypto";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
+import { S3Error } from "../s3/object-store.ts";
 import { createDiskCache } from "./disk-cache.ts";
 import { createStaging, Draft, type Staging } from "./draft.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
 import type { MemoryBudget } from "./memory.ts";
 import type { Namespace } from "./namespace.ts";
-import { keyOf, modeOf, sizeOf, type FileNode, type Version } from "./nodes.ts";
+import { keyOf, modeOf, sizeOf, type DirectoryNode, type FileNode, type Version } from "./nodes.ts";
 import type { OpenFile } from "./open-file.ts";
 import { formatMetadata, parseMetadata } from "./posix-metadata.ts";
 import { createReading, type FileVersion, type Reading } from "./reading.ts";
@@ -158,16 +160,83 @@ export class FileContents {
 		await draft?.discard();
 	}
 
-	/** Deletes the object of a file that was removed while it was open. */
-	async deleteHidden(node: FileNode): Promise<void> {
-		const { unlinkedKey, hiddenIn, name } = node;
-		if (unlinkedKey === undefined || hiddenIn === undefined) return;
+	/** The name of an open file goes; its object stays where it is, unseen, until the last handle goes or something else needs the name. */
+	hide(node: FileNode, directory: DirectoryNode): void {
+		node.unlinkedKey = keyOf(node);
+		node.hiddenIn = directory;
+		directory.hidden.set(node.name, node);
+	}
+
+	/** The object of a hidden file makes way for another of its key, for a directory, or for none. */
+	async unhide(node: FileNode): Promise<void> {
+		const { hiddenIn, name } = node;
+		if (hiddenIn?.hidden.get(name) !== node) return;
+		await this.setAside(node, async () => {
+			if (node.version !== undefined) await node.volume.store.delete(keyOf(node));
+		});
+	}
+
+	/**
+	 * Lets an open file go on without its name, with a copy of its object, while `replace` does with the name what it wants. Where a
+	 * copy would take too long, readers find the object gone.
+	 */
+	async setAside(node: FileNode, replace: () => Promise<void>): Promise<void> {
+		// Parts that were sent can only become an object of the old key.
+		if (node.draft?.uploadKey !== undefined) await node.draft.commit();
+		const work = async (): Promise<void> => {
+			const key = `${node.volume.prefix}${unlinkedFolder}/${randomUUID()}`;
+			const copy = await this.#copyAside(node, key);
+			try {
+				await replace();
+			} catch (error) {
+				if (copy !== undefined) await node.volume.store.delete(key);
+				throw error;
+			}
+			this.#leaveHiding(node);
+			node.unlinkedKey = key;
+			if (copy === undefined) node.version = undefined;
+			else this.#becomes(node, copy, key);
+		};
+		await (node.draft === undefined ? work() : node.draft.hold(work));
+	}
+
+	async #copyAside(node: FileNode, key: string): Promise<Version | undefined> {
+		const { version } = node;
+		if (version === undefined || version.sizeBytes > largestAsideBytes) return undefined;
+		const { etag: oldEtag, sizeBytes } = version;
+		try {
+			const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
+				etag: oldEtag,
+				sizeBytes,
+			});
+			return { etag, sizeBytes, modifiedMs };
+		} catch (error) {
+			// Somebody else was faster.
+			if (error instanceof S3Error && (error.kind === "NOT_FOUND" || error.kind === "OBJECT_REPLACED"))
+				return undefined;
+			throw error;
+		}
+	}
+
+	#leaveHiding(node: FileNode): void {
+		const { hiddenIn, name } = node;
 		node.hiddenIn = undefined;
-		if (hiddenIn.hidden.get(name) !== node) return;
+		if (hiddenIn?.hidden.get(name) !== node) return;
 		hiddenIn.hidden.delete(name);
-		if (node.version !== undefined) await node.volume.store.delete(unlinkedKey);
 		hiddenIn.listing.remove(name);
 		this.#namespace.nodes.dropIfUnused(hiddenIn);
+	}
+
+	/** Deletes the object of a file that was removed while it was open. */
+	async deleteUnlinked(node: FileNode): Promise<void> {
+		const { unlinkedKey, version } = node;
+		if (unlinkedKey === undefined) return;
+		node.version = undefined;
+		try {
+			if (version !== undefined) await node.volume.store.delete(unlinkedKey);
+		} finally {
+			this.#leaveHiding(node);
+		}
 	}
 
 	stats(): Record<string, number> {
@@ -179,6 +248,11 @@ export class FileContents {
 		};
 	}
 }
+
+/** Below a volume's prefix: objects of files that are open and have no name any more. What a crash leaves there is garbage. */
+const unlinkedFolder = ".fluid-fuse-unlinked";
+/** A server copies so much with one request. */
+const largestAsideBytes = 5 * 1024 ** 3;
 
 function changedNow(node: FileNode): void {
 	node.changedMs = Date.now();

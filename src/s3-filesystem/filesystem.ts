@@ -181,6 +181,7 @@ class BucketFilesystem implements S3Filesystem {
 		const body = Buffer.from(target);
 		return attempt(async () => {
 			await this.#refuseIfPresent(directory, name);
+			await this.#unhide(directory, name);
 			const { volume } = directory;
 			const posix = { mode: fileTypes.symlink | 0o777, ...owner(volume, uid, gid), mtimeMs: Date.now() };
 			const { etag, modifiedMs = Date.now() } = await volume.store.put(
@@ -203,6 +204,7 @@ class BucketFilesystem implements S3Filesystem {
 		const directory = this.#writableDirectory(parent, name);
 		return attempt(async () => {
 			await this.#refuseIfPresent(directory, name);
+			await this.#unhide(directory, name);
 			const node = this.#makeFile(directory, name, mode, context, false);
 			await this.#locks.with(node, async () => this.#contents.commit(node));
 			return this.#counted(node);
@@ -213,6 +215,7 @@ class BucketFilesystem implements S3Filesystem {
 		const directory = this.#writableDirectory(parent, name);
 		return attempt(async () => {
 			await this.#refuseIfPresent(directory, name);
+			await this.#unhide(directory, name);
 			const { volume } = directory;
 			const node = this.#namespace.nodes.directory({ volume, parent: directory, name });
 			try {
@@ -246,21 +249,25 @@ class BucketFilesystem implements S3Filesystem {
 		name: string,
 		node: FileNode,
 	): Promise<void> {
-		if (node.version !== undefined) {
-			await this.#keepDirectory(directory);
-			const key = keyOf(node);
-			if (node.handles.size > 0) {
-				// What is open stays readable: the object goes with the last handle.
-				node.unlinkedKey = key;
-				node.hiddenIn = directory;
-				directory.hidden.set(name, node);
-			} else await directory.volume.store.delete(key);
-		} else node.unlinkedKey = keyOf(node);
+		if (node.version !== undefined) await this.#keepDirectory(directory);
+		// What is open stays readable.
+		if (node.handles.size > 0) this.#contents.hide(node, directory);
+		else if (node.version !== undefined) await directory.volume.store.delete(keyOf(node));
 		directory.listing.remove(name);
 		detachNode(node);
 		if (node.handles.size === 0) await this.#contents.discard(node);
 		this.#touch(directory);
 		this.#namespace.nodes.dropIfUnused(node);
+	}
+
+	async #unhideAll(directory: DirectoryNode): Promise<void> {
+		for (const name of directory.hidden.keys()) await this.#unhide(directory, name);
+	}
+
+	/** A name is free when nothing is hidden behind it. */
+	async #unhide({ hidden }: DirectoryNode, name: string): Promise<void> {
+		const node = hidden.get(name);
+		if (node !== undefined) await this.#locks.with(node, async () => this.#contents.unhide(node));
 	}
 
 	/** A directory that only what is in it implied would vanish with the last name. */
@@ -286,7 +293,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	async #refuseIfNotEmpty(node: DirectoryNode): Promise<void> {
 		if (this.#namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
-		for (const hidden of node.hidden.values()) await this.#contents.deleteHidden(hidden);
+		await this.#unhideAll(node);
 		const key = keyOf(node);
 		const page = await node.volume?.store.list({ prefix: key, delimiter: "/", maxKeys: 2 });
 		const others = (page?.objects ?? []).filter((object) => object.key !== key);
@@ -303,6 +310,7 @@ class BucketFilesystem implements S3Filesystem {
 			const target = await this.#namespace.find(to, newName);
 			if (target === node) return;
 			if (target !== undefined && (flags & renameFlags.noReplace) !== 0) throw new FuseError("EEXIST");
+			await this.#unhide(to, newName);
 			if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target);
 			else await this.#renameFile(from, name, node, to, newName, target);
 			this.#touch(from);
@@ -326,10 +334,10 @@ class BucketFilesystem implements S3Filesystem {
 			const { version } = node;
 			if (version === undefined) throw new FuseError("ENOENT");
 			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
-			const { etag, modifiedMs } = await store.copy(oldKey, newKey, {
-				etag: version.etag,
-				sizeBytes: version.sizeBytes,
-			});
+			const copied = await this.#replacing(target, async () =>
+				store.copy(oldKey, newKey, { etag: version.etag, sizeBytes: version.sizeBytes }),
+			);
+			const { etag, modifiedMs } = copied;
 			await this.#keepDirectory(from);
 			await store.delete(oldKey);
 			from.listing.remove(name);
@@ -345,6 +353,16 @@ class BucketFilesystem implements S3Filesystem {
 			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
 			if (wasCurrent) node.posixEtag = etag;
 			this.#listed(node);
+		});
+	}
+
+	/** Runs `replace`, which puts another object in the place of the target's; who has that open keeps it. */
+	async #replacing<T>(target: FileNode | undefined, replace: () => Promise<T>): Promise<T> {
+		if (target === undefined || target.handles.size === 0) return replace();
+		return this.#locks.with(target, async () => {
+			const replaced = Promise.withResolvers<T>();
+			await this.#contents.setAside(target, async () => replaced.resolve(await replace()));
+			return replaced.promise;
 		});
 	}
 
@@ -386,10 +404,8 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async #commitBelow(directory: DirectoryNode): Promise<void> {
-		for (const below of directoriesFrom(directory)) {
-			// Copied with the others, they would come back under the new name.
-			for (const hidden of below.hidden.values()) await this.#contents.deleteHidden(hidden);
-		}
+		// Copied with the others, they would come back under the new name.
+		for (const below of directoriesFrom(directory)) await this.#unhideAll(below);
 		for (const file of filesBelow(directory)) {
 			if (file.draft !== undefined) await this.#locks.with(file, async () => this.#contents.commit(file));
 		}
@@ -440,6 +456,7 @@ class BucketFilesystem implements S3Filesystem {
 				const opened = await this.open(present.id, flags);
 				return { ...this.#counted(present), ...opened };
 			}
+			await this.#unhide(directory, name);
 			const node = this.#makeFile(directory, name, mode, context, isExclusive);
 			return { ...this.#counted(node), ...this.#open(node, true) };
 		});
@@ -457,15 +474,7 @@ class BucketFilesystem implements S3Filesystem {
 		node.posix = { mode: fileTypes.file | (mode & 0o7777), ...owner(volume, uid, gid) };
 		node.changedMs = Date.now();
 		directory.children.set(name, node);
-		const replaced = directory.hidden.get(name);
-		if (replaced?.version !== undefined) {
-			// Its object is still there, and goes when this file is written or removed.
-			directory.hidden.delete(name);
-			node.version = { ...replaced.version };
-			node.posixEtag = replaced.version.etag;
-			replaced.version = undefined;
-		}
-		this.#contents.startDraft(node, { sizeBytes: 0, onlyIfAbsent: exclusive && replaced === undefined });
+		this.#contents.startDraft(node, { sizeBytes: 0, onlyIfAbsent: exclusive });
 		this.#touch(directory);
 		return node;
 	}
@@ -530,7 +539,7 @@ class BucketFilesystem implements S3Filesystem {
 			if ([...node.handles].some(({ writable }) => writable)) return;
 			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#lastChance(node);
 			if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
-			if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteHidden(node);
+			if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteUnlinked(node);
 		});
 		this.#namespace.nodes.dropIfUnused(node);
 	}
@@ -639,7 +648,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	async destroy(): Promise<void> {
 		for (const node of this.#namespace.nodes.all()) {
-			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#contents.deleteHidden(node);
+			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#contents.deleteUnlinked(node);
 		}
 	}
 
@@ -695,7 +704,6 @@ class BucketFilesystem implements S3Filesystem {
 	#attach(directory: DirectoryNode, name: string, node: FileNode): void {
 		node.parent = directory;
 		directory.children.set(name, node);
-		directory.hidden.delete(name);
 		this.#listed(node);
 	}
 

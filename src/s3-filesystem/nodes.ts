@@ -1,4 +1,4 @@
-import type { Attributes } from "../fuse/filesystem.ts";
+import { FuseError, type Attributes } from "../fuse/filesystem.ts";
 import type { Draft } from "./draft.ts";
 import type { OpenFile } from "./open-file.ts";
 import { DirectoryListing } from "./listing.ts";
@@ -62,19 +62,22 @@ export interface FileNode {
 	readonly handles: Set<OpenFile>;
 	/** The version of which the kernel may have pages. */
 	kernelEtag: string | undefined;
-	/** Removed while it was open: its object goes with the last handle. */
+	/** Removed while it was open: where its object is, which goes with the last handle. */
 	unlinkedKey: string | undefined;
-	/** The directory that must not show that object meanwhile. */
+	/** The directory that must not show that object meanwhile; undefined: it is not at its old key any more. */
 	hiddenIn: DirectoryNode | undefined;
 	/** Of a symbolic link, once read. */
 	target: string | undefined;
 	lookups: number;
 }
 
+/** Throws ESTALE or ENOENT when it has none any more. */
 export function keyOf(node: Node): string {
 	if (node.kind === "file" && node.unlinkedKey !== undefined) return node.unlinkedKey;
 	if (node.kind === "directory" && node.isVolumeRoot) return node.volume?.prefix ?? "";
-	const parent = node.parent === undefined ? "" : keyOf(node.parent);
+	// The name leads to something else now, or to nothing.
+	if (node.parent === undefined) throw new FuseError(node.kind === "file" ? "ESTALE" : "ENOENT");
+	const parent = keyOf(node.parent);
 	return node.kind === "directory" ? `${parent}${node.name}/` : parent + node.name;
 }
 

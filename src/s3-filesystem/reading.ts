@@ -266,7 +266,8 @@ class StreamReader implements Reader {
 		readers.delete(this);
 		// Nobody wants what is still on its way.
 		if (readers.size === 0) {
-			for (const part of [...parts]) if (!part.isDone && part.waiters.size === 0) this.#all.giveUp(part);
+			const unwanted = parts.filter(({ isDone, waiters }) => !isDone && waiters.size === 0);
+			for (const part of unwanted) this.#all.giveUp(part);
 		}
 		this.#all.forgetIfUnused(this.#file);
 	}
