@@ -1,4 +1,10 @@
-/** Numbers and layouts of include/uapi/linux/fuse.h. All are in the byte order of the machine; Node's platforms are little-endian. */
+/**
+ * Numbers of the kernel's include/uapi/linux/fuse.h. All fields are in the byte order of the machine; the platforms that Node
+ * supports and that run containers are little-endian.
+ */
+
+/** The protocol's version that we know, and the oldest that we speak: Linux 3.15, the first with today's sizes of all structures. */
+export const protocol = { major: 7, minor: 41, oldestMinor: 23 } as const;
 
 export const opcodes = {
 	lookup: 1,
@@ -29,7 +35,6 @@ export const opcodes = {
 	readdir: 28,
 	releasedir: 29,
 	fsyncdir: 30,
-	access: 34,
 	create: 35,
 	interrupt: 36,
 	destroy: 38,
@@ -39,23 +44,35 @@ export const opcodes = {
 	rename2: 45,
 } as const;
 
+/** What INIT negotiates. From bit 32 on it is sent apart, and only to a kernel that offers `extended`. */
 export const initFlags = {
-	asyncRead: 1 << 0,
-	atomicTruncate: 1 << 3,
-	exportSupport: 1 << 4,
-	bigWrites: 1 << 5,
-	autoInvalidateData: 1 << 12,
-	readdirplus: 1 << 13,
-	readdirplusAuto: 1 << 14,
-	asyncDirectIo: 1 << 15,
-	parallelDirectoryOperations: 1 << 18,
-	handleKillPrivileges: 1 << 19,
-	maxPages: 1 << 22,
-	cacheSymlinks: 1 << 23,
-	explicitInvalidateData: 1 << 25,
+	/** Several reads of one file at a time. */
+	asyncRead: 1n << 0n,
+	/** O_TRUNC comes with open, not as a SETATTR before it. */
+	atomicTruncate: 1n << 3n,
+	/** Writes of more than a page. */
+	bigWrites: 1n << 5n,
+	/** Pages are dropped when a GETATTR shows another time of change. */
+	autoInvalidateData: 1n << 12n,
+	readdirplus: 1n << 13n,
+	/** The kernel stops READDIRPLUS for whoever does not ask for attributes. */
+	readdirplusAuto: 1n << 14n,
+	asyncDirectIo: 1n << 15n,
+	/** LOOKUP and READDIR of one directory at a time. */
+	parallelDirectoryOperations: 1n << 18n,
+	/** Requests of more than 128 KiB. */
+	maxPages: 1n << 22n,
+	cacheSymlinks: 1n << 23n,
+	/** Only the filesystem, or an open without keepCache, drops pages. */
+	explicitInvalidateData: 1n << 25n,
+	extendedSetxattr: 1n << 29n,
+	extended: 1n << 30n,
+	/** Lets a file with direct I/O be mapped shared. */
+	directIoMmap: 1n << 36n,
 } as const;
 
 export const openReplyFlags = { directIo: 1, keepCache: 2, nonSeekable: 4 } as const;
+
 export const setattrValid = {
 	mode: 1,
 	uid: 2,
@@ -67,9 +84,21 @@ export const setattrValid = {
 	atimeNow: 128,
 	mtimeNow: 256,
 } as const;
+
+export const getattrFlags = { handle: 1 } as const;
+export const fsyncFlags = { dataOnly: 1 } as const;
 export const notifyCodes = { invalidateInode: 2, invalidateEntry: 3 } as const;
 
-export const requestHeaderBytes = 40;
-export const replyHeaderBytes = 16;
-export const attributesBytes = 88;
-export const entryBytes = 40 + attributesBytes;
+/** Sizes of structures in bytes. */
+export const sizes = {
+	requestHeader: 40,
+	replyHeader: 16,
+	attributes: 88,
+	entry: 128,
+	open: 16,
+	statfs: 80,
+	init: 64,
+	direntHeader: 24,
+} as const;
+
+export const pageBytes = 4096;

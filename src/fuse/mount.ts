@@ -37,7 +37,7 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 			...(allowOther ? ["allow_other"] : []),
 			readOnly ? "ro" : "rw",
 		];
-		await runMount(["-t", `fuse.${subtype}`, "-o", mountOptions.join(","), "--", source, target], fd);
+		await runMount(["-t", `fuse.${subtype}`, "-o", mountOptions.join(","), "--", source, target], fd, signal);
 		return fd;
 	} catch (error) {
 		closeSync(fd);
@@ -45,20 +45,34 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 	}
 }
 
-async function runMount(args: readonly string[], fd: number): Promise<void> {
+async function runMount(args: readonly string[], fd: number, signal: AbortSignal): Promise<void> {
 	// -i: no helper of libfuse; -n: the image may have no /etc/mtab.
 	const child = spawn("mount", ["-i", "-n", ...args], {
 		env: { PATH: process.env["PATH"], LC_ALL: "C" },
 		cwd: "/",
 		// execa takes no descriptors by number; mount does not read its standard input.
 		stdio: [fd, "ignore", "pipe"],
-		timeout: mountTimeoutMs,
-		killSignal: "SIGKILL",
 	});
-	const [message, [exitCode]] = await Promise.all([
-		child.stderr === null ? "" : text(child.stderr),
-		once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
-	]);
-	if (exitCode === 0) return;
-	throw new Error(exitCode === null ? "mount did not return" : message.trim().slice(0, 300));
+	// It may hang in the kernel, where a dead mount is on the way to the target, and then SIGKILL does not end it: wait no longer.
+	const limit = AbortSignal.any([signal, AbortSignal.timeout(mountTimeoutMs)]);
+	const stuck = Promise.withResolvers<never>();
+	const giveUp = (): void => {
+		child.kill("SIGKILL");
+		child.unref();
+		child.stderr?.destroy();
+		stuck.reject(signal.aborted ? signal.reason : new Error("mount did not return"));
+	};
+	limit.addEventListener("abort", giveUp, { once: true });
+	try {
+		const [message, [exitCode]] = await Promise.race([
+			stuck.promise,
+			Promise.all([
+				child.stderr === null ? "" : text(child.stderr),
+				once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
+			]),
+		]);
+		if (exitCode !== 0) throw new Error(message.trim().slice(0, 300) || "mount was killed");
+	} finally {
+		limit.removeEventListener("abort", giveUp);
+	}
 }

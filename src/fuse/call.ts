@@ -1,0 +1,72 @@
+import type { Request } from "./decode.ts";
+import { FuseError, type RequestContext } from "./filesystem.ts";
+
+/** A request that is to be answered, without its content: that is gone as soon as its buffer takes the next one. */
+export class Call implements RequestContext {
+	readonly opcode: number;
+	readonly uniqueLow: number;
+	readonly uniqueHigh: number;
+	readonly uid: number;
+	readonly gid: number;
+	readonly pid: number;
+	#controller: AbortController | undefined;
+	#isInterrupted = false;
+
+	constructor(request: Request) {
+		this.opcode = request.opcode;
+		this.uniqueLow = request.uniqueLow;
+		this.uniqueHigh = request.uniqueHigh;
+		this.uid = request.uid;
+		this.gid = request.gid;
+		this.pid = request.pid;
+	}
+
+	/** Made when somebody asks: most requests are answered before anyone could interrupt them. */
+	get signal(): AbortSignal {
+		this.#controller ??= new AbortController();
+		if (this.#isInterrupted) this.#controller.abort(interrupted());
+		return this.#controller.signal;
+	}
+
+	interrupt(): void {
+		this.#isInterrupted = true;
+		this.#controller?.abort(interrupted());
+	}
+}
+
+function interrupted(): FuseError {
+	return new FuseError("EINTR", "the caller was interrupted");
+}
+
+/** The calls that are being worked on, by what the kernel calls them. */
+export class CallsInFlight {
+	readonly #byHigh = new Map<number, Map<number, Call>>();
+	#count = 0;
+
+	get count(): number {
+		return this.#count;
+	}
+
+	add(call: Call): void {
+		let calls = this.#byHigh.get(call.uniqueHigh);
+		if (calls === undefined) this.#byHigh.set(call.uniqueHigh, (calls = new Map()));
+		calls.set(call.uniqueLow, call);
+		this.#count++;
+	}
+
+	delete(call: Call): void {
+		const calls = this.#byHigh.get(call.uniqueHigh);
+		if (calls?.delete(call.uniqueLow) !== true) return;
+		this.#count--;
+		// It counts up to four billion requests; then one map takes over from another.
+		if (calls.size === 0 && this.#byHigh.size > 1) this.#byHigh.delete(call.uniqueHigh);
+	}
+
+	find(uniqueLow: number, uniqueHigh: number): Call | undefined {
+		return this.#byHigh.get(uniqueHigh)?.get(uniqueLow);
+	}
+
+	interruptAll(): void {
+		for (const calls of this.#byHigh.values()) for (const call of calls.values()) call.interrupt();
+	}
+}

@@ -1,0 +1,74 @@
+import fs from "node:fs";
+import { notifyCodes, sizes } from "./abi.ts";
+import { writeUint64 } from "./encode.ts";
+import type { KernelLink } from "./filesystem.ts";
+
+/**
+ * Tells the kernel what to forget. Always on a thread and one after the other: the kernel waits for locks that a request of the same
+ * file or directory may hold until it is answered, and the thread that answers must not wait for that.
+ */
+export class Notifier implements KernelLink {
+	readonly #fd: number;
+	/** Not sent yet; saying the same twice has no use. */
+	readonly #waiting = new Map<string, Uint8Array>();
+	#isSending = false;
+	#sent = 0;
+
+	constructor(fd: number) {
+		this.#fd = fd;
+	}
+
+	/** How many the kernel was sent. */
+	get sent(): number {
+		return this.#sent;
+	}
+
+	invalidateNode(node: number, offset = 0, lengthBytes = 0): void {
+		const key = `node ${node} ${offset} ${lengthBytes}`;
+		if (this.#waiting.has(key)) return;
+		const message = new Uint8Array(sizes.replyHeader + 24);
+		const view = begin(message, notifyCodes.invalidateInode);
+		writeUint64(view, sizes.replyHeader, node);
+		writeUint64(view, sizes.replyHeader + 8, offset);
+		writeUint64(view, sizes.replyHeader + 16, lengthBytes);
+		this.#send(key, message);
+	}
+
+	invalidateEntry(parent: number, name: string): void {
+		const key = `entry ${parent} ${name}`;
+		if (this.#waiting.has(key)) return;
+		const nameBytes = Buffer.from(name);
+		const message = new Uint8Array(sizes.replyHeader + 16 + nameBytes.length + 1);
+		const view = begin(message, notifyCodes.invalidateEntry);
+		writeUint64(view, sizes.replyHeader, parent);
+		view.setUint32(sizes.replyHeader + 8, nameBytes.length, true);
+		message.set(nameBytes, sizes.replyHeader + 16);
+		this.#send(key, message);
+	}
+
+	#send(key: string, message: Uint8Array): void {
+		this.#waiting.set(key, message);
+		if (this.#isSending) return;
+		this.#isSending = true;
+		this.#sendNext();
+	}
+
+	#sendNext(): void {
+		const [next] = this.#waiting;
+		if (next === undefined) {
+			this.#isSending = false;
+			return;
+		}
+		this.#waiting.delete(next[0]);
+		this.#sent++;
+		// Every error is fine: the kernel knows nothing of it, cannot drop it now, or is gone.
+		fs.write(this.#fd, next[1], () => this.#sendNext());
+	}
+}
+
+function begin(message: Uint8Array, code: number): DataView {
+	const view = new DataView(message.buffer);
+	view.setUint32(0, message.length, true);
+	view.setInt32(4, code, true);
+	return view;
+}

@@ -1,0 +1,130 @@
+/**
+ * A filesystem in memory in a process of its own, for tests: serves the mount that it inherits as descriptor 3. Told what to do, and
+ * asked for its numbers, over Node's channel.
+ *
+ * Some names are special. `slow…`: an open waits until it is interrupted. `wait…`: each read takes a moment. `broken…`: an open fails
+ * in a way that no filesystem should, and `long…`: a read answers more than it was asked for.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+	FuseError,
+	type Entry,
+	type Opened,
+	type ReadResult,
+	type Reply,
+	type RequestContext,
+} from "../../src/fuse/filesystem.ts";
+import { serve, type Session } from "../../src/fuse/session.ts";
+import { MemoryFilesystem } from "../support/memory-filesystem.ts";
+import type { FromServer, ServedMemory, ToServer } from "./mounted-memory.ts";
+
+const say = (message: FromServer): void => void process.send?.(message);
+
+class TestFilesystem extends MemoryFilesystem {
+	mostReads = 0;
+	mostWrites = 0;
+	interrupted = 0;
+	readonly #special = new Map<number, string>();
+	#reads = 0;
+	#writes = 0;
+
+	override lookup(parent: number, name: string): Reply<Entry> {
+		const entry = super.lookup(parent, name) as Entry;
+		const kind = /^(slow|wait|broken|long)/.exec(name)?.[0];
+		if (kind !== undefined) this.#special.set(entry.node, kind);
+		return entry;
+	}
+
+	override open(id: number, flags: number, context: RequestContext): Reply<Opened> {
+		const kind = this.#special.get(id);
+		if (kind === "broken") throw new TypeError("a bug");
+		return kind === "slow" ? this.#untilInterrupted(context) : super.open(id, flags);
+	}
+
+	override read(id: number, handle: number, offset: number, sizeBytes: number): Reply<ReadResult> {
+		const kind = this.#special.get(id);
+		if (kind === "long") return { views: [Buffer.alloc(sizeBytes + 1)] };
+		return kind === "wait" ? this.#slowRead(id, handle, offset, sizeBytes) : super.read(id, handle, offset, sizeBytes);
+	}
+
+	override write(id: number, handle: number, offset: number, data: Buffer): Reply<number> {
+		return this.#special.get(id) === "wait"
+			? this.#slowWrite(id, handle, offset, data)
+			: super.write(id, handle, offset, data);
+	}
+
+	async #untilInterrupted({ signal }: RequestContext): Promise<Opened> {
+		await new Promise((resolve) => {
+			if (signal.aborted) resolve(undefined);
+			signal.addEventListener("abort", resolve, { once: true });
+		});
+		this.interrupted++;
+		throw new FuseError("EINTR");
+	}
+
+	async #slowRead(id: number, handle: number, offset: number, sizeBytes: number): Promise<ReadResult> {
+		this.mostReads = Math.max(this.mostReads, ++this.#reads);
+		await sleep(50);
+		this.#reads--;
+		return super.read(id, handle, offset, sizeBytes);
+	}
+
+	async #slowWrite(id: number, handle: number, offset: number, data: Buffer): Promise<number> {
+		this.mostWrites = Math.max(this.mostWrites, ++this.#writes);
+		await sleep(50);
+		this.#writes--;
+		return super.write(id, handle, offset, data);
+	}
+}
+
+/** What INIT of Linux 4.18 knows: FUSE 7.27, flags up to FUSE_ABORT_ERROR. */
+const linux418 = { minor: 27, flags: (1n << 22n) - 1n };
+
+process.once("message", (served: ServedMemory) => {
+	run(served).catch((error: unknown) => say({ kind: "failed", reason: String(error) }));
+});
+
+async function run(served: ServedMemory): Promise<void> {
+	const filesystem = new TestFilesystem(served.validMs);
+	const log = (level: string, fields: object, message: string): void => say({ kind: "log", level, message, fields });
+	const session = serve({
+		fd: 3,
+		filesystem,
+		log,
+		...(served.asLinux418 === true && {
+			mask: (offer) => ({ ...offer, minor: linux418.minor, flags: offer.flags & linux418.flags }),
+		}),
+	});
+	process.on("message", (message: ToServer) => say(answer(message, filesystem, session)));
+	say({ kind: "serving" });
+	const ending = await session.ended;
+	say({
+		kind: "ended",
+		how: ending.kind === "unmounted" ? "unmounted" : String(ending.cause),
+		isDestroyed: filesystem.isDestroyed,
+	});
+	process.disconnect();
+}
+
+function answer(message: ToServer, filesystem: TestFilesystem, session: Session): FromServer {
+	switch (message.kind) {
+		case "stats": {
+			const { remembered, nodeCount, mostReads, mostWrites, interrupted } = filesystem;
+			const { requests, errors, inFlight, notifications, connection } = session;
+			return {
+				kind: "stats",
+				stats: { remembered, nodeCount, mostReads, mostWrites, interrupted, requests, errors, inFlight, notifications },
+				...(connection !== undefined && { connection }),
+			};
+		}
+		case "replace":
+			filesystem.kernel?.invalidateNode(filesystem.replace(message.name, Buffer.from(message.content)));
+			return { kind: "done" };
+		case "unlink":
+			filesystem.unlink(1, message.name);
+			filesystem.kernel?.invalidateEntry(1, message.name);
+			return { kind: "done" };
+		default:
+			throw new Error(message satisfies never);
+	}
+}
