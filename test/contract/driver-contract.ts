@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -138,6 +138,51 @@ export function testDriver(title: string, { driver, source, options, missingSour
 			const missing = driver.prepare({ source: missingSource, readOnly: false }, options());
 			await expect(missing.check?.({ signal, variables: {} })).rejects.toMatchObject({ code: "BUCKET_MISSING" });
 		});
+
+		test.runIf(driver.startTogether !== undefined)(
+			"serves several mounts as folders of one, each with its own mode, and takes another one while it runs",
+			async () => {
+				folder = mkdtempSync(join(tmpdir(), "fluid-fuse-contract-"));
+				const mountpoint = join(folder, "mountpoint");
+				const directory = join(folder, "private");
+				for (const path of [mountpoint, directory]) mkdirSync(path, { mode: 0o700 });
+				const member = (name: string, readOnly: boolean) => ({
+					folder: name,
+					mount: driver.prepare({ source: source(), readOnly }, options()),
+				});
+				const shared = await driver.startTogether?.([member("a", true), member("b/c", false)], {
+					signal: AbortSignal.timeout(60_000),
+					variables: process.env,
+					log: pino({ level: "silent" }),
+					mountpoint,
+					directory,
+					onDroppedLines: () => undefined,
+					readOnly: false,
+				});
+				session = shared;
+				await until(
+					async () => (await statfs(mountpoint, 2000)).kind === "answered",
+					20_000,
+					() => "not mounted",
+				);
+				for (const name of ["a", "b/c"]) expect(read(join(mountpoint, name, "hello.txt"))).toBe("hello\n");
+				const touch = (name: string): string =>
+					spawnSync("touch", [join(mountpoint, name, "new")], { encoding: "utf8", timeout: 10_000 }).stderr;
+				expect(touch("a")).toContain("Read-only file system");
+				expect(touch("b")).toContain("Read-only file system");
+				expect(touch("b/c")).toBe("");
+				execFileSync("rm", [join(mountpoint, "b/c/new")]);
+				shared?.put(member("b", true));
+				await until(
+					() => spawnSync("test", ["-e", join(mountpoint, "b/hello.txt")], { timeout: 10_000 }).status === 0,
+					5000,
+					() => "not added",
+				);
+				expect(read(join(mountpoint, "b/c/hello.txt"))).toBe("hello\n");
+				execFileSync("umount", [mountpoint]);
+				expect(await Promise.race([session?.ended, sleep(10_000)])).toBeDefined();
+			},
+		);
 
 		test("refuses bad options before anything is started", () => {
 			expect(() => driver.prepare({ source: source(), readOnly: false }, badOptions)).toThrow(DriverFaults);
