@@ -9,8 +9,8 @@ import type { PartGrid } from "./part-grid.ts";
 import type { Staging, StagingMember } from "./staging.ts";
 import { Turns } from "./turns.ts";
 
-export { DraftError, type DraftErrorKind } from "./draft-error.ts";
-export { createStaging, type Staging, type StagingOptions } from "./staging.ts";
+export { DraftError } from "./draft-error.ts";
+export { createStaging, type Staging } from "./staging.ts";
 
 /** One version of an object, as a draft starts from it. */
 export interface BaseVersion {

@@ -563,7 +563,7 @@ test("SEMANTICS.md makes no claim without a test here, and the other way round",
 	const claims = [...page.matchAll(/^- (.+)$/gm)].map(([, claim]) => claim);
 	const source = readFileSync(import.meta.filename, "utf8");
 	const names = [...source.matchAll(/^\ttest\("(.+)", async/gm)].map(([, name]) => name);
-	expect(claims.toSorted()).toEqual(names.toSorted());
+	expect(new Set(claims)).toEqual(new Set(names));
 });
 
 test("SEMANTICS.md has every error with its errno", () => {

@@ -5,7 +5,7 @@
 import { closeSync } from "node:fs";
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { serve } from "../../src/fuse/session.ts";
-import { S3Error, type CredentialsSource, type ObjectStore } from "../../src/s3/object-store.ts";
+import { S3Error, type ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
 import type { ToFilesystem, FromFilesystem, ServedBucket } from "./mounted-bucket.ts";
@@ -23,7 +23,7 @@ async function run(served: ServedBucket): Promise<void> {
 		...storeOptions,
 		endpoint: new URL(storeOptions.endpoint),
 		pathStyle: true,
-		credentials: storeOptions.credentials as CredentialsSource,
+		credentials: storeOptions.credentials,
 		onEvent: (event) => {
 			if (event.kind === "request") requests++;
 			else retries++;

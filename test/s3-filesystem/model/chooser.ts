@@ -256,7 +256,7 @@ export class Chooser {
 			"nowhere/at all",
 			`${file?.path ?? "nowhere"}/below`,
 			"n".repeat(256),
-			`${"ü".repeat(127)}`,
+			"ü".repeat(127),
 			`nowhere/${"n".repeat(256)}`,
 		]);
 	}

@@ -58,7 +58,7 @@ export class Game {
 	/** Compares everything that there is. */
 	async checkAll(): Promise<void> {
 		await this.#do({ op: "readdir", path: "." });
-		for (const { path, node } of [...this.model.walk()]) {
+		for (const { path, node } of Array.from(this.model.walk())) {
 			await this.#do({ op: "lstat", path });
 			if (node.kind === "symlink") await this.#do({ op: "readlink", path });
 			if (node.kind === "file") await this.#do({ op: "readFile", path, pieceBytes: 131_072 });
@@ -72,7 +72,7 @@ export class Game {
 
 	/** Closes what is open, and ends the process. */
 	async stop(): Promise<void> {
-		for (const handle of [...this.model.handles.keys()]) await this.#do({ op: "close", handle });
+		for (const handle of Array.from(this.model.handles.keys())) await this.#do({ op: "close", handle });
 		await this.#player?.end();
 	}
 

@@ -58,7 +58,7 @@ export class Refused extends Error {
 	}
 }
 
-const { O_ACCMODE = 3, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = { ...constants, O_ACCMODE: 3 };
+const { O_ACCMODE, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_TRUNC, O_WRONLY } = { ...constants, O_ACCMODE: 3 };
 const done: Expected = { kind: "outcome", outcome: { done: true } };
 /** S3 keeps 2 KB of metadata. */
 export const tooLongXattrBytes = 3000;
