@@ -20,7 +20,14 @@ export interface Driver {
 	/** Why it cannot be measured here, if so; its version otherwise. */
 	describe(): Promise<{ readonly version: string } | { readonly missing: string }>;
 	/** A fresh one, with empty caches of its own. */
-	start(server: Minio, bucket: string): Promise<Served>;
+	start(place: Place): Promise<Served>;
+}
+
+export interface Place {
+	readonly server: Minio;
+	readonly bucket: string;
+	/** Path of fluid-fuse. */
+	readonly program: string;
 }
 
 export interface Served {
@@ -67,8 +74,8 @@ function throughLauncher(name: "native" | "goofys" | "s3fs", ask: () => Promise<
 			if (!programDrivers.some((driver) => driver.name === name)) return { missing: "the launcher has no such driver" };
 			return version(ask);
 		},
-		async start(server, bucket) {
-			const pod = new Pod(minioPod(server, bucket, { title: name, name }, { accessModes: ["ReadWriteMany"] }));
+		async start({ server, bucket, program }) {
+			const pod = new Pod(minioPod(server, bucket, { title: name, name }, { accessModes: ["ReadWriteMany"], program }));
 			try {
 				pod.start();
 				await pod.untilReady(30_000);
@@ -107,7 +114,7 @@ const rcloneFlags = [
 	"--s3-no-head",
 ];
 
-async function startRclone(server: Minio, bucket: string): Promise<Served> {
+async function startRclone({ server, bucket }: Place): Promise<Served> {
 	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-bench-rclone-"));
 	const target = join(folder, "mount");
 	await mkdir(target);
@@ -177,7 +184,7 @@ async function startRclone(server: Minio, bucket: string): Promise<Served> {
 	};
 }
 
-async function startCeiling(server: Minio, bucket: string): Promise<Served> {
+async function startCeiling({ server, bucket }: Place): Promise<Served> {
 	let child: Child | undefined;
 	return {
 		processes: () => (child === undefined ? [] : [child.pid]),

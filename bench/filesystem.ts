@@ -4,7 +4,7 @@
  */
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { availableParallelism, cpus, release, tmpdir, totalmem } from "node:os";
+import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
@@ -15,6 +15,7 @@ import { createSource, uploadObjects } from "./data.ts";
 import { drivers as allDrivers, type Driver } from "./drivers.ts";
 import { measure, type Sample } from "./measure.ts";
 import { formatSeconds, report } from "./report.ts";
+import { snapshotProgram } from "./snapshot.ts";
 import { summarize } from "./summary.ts";
 import { workloads as allWorkloads } from "./workloads/index.ts";
 import { fullSizes, quickSizes, type ObjectSet } from "./workloads/workload.ts";
@@ -95,6 +96,9 @@ const store = createObjectStore({
 	credentials: { accessKeyId: server.accessKey, secretAccessKey: server.secretKey },
 });
 const samples: Sample[] = [];
+const [loadBefore = 0] = loadavg();
+if (loadBefore > 1)
+	console.log(`the machine is busy (load ${loadBefore.toFixed(1)}): only the ratios say something, if anything`);
 try {
 	await server.createBucket(bucket);
 	console.log(`preparing ${[...objects.values()].reduce((sum, { count }) => sum + count, 0)} objects in ${folder}`);
@@ -105,7 +109,8 @@ try {
 	}
 	const scratch = join(folder, "scratch");
 	await mkdir(scratch);
-	const setting = { server, store, bucket, source, scratch, limitSeconds, signal: stop.signal };
+	const program = await snapshotProgram(join(folder, "program"));
+	const setting = { server, program, store, bucket, source, scratch, limitSeconds, signal: stop.signal };
 	for (let round = 0; round < rounds; round++) {
 		for (const [position, workload] of workloads.entries()) {
 			console.log(`round ${round + 1} of ${rounds}: ${workload.title}`);
@@ -145,6 +150,7 @@ if (out !== undefined && samples.length > 0) {
 		processor: cpus()[0]?.model ?? "",
 		memoryBytes: totalmem(),
 		kernel: release(),
+		loadBefore,
 		node: process.version,
 	};
 	const { stdout: commit } = await execa("git", ["-C", import.meta.dirname, "describe", "--always", "--dirty"], {

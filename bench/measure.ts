@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ObjectStore } from "../src/s3/object-store.ts";
-import type { Minio } from "../test/support/minio.ts";
 import { compareWithSource, deleteFolder, listFiles, type Source } from "./data.ts";
-import type { Driver, Served } from "./drivers.ts";
+import type { Driver, Place, Served } from "./drivers.ts";
 import { cpuSeconds, dropCaches, peakMemoryBytes, resetPeakMemory } from "./machine.ts";
 import type { Job, ObjectSet, Workload } from "./workloads/workload.ts";
 
@@ -12,10 +11,8 @@ export type Sample = { readonly round: number; readonly workload: string; readon
 	| { readonly failed: string }
 );
 
-export interface Setting {
-	readonly server: Minio;
+export interface Setting extends Place {
 	readonly store: ObjectStore;
-	readonly bucket: string;
 	readonly source: Source;
 	readonly scratch: string;
 	readonly limitSeconds: number;
@@ -31,7 +28,7 @@ export async function measure(driver: Driver, workload: Workload, round: number,
 	const written = writtenObjects(workload.job, `written-${driver.name}-${round}-${workload.name}`);
 	let served: Served | undefined;
 	try {
-		served = await driver.start(setting.server, setting.bucket);
+		served = await driver.start(setting);
 		// A start that goes on behind the mount, such as a prober's first round, is not measured.
 		await sleep(300);
 		return { ...sample, ...(await limited(served, workload, written, setting)) };

@@ -44,6 +44,8 @@ export interface PodOptions {
 	readonly oldConfigPlace?: boolean;
 	/** A folder with the programs to find first, such as another goofys. */
 	readonly programs?: string;
+	/** To be run instead of the checkout's. */
+	readonly program?: string;
 }
 
 /** What Fluid and kubelet lay out for one storage pod, in a temporary folder, and the launcher in it. */
@@ -120,7 +122,7 @@ export class Pod {
 	}
 
 	start(env: Readonly<Record<string, string>> = {}): void {
-		const launcher = spawnLauncher({ ...this.environment(), ...env });
+		const launcher = spawnLauncher(this.options.program ?? program, { ...this.environment(), ...env });
 		launcher.all.on("data", (chunk: Buffer) => {
 			this.output += chunk.toString();
 		});
@@ -129,7 +131,7 @@ export class Pod {
 
 	/** Runs another command of the program in this pod. */
 	async command(...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
-		const { exitCode, stdout, stderr } = await execa(program, args, {
+		const { exitCode, stdout, stderr } = await execa(this.options.program ?? program, args, {
 			env: this.environment(),
 			extendEnv: false,
 			reject: false,
@@ -240,8 +242,8 @@ export class Pod {
 	}
 }
 
-function spawnLauncher(env: Readonly<Record<string, string>>) {
-	return execa(program, [], {
+function spawnLauncher(file: string, env: Readonly<Record<string, string>>) {
+	return execa(file, [], {
 		env,
 		extendEnv: false,
 		stdin: "ignore",
