@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync } from "node:fs";
+import {
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	readlinkSync,
+	rmdirSync,
+	rmSync,
+	statSync,
+	utimesSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -163,6 +173,31 @@ test("no descriptor is left when it is not wanted any more while it starts", asy
 	folder = undefined;
 	expect(started).toBeLessThan(20);
 	expect(reasons.filter((reason) => !/abort|timeout/i.test(reason))).toEqual([]);
+});
+
+test("what is being written is kept in a folder of its own on the cache's disk, and what a killed process left there goes", async () => {
+	const cache = mkdtempSync(join(tmpdir(), "fluid-fuse-cache-"));
+	try {
+		const writing = join(cache, "writing");
+		const yesterday = new Date(Date.now() - 25 * 3_600_000);
+		for (const name of ["abandoned", "another-pod"]) mkdirSync(join(writing, name), { recursive: true });
+		utimesSync(join(writing, "abandoned"), yesterday, yesterday);
+		const { session } = await start({ ...keys, "cache-dir": cache });
+		const own = readdirSync(writing).filter((name) => name !== "another-pod");
+		expect(own).toHaveLength(1);
+		expect(own).not.toContain("abandoned");
+		expect(statSync(join(writing, own[0] ?? "")).mode & 0o777).toBe(0o700);
+		process.kill(session.pid, "SIGKILL");
+		await session.ended;
+		await until(
+			() => readdirSync(writing).length === 1,
+			5000,
+			() => "still there",
+		);
+		expect(readdirSync(writing)).toEqual(["another-pod"]);
+	} finally {
+		rmSync(cache, { recursive: true });
+	}
 });
 
 test("a directory that cannot be mounted on is a failure with its reason, and leaves no descriptor", async () => {
