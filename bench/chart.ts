@@ -3,7 +3,7 @@ import type { Figure, Summary } from "./summary.ts";
 import type { Workload } from "./workloads/workload.ts";
 
 const columns = 2;
-const panel = { width: 540, labelWidth: 62, valueWidth: 150, rowHeight: 20, headHeight: 44, footHeight: 26 };
+const panel = { width: 540, labelWidth: 62, valueWidth: 156, rowHeight: 20, headHeight: 44, footHeight: 26 };
 const margin = 24;
 const headHeight = 96;
 
@@ -23,9 +23,12 @@ const colours: Readonly<Record<string, string>> = {
 export function chart(
 	{ figures, aims }: Summary,
 	workloads: readonly Workload[],
-	{ subject, subtitle }: { readonly subject: string; readonly subtitle: string },
+	{
+		drivers,
+		subject,
+		subtitle,
+	}: { readonly drivers: readonly string[]; readonly subject: string; readonly subtitle: string },
 ): string {
-	const drivers = [...new Set(figures.map(({ driver }) => driver))];
 	const shown = workloads.filter(({ name }) => figures.some(({ workload }) => workload === name));
 	const panelHeight = panel.headHeight + drivers.length * panel.rowHeight + panel.footHeight;
 	const width = 2 * margin + columns * panel.width;
@@ -82,7 +85,7 @@ function drawPanel(
 		);
 	}
 	parts.push(
-		`<text class="quiet" x="${panel.labelWidth + barsWidth + 24}" y="${bottom + 14}">${escape(workload.amount.unit)}</text>`,
+		`<text class="quiet" x="${panel.labelWidth + barsWidth + 32}" y="${bottom + 14}">${escape(workload.amount.unit)}</text>`,
 	);
 	drivers.forEach((driver, row) => {
 		const y = panel.headHeight + row * panel.rowHeight;
@@ -96,7 +99,7 @@ function drawPanel(
 		const label = `${formatNumber(figure.speed)} · ${formatSeconds(figure.seconds)}`;
 		parts.push(
 			`<rect x="${panel.labelWidth}" y="${y}" width="${length}" height="${panel.rowHeight - 5}" rx="2" fill="${colours[driver] ?? "#888888"}"/>`,
-			`<text x="${panel.labelWidth + barsWidth + 24}" y="${y + 12}">${escape(label)}</text>`,
+			`<text x="${panel.labelWidth + barsWidth + 32}" y="${y + 12}">${escape(label)}</text>`,
 		);
 	});
 	if (goal !== undefined) {

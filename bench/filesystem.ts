@@ -137,12 +137,8 @@ try {
 	rmSync(folder, { recursive: true, force: true });
 }
 
-const summary = summarize(
-	samples,
-	workloads,
-	drivers.map(({ name }) => name),
-	options.subject,
-);
+const driverNames = drivers.map(({ name }) => name);
+const summary = summarize(samples, workloads, driverNames, options.subject);
 console.log(`\n${report(summary, workloads)}`);
 if (out !== undefined && samples.length > 0) {
 	const machine = {
@@ -170,7 +166,10 @@ if (out !== undefined && samples.length > 0) {
 	};
 	await mkdir(out, { recursive: true });
 	writeFileSync(join(out, "filesystem.json"), `${JSON.stringify(result, undefined, "\t")}\n`);
-	const subtitle = `${result.date.slice(0, 10)}, ${commit}, medians of ${rounds} rounds, ${machine.cores} cores, kernel ${machine.kernel}, MinIO on the same machine`;
-	writeFileSync(join(out, "filesystem.svg"), chart(summary, workloads, { subject: options.subject, subtitle }));
+	const subtitle = `${result.date.slice(0, 10)}, ${commit}, ${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}, ${machine.cores} cores, kernel ${machine.kernel}, MinIO on the same machine`;
+	writeFileSync(
+		join(out, "filesystem.svg"),
+		chart(summary, workloads, { drivers: driverNames, subject: options.subject, subtitle }),
+	);
 	console.log(`written: ${join(out, "filesystem.json")} and filesystem.svg`);
 }
