@@ -8,6 +8,7 @@ import { encodeNothing } from "./encode.ts";
 import { errnoOf } from "./errno.ts";
 import { FuseError, type Filesystem, type Reply } from "./filesystem.ts";
 import { decodeOffer, encodeConnection, encodeVersion, negotiate, type Connection, type KernelOffer } from "./init.ts";
+import { Interrupts } from "./interrupts.ts";
 import { Notifier } from "./notifier.ts";
 import { perform, type Answers, type Send } from "./operations.ts";
 import { Replies } from "./replies.ts";
@@ -66,6 +67,7 @@ class FuseSession implements Session, Answers {
 	readonly #replies: Replies;
 	readonly #notifier: Notifier;
 	readonly #calls = new CallsInFlight();
+	readonly #interrupts = new Interrupts();
 	readonly #end = Promise.withResolvers<Ending>();
 	readonly #spareRequests: Request[] = [];
 	readonly #sparePages: Page[] = [];
@@ -177,7 +179,7 @@ class FuseSession implements Session, Answers {
 
 	#interrupt(request: Request): void {
 		const call = this.#calls.find(request.uint32(0), request.uint32(4));
-		if (call !== undefined) call.interrupt();
+		if (call !== undefined) this.#interrupts.signalled(call);
 		// Another reader may have the request and not have told us. The kernel sends the interrupt again if it was not answered since.
 		else this.#replies.error(new Call(request), constants.errno.EAGAIN);
 	}
@@ -216,12 +218,17 @@ class FuseSession implements Session, Answers {
 		this.#calls.add(call);
 		try {
 			const result = await value;
-			this.#calls.delete(call);
+			this.#settled(call);
 			send(this.#replies, call, result);
 		} catch (error) {
-			this.#calls.delete(call);
+			this.#settled(call);
 			this.#fail(call, error);
 		}
+	}
+
+	#settled(call: Call): void {
+		this.#calls.delete(call);
+		this.#interrupts.settled(call);
 	}
 
 	keepUntilAnswered(request: Request, offset: number, lengthBytes: number): Buffer {
