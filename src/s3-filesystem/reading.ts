@@ -1,5 +1,5 @@
 import { FuseError, type ReadResult } from "../fuse/filesystem.ts";
-import type { ObjectStore } from "../s3/object-store.ts";
+import { S3Error, type ObjectStore } from "../s3/object-store.ts";
 import type { DiskCache } from "./disk-cache.ts";
 import type { MemoryBudget, PooledBuffer } from "./memory.ts";
 
@@ -351,7 +351,15 @@ class StreamReader implements Reader {
 			for (let position = offset; position < end;) {
 				const { part } = this.#all.find(this.#file, position);
 				if (part === undefined) break;
-				await this.#until(part, Math.min(end, part.end) - part.start, signal);
+				const isThere = await this.#until(part, Math.min(end, part.end) - part.start, signal).then(
+					() => true,
+					(error: unknown) => {
+						// Somebody else gave that fetch up; this reader still wants the bytes.
+						if (error instanceof S3Error && error.kind === "ABORTED" && signal?.aborted !== true) return false;
+						throw error;
+					},
+				);
+				if (!isThere) break;
 				position = part.end;
 			}
 			const there = this.#collect(offset, end);
