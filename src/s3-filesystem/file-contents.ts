@@ -6,7 +6,7 @@ import { createStaging, Draft, type Staging } from "./draft.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
 import type { MemoryBudget } from "./memory.ts";
 import type { Namespace } from "./namespace.ts";
-import { keyOf, modeOf, sizeOf, type DirectoryNode, type FileNode, type Version } from "./nodes.ts";
+import { keyOf, modeOf, putListed, sizeOf, type DirectoryNode, type FileNode, type Version } from "./nodes.ts";
 import type { OpenFile } from "./open-file.ts";
 import { formatMetadata, parseMetadata } from "./posix-metadata.ts";
 import { createReading, type FileVersion, type Reading } from "./reading.ts";
@@ -130,8 +130,7 @@ export class FileContents {
 		node.posix = { ...node.posix, mtimeMs: node.posix.mtimeMs ?? version.modifiedMs };
 		node.metadataDirty = false;
 		this.#becomes(node, { ...version, etag, modifiedMs: modifiedMs ?? Date.now() });
-		const { parent, name } = node;
-		parent?.listing.put({ name, kind: "file", ...version, etag });
+		putListed(node);
 	}
 
 	/** The same content has another key or version now. */

@@ -25,6 +25,7 @@ import {
 	isSymlink,
 	keyOf,
 	modeOf,
+	putListed,
 	type DirectoryNode,
 	type FileNode,
 	type Node,
@@ -352,7 +353,7 @@ class BucketFilesystem implements S3Filesystem {
 			this.#attach(to, newName, node);
 			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
 			if (wasCurrent) node.posixEtag = etag;
-			this.#listed(node);
+			putListed(node);
 		});
 	}
 
@@ -521,7 +522,7 @@ class BucketFilesystem implements S3Filesystem {
 			this.#locks.with(node, async () => {
 				if (node.unlinkedKey !== undefined) return;
 				await this.#contents.commit(node);
-				this.#listed(node);
+				putListed(node);
 			}),
 		);
 	}
@@ -548,7 +549,7 @@ class BucketFilesystem implements S3Filesystem {
 	async #lastChance(node: FileNode): Promise<void> {
 		try {
 			await this.#contents.commit(node);
-			this.#listed(node);
+			putListed(node);
 		} catch (error) {
 			const key = keyOf(node);
 			this.#settings.log?.("error", { key, err: error }, "changes could not be uploaded and are lost");
@@ -704,12 +705,7 @@ class BucketFilesystem implements S3Filesystem {
 	#attach(directory: DirectoryNode, name: string, node: FileNode): void {
 		node.parent = directory;
 		directory.children.set(name, node);
-		this.#listed(node);
-	}
-
-	/** Tells the listing of what is in the bucket now. */
-	#listed({ parent, name, version }: FileNode): void {
-		if (parent !== undefined && version !== undefined) parent.listing.put({ name, kind: "file", ...version });
+		putListed(node);
 	}
 
 	#touch(directory: DirectoryNode): void {

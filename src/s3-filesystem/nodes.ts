@@ -3,7 +3,7 @@ import type { Draft } from "./draft.ts";
 import type { OpenFile } from "./open-file.ts";
 import { DirectoryListing } from "./listing.ts";
 import { inodeOf } from "./names.ts";
-import { fileTypes, type PosixMetadata } from "./posix-metadata.ts";
+import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 export type Node = DirectoryNode | FileNode;
@@ -221,4 +221,11 @@ export class NodeTable {
 export function detachNode(node: Node): void {
 	if (node.parent?.children.get(node.name) === node) node.parent.children.delete(node.name);
 	node.parent = undefined;
+}
+
+/** Tells the directory's listing of what is in the bucket now: with its metadata, which outlives the node there. */
+export function putListed({ parent, name, version, posix, posixEtag }: FileNode): void {
+	if (parent === undefined || version === undefined) return;
+	const metadata = posixEtag === version.etag ? formatMetadata(posix) : undefined;
+	parent.listing.put({ name, kind: "file", ...version, ...(metadata !== undefined && { metadata }) });
 }
