@@ -74,7 +74,7 @@ const drivers = measured.map(({ driver }) => driver);
 
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
-	process.once(signal, () => stop.abort(new Error(`ended by ${signal}`)));
+	process.on(signal, () => stop.abort(new Error(`ended by ${signal}`)));
 
 /** The largest set of each folder. */
 const objects = new Map<string, ObjectSet>();
@@ -129,7 +129,7 @@ try {
 	}
 } catch (error) {
 	if (!stop.signal.aborted) throw error;
-	console.log(`${String(stop.signal.reason)}: what was measured until then follows`);
+	console.log(`${(stop.signal.reason as Error).message}: what was measured until then follows`);
 	process.exitCode = 130;
 } finally {
 	store.close();
