@@ -1,4 +1,4 @@
-import { matchesChecksum } from "./checksum.ts";
+import { verifierFor, type Verifier } from "./checksum.ts";
 import type { Client, RequestHeaders } from "./client.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { objectHeaders } from "./object-headers.ts";
@@ -26,7 +26,7 @@ export async function readObject(
 	/** Where the current try began. */
 	let from = 0;
 	let wrongRanges = 0;
-	let checksums: ResponseHead["headers"] | undefined;
+	let verify: Verifier | undefined;
 
 	const accept = (head: ResponseHead): Buffer | undefined => {
 		if (head.status < 200 || head.status >= 300) return undefined;
@@ -44,7 +44,7 @@ export async function readObject(
 			const kind = ++wrongRanges < maximumWrongRanges ? "UNAVAILABLE" : "UNSUPPORTED";
 			throw new S3Error(kind, `GetObject ${printable(key, 300)}: ${problem}`, { status: head.status });
 		}
-		if (isWhole && from === 0) checksums = head.headers;
+		if (isWhole && from === 0) verify = verifierFor(head.headers);
 		return into.subarray(from);
 	};
 
@@ -69,14 +69,16 @@ export async function readObject(
 			onProgress: (bytes) => {
 				filledBytes = from + bytes;
 				// Bytes that are still to be compared with a checksum are not there yet.
-				if (checksums === undefined) onProgress?.(filledBytes);
+				if (verify === undefined) onProgress?.(filledBytes);
 			},
 			progress: () => filledBytes,
 			check: (answer) =>
 				answer.filledBytes === into.length - from ? undefined : "an answer without the object's bytes",
 		});
-		if (checksums === undefined || matchesChecksum(into, checksums) !== false)
+		if (verify?.(into) !== false) {
+			if (verify !== undefined) onProgress?.(into.length);
 			return objectHeaders(answer, objectSizeBytes);
+		}
 		if (isAgain)
 			throw new S3Error(
 				"CHECKSUM_WRONG",
@@ -84,7 +86,7 @@ export async function readObject(
 				{ status: answer.status },
 			);
 		filledBytes = 0;
-		checksums = undefined;
+		verify = undefined;
 	}
 }
 

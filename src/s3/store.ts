@@ -182,12 +182,18 @@ class Store implements ObjectStore {
 					headers,
 					doubt,
 					preconditionMeans: "EXISTS",
+					// On a kept connection, one that was closed before the request looks like one whose answer was lost.
+					fresh: onlyIfAbsent,
 				});
 				return { etag: etagOf(answer), modifiedMs: serverTimeMs(answer) };
 			} catch (error) {
 				if (!isKind(error, "EXISTS")) throw error;
 				// It may be there because of an earlier try, whose answer was lost.
-				const present = await this.#presentIf(key, doubt, async (answer) => integrity.isOf(answer));
+				const present = await this.#presentIf(
+					key,
+					doubt,
+					async (answer) => wasMadeSince(answer, doubt) && integrity.isOf(answer),
+				);
 				if (present === undefined || !hasMetadata(present.answer, metadata)) throw error;
 				return present.uploaded;
 			}
@@ -203,8 +209,9 @@ class Store implements ObjectStore {
 		readonly query?: Readonly<Record<string, string>>;
 		readonly doubt?: Doubt;
 		readonly preconditionMeans?: "EXISTS";
+		readonly fresh?: boolean;
 	}): Promise<Answer> {
-		const { operation, key, body, headers, query, doubt, preconditionMeans } = call;
+		const { operation, key, body, headers, query, doubt, preconditionMeans, fresh = false } = call;
 		for (let tries = 1; ; tries++) {
 			try {
 				return await this.#client.call({
@@ -214,7 +221,7 @@ class Store implements ObjectStore {
 					body,
 					priority: "write",
 					headers: () => headers,
-					fresh: tries > 1,
+					fresh: fresh || tries > 1,
 					check: (answer) => (hasEtag(answer) ? undefined : "an answer that is not S3's"),
 					onDoubt: () => doubt?.begin(),
 					...(query !== undefined && { query }),
