@@ -226,7 +226,9 @@ export class Namespace {
 	}
 
 	#withMetadata(node: Node | undefined): Node | undefined | Promise<Node | undefined> {
-		if (node?.volume?.attributes !== "all" || !lacksMetadata(node)) return node;
+		// Listings never hold a directory's own; one request more, once, beside the one that lists it.
+		const isWanted = node?.volume?.attributes === "all" || (node?.kind === "directory" && node.posixAt === undefined);
+		if (node === undefined || !isWanted || !lacksMetadata(node)) return node;
 		return this.ensureMetadata(node).then(() => node);
 	}
 
