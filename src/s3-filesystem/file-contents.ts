@@ -130,7 +130,6 @@ export class FileContents {
 		node.posix = { ...node.posix, mtimeMs: node.posix.mtimeMs ?? version.modifiedMs };
 		node.metadataDirty = false;
 		this.#becomes(node, { ...version, etag, modifiedMs: modifiedMs ?? Date.now() });
-		putListed(node);
 	}
 
 	/** The same content has another key or version now. */
@@ -149,6 +148,8 @@ export class FileContents {
 			file.version = { key, etag: version.etag, sizeBytes: version.sizeBytes };
 		}
 		node.draft?.rebase({ key, etag: version.etag, sizeBytes: version.sizeBytes });
+		// Also when staging had to be freed and nobody closed the file.
+		if (node.unlinkedKey === undefined) putListed(node);
 	}
 
 	/** Gives up what is not in the bucket. */
