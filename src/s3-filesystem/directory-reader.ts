@@ -1,6 +1,6 @@
 import { fileTypes } from "./posix-metadata.ts";
 import type { DirectoryPage, Entry } from "../fuse/filesystem.ts";
-import type { Listed } from "./listing.ts";
+import type { DirectoryPageContent, Listed } from "./listing.ts";
 import { freshSince, type Namespace } from "./namespace.ts";
 import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
 import { compareKeys, inodeOf } from "./names.ts";
@@ -30,8 +30,8 @@ export class DirectoryReader {
 	#isListed = false;
 	#next: Promise<void> | undefined;
 	#nodesGiven = 0;
-	/** Files given out beside which a directory of the same name may still be listed. */
-	#mayComeAgain = new Set<string>();
+	/** Files beside which a directory of the same name may still be listed: then that one is shown. */
+	#undecided: Listed[] = [];
 
 	constructor(namespace: Namespace, directory: DirectoryNode) {
 		this.#namespace = namespace;
@@ -146,7 +146,7 @@ export class DirectoryReader {
 		this.#through = "";
 		this.#isStarted = false;
 		this.#isListed = false;
-		this.#mayComeAgain.clear();
+		this.#undecided = [];
 	}
 
 	async #more(): Promise<void> {
@@ -180,15 +180,8 @@ export class DirectoryReader {
 					...(this.#token !== undefined && { continuationToken: this.#token }),
 				});
 				const content = this.#namespace.takePage(directory, start, page, key);
-				for (const listed of content.entries) {
-					if (!overlay.has(listed.name) && !this.#mayComeAgain.has(listed.name))
-						found.push({ name: listed.name, listed });
-				}
-				const { through } = content;
-				const names = [...this.#mayComeAgain, ...content.entries.map(({ name }) => name)];
-				this.#mayComeAgain = new Set(
-					through === undefined ? [] : names.filter((name) => compareKeys(`${name}/`, through) > 0),
-				);
+				for (const listed of this.#decided(content))
+					if (!overlay.has(listed.name)) found.push({ name: listed.name, listed });
 				this.#token = page.nextToken;
 				this.#through = content.through ?? this.#through;
 				this.#isListed = page.nextToken === undefined;
@@ -207,6 +200,17 @@ export class DirectoryReader {
 		const kept = this.#window.length > keptNames ? this.#window.slice(-keptNames) : this.#window;
 		this.#windowStart += this.#window.length - kept.length;
 		this.#window = isFirst ? found : [...kept, ...found];
+	}
+
+	/** The names of a page, and those of earlier ones, of which it is known now whether they are directories. */
+	#decided({ entries, through }: DirectoryPageContent): Listed[] {
+		const directories = new Set(entries.filter(({ kind }) => kind === "directory").map(({ name }) => name));
+		const left = this.#undecided.filter(({ name }) => !directories.has(name));
+		const isDecided = ({ name, kind }: Listed): boolean =>
+			kind === "directory" || through?.startsWith(name) !== true || compareKeys(`${name}/`, through) <= 0;
+		const all = left.length === 0 ? entries : [...left, ...entries];
+		this.#undecided = all.filter((listed) => !isDecided(listed));
+		return this.#undecided.length === 0 ? [...all] : all.filter(isDecided);
 	}
 }
 

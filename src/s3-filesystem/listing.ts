@@ -113,7 +113,8 @@ export class DirectoryListing {
 			if (!isOlder(entry.name)) continue;
 			const present = this.#entries.get(entry.name);
 			// The directory wins, also when it is on another page than the file.
-			if (present?.kind === "directory" && entry.kind === "file" && this.isKnown(`${entry.name}/`, start.at)) continue;
+			const isElsewhere = !covers(start.after, page.through, `${entry.name}/`);
+			if (present?.kind === "directory" && entry.kind === "file" && isElsewhere) continue;
 			this.#entries.set(entry.name, entry);
 		}
 		this.#addRange({ after: start.after, through: page.through, at: start.at });
