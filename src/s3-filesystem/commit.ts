@@ -23,12 +23,9 @@ export interface StillDraft {
 /** At most so much is asked for at once to complete a part. */
 const fillBytes = 4 * 1024 ** 2;
 
-/** Servers that said that they cannot copy a range. */
-const storesWithoutCopy = new WeakSet<ObjectStore>();
-
 /** Uploads and copies what the multipart upload does not have yet, and returns all its parts in order. */
 export async function uploadMissingParts(draft: StillDraft, upload: DraftUpload): Promise<UploadedPart[]> {
-	const { staging, parts, store } = draft;
+	const { staging, parts } = draft;
 	const plan = planCommit({
 		grid: staging.grid,
 		sizeBytes: draft.sizeBytes,
@@ -63,9 +60,9 @@ export async function uploadMissingParts(draft: StillDraft, upload: DraftUpload)
 				step satisfies never;
 		}
 	};
-	const steps = storesWithoutCopy.has(store)
-		? plan.flatMap((step) => (step.kind === "copy" ? withoutCopy(staging.grid, step) : [step]))
-		: plan;
+	const steps = upload.canCopy
+		? plan
+		: plan.flatMap((step) => (step.kind === "copy" ? withoutCopy(staging.grid, step) : [step]));
 	await inParallel(steps, staging.maximumUploads, carryOut);
 	return done.toSorted((a, b) => a.partNumber - b.partNumber);
 }
@@ -105,13 +102,13 @@ async function copyStep(
 	upload: DraftUpload,
 	step: CommitStep & { readonly kind: "copy" },
 ): Promise<UploadedPart | undefined> {
-	const { base, staging, store } = draft;
-	if (base === undefined || storesWithoutCopy.has(store)) return undefined;
+	const { base, staging } = draft;
+	if (base === undefined || !upload.canCopy) return undefined;
 	try {
 		return await staging.uploads.take(async () => upload.copy(step.index, base, step.offset, step.sizeBytes));
 	} catch (error) {
 		if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) throw error;
-		storesWithoutCopy.add(store);
+		upload.canCopy = false;
 		return undefined;
 	}
 }
@@ -123,12 +120,13 @@ async function completed<T>(draft: StillDraft, part: DraftPart, sizeBytes: numbe
 	const gaps = part.staged.gaps(0, Math.min(sizeBytes, Math.max(0, baseBytes - start)));
 	if (gaps.length === 0) return send();
 	const costBytes = gaps.reduce((sum, gap) => sum + part.staged.cost(gap.start, gap.end), 0);
-	if (staging.tryReserve(costBytes)) {
+	if (await staging.reserveSoon(costBytes)) {
 		await fill(draft, part, gaps, costBytes);
 		return send();
 	}
 	return staging.overdraft.take(async () => {
-		staging.reserveBeyondLimit(costBytes);
+		// The one before may have left room meanwhile.
+		if (!(await staging.reserveSoon(costBytes))) staging.reserveBeyondLimit(costBytes);
 		try {
 			await fill(draft, part, gaps, costBytes);
 			const sent = await send();

@@ -1,7 +1,7 @@
 export type DraftErrorKind =
 	/** The staging directory is full, or its limit is reached and nothing can be uploaded to make room. */
 	| "NO_SPACE"
-	/** Longer than an object can be. */
+	/** Longer than an object can be, or than staging has room for the parts of: see `s3PartGrid`. */
 	| "TOO_LARGE"
 	/** The draft was discarded. */
 	| "DISCARDED"

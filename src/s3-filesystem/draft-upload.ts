@@ -17,6 +17,8 @@ export class DraftUpload {
 	readonly metadata: ObjectMetadata;
 	/** Whether the metadata was asked for when all was written. */
 	readonly isFinal: boolean;
+	/** Until the server says that it cannot; another upload may be of a kind that it can copy to. */
+	canCopy = true;
 	readonly #store: ObjectStore;
 	readonly #contentType: string | undefined;
 	readonly #onCreated: (id: string) => void;

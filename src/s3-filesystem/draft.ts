@@ -136,8 +136,21 @@ export class Draft {
 	 */
 	write(offset: number, data: Buffer): number | Promise<number> {
 		if (!this.#turns.isIdle) return this.#change(async () => this.#write(offset, data, 0));
-		const done = this.#writeAtOnce(offset, data);
-		return done === data.length ? done : this.#change(async () => this.#write(offset, data, done));
+		let done = 0;
+		try {
+			this.#checkWrite(offset, data);
+			while (done < data.length) {
+				const written = this.#place(offset + done, data.subarray(done));
+				if (typeof written !== "number") {
+					const already = done;
+					return this.#change(async () => this.#write(offset, data, already));
+				}
+				done += written;
+			}
+		} catch (error) {
+			if (done === 0) throw error;
+		}
+		return done;
 	}
 
 	/** Zeros in holes; fewer bytes than asked for at the end of the file. Throws OBJECT_REPLACED when the base is gone. */
@@ -166,7 +179,10 @@ export class Draft {
 		return this.#committing;
 	}
 
-	/** Runs `work` while nothing is written and nothing committed: to give the object another key, for example. */
+	/**
+	 * Runs `work` while nothing is written and nothing committed: to give the object another key, for example. It must not call what
+	 * writes or commits, which would wait for its end.
+	 */
 	async hold<T>(work: () => Promise<T>): Promise<T> {
 		return this.#change(work);
 	}
@@ -204,22 +220,6 @@ export class Draft {
 		if (this.#isLost !== undefined) throw this.#isLost;
 	}
 
-	#writeAtOnce(offset: number, data: Buffer): number {
-		this.#checkWrite(offset, data);
-		let done = 0;
-		try {
-			while (done < data.length) {
-				const written = this.#place(offset + done, data.subarray(done));
-				if (typeof written !== "number") break;
-				done += written;
-			}
-		} catch (error) {
-			// The next write meets it again.
-			if (done === 0) throw error;
-		}
-		return done;
-	}
-
 	async #write(offset: number, data: Buffer, already: number): Promise<number> {
 		let done = already;
 		let reservedBytes = 0;
@@ -250,7 +250,7 @@ export class Draft {
 	#checkSize(sizeBytes: number): void {
 		const { maximumSizeBytes } = this.#grid;
 		if (sizeBytes > maximumSizeBytes) {
-			throw new DraftError("TOO_LARGE", `an object can have ${maximumSizeBytes} bytes at most`);
+			throw new DraftError("TOO_LARGE", `a file can have ${maximumSizeBytes} bytes at most`);
 		}
 	}
 
@@ -258,9 +258,6 @@ export class Draft {
 	#place(offset: number, data: Buffer): number | Obstacle {
 		const index = this.#grid.indexAt(offset);
 		const partBytes = this.#grid.sizeOf(index);
-		if (partBytes > this.#staging.limitBytes) {
-			throw new DraftError("NO_SPACE", `a file of this length needs a staging limit of at least ${partBytes} bytes`);
-		}
 		const start = offset - this.#grid.startOf(index);
 		const length = Math.min(data.length, partBytes - start, pieceBytes);
 		const part = this.#parts.getOrAdd(index);

@@ -26,16 +26,29 @@ export const s3Limits = {
 	objectBytes: 5 * 1024 ** 2 * MiB,
 } as const;
 
-/** 8 MiB up to 15.6 GiB, 64 MiB up to 140 GiB, 850 MiB up to 5 TiB: few files are long enough to need large parts. */
-export const s3PartGrid: PartGrid = createPartGrid({
-	tiers: [
-		{ partBytes: 8 * MiB, count: 2000 },
-		{ partBytes: 64 * MiB, count: 2000 },
-		{ partBytes: 850 * MiB, count: 6000 },
-	],
-	maximumSizeBytes: s3Limits.objectBytes,
-	copyBytes: 1024 * MiB,
-});
+/** 8 MiB up to 15 GiB, 64 MiB up to 140 GiB, 256 MiB up to 390 GiB, 970 MiB up to 5 TiB: few files are long enough to need large parts. */
+const tiers: readonly PartTier[] = [
+	{ partBytes: 8 * MiB, count: 2000 },
+	{ partBytes: 64 * MiB, count: 2000 },
+	{ partBytes: 256 * MiB, count: 1000 },
+	{ partBytes: 970 * MiB, count: 5000 },
+];
+
+/**
+ * The grid for S3 when so much can be staged, so that one part can be written while another one is sent. With less than 2 GiB, the
+ * longest file is shorter than S3's longest object: 78 GiB below 128 MiB, 500 GiB below 512 MiB, 1.6 TiB otherwise.
+ */
+export function s3PartGrid(stagingBytes: number): PartGrid {
+	const fitting = tiers.filter(({ partBytes }, index) => index === 0 || partBytes * 2 <= stagingBytes);
+	const last = fitting.at(-1);
+	const before = fitting.slice(0, -1);
+	const count = before.reduce<number>((left, tier) => left - tier.count, s3Limits.parts);
+	return createPartGrid({
+		tiers: last === undefined ? before : [...before, { ...last, count }],
+		maximumSizeBytes: s3Limits.objectBytes,
+		copyBytes: 1024 * MiB,
+	});
+}
 
 export function createPartGrid(options: {
 	readonly tiers: readonly PartTier[];

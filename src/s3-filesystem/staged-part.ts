@@ -182,7 +182,7 @@ export class StagedPart {
 				renameSync(this.#path, path);
 				const removal = unlink(path).catch((error: unknown) => this.#failedToRemove(error));
 				// Nobody waits for it but who needs the room.
-				void this.#staging.freeing(removal.then(() => this.#staging.release(bytes)));
+				this.#staging.removing(removal.then(() => this.#staging.release(bytes)));
 				return;
 			}
 			unlinkSync(this.#path);

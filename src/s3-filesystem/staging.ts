@@ -8,13 +8,16 @@ import { s3PartGrid, type PartGrid } from "./part-grid.ts";
 import { Turns } from "./turns.ts";
 
 export interface StagingOptions {
-	/** Private to this process, best on tmpfs: it is read and written synchronously. Made if it is missing. */
+	/**
+	 * Private to this process, best on tmpfs: it is read and written synchronously. Made if it is missing. There should be room for the
+	 * limit and one part more.
+	 */
 	readonly directory: string;
-	/** Of all drafts together, in bytes; at least one part. */
+	/** Of all drafts together, in bytes; at least one part. How long a file can get depends on it: see `s3PartGrid`. */
 	readonly limitBytes: number;
 	/** Parts on their way to the server at once. Default: 8. */
 	readonly maximumUploads?: number;
-	/** Default: S3's. */
+	/** Default: S3's for this limit. */
 	readonly grid?: PartGrid;
 	/** Told of failures that nobody waits for and that lose nothing. */
 	readonly onTrouble?: (error: unknown, message: string) => void;
@@ -63,6 +66,7 @@ export class Staging {
 	readonly #stuck = new Set<StagingMember>();
 	/** Staged copies of what the server has; the function drops one. */
 	readonly #kept = new Map<object, () => void>();
+	readonly #removals = new Set<Promise<void>>();
 	readonly #chunks: Buffer[] = [];
 	readonly #onTrouble: StagingOptions["onTrouble"];
 	// Unlike any other process's that had the directory before.
@@ -78,7 +82,7 @@ export class Staging {
 	#isWaitedFor = false;
 
 	constructor(options: StagingOptions) {
-		const { directory, limitBytes, grid = s3PartGrid, maximumUploads = 8, onTrouble } = options;
+		const { directory, limitBytes, grid = s3PartGrid(limitBytes), maximumUploads = 8, onTrouble } = options;
 		if (limitBytes < grid.sizeOf(0)) throw new RangeError(`a staging limit below one part of ${grid.sizeOf(0)} bytes`);
 		this.directory = directory;
 		this.limitBytes = limitBytes;
@@ -129,6 +133,15 @@ export class Staging {
 			if (this.#usedBytes + bytes > this.limitBytes) return false;
 		}
 		this.reserveBeyondLimit(bytes);
+		return true;
+	}
+
+	/** The same, once files that are being removed are gone. */
+	async reserveSoon(bytes: number): Promise<boolean> {
+		while (!this.tryReserve(bytes)) {
+			if (this.#removals.size === 0) return false;
+			await Promise.all(this.#removals);
+		}
 		return true;
 	}
 
@@ -215,6 +228,12 @@ export class Staging {
 			this.#freeing--;
 			this.changed();
 		}
+	}
+
+	/** A file is on its way out; what it takes is given back when it is gone. */
+	removing(work: Promise<void>): void {
+		const removal = this.freeing(work).finally(() => this.#removals.delete(removal));
+		this.#removals.add(removal);
 	}
 
 	/** A staged copy of what the server has stays until somebody needs the room. */

@@ -265,3 +265,55 @@ test("writers that share a staging limit all come to an end, with all their byte
 		{ numRuns: 200, interruptAfterTimeLimit: 45_000, markInterruptAsFailure: true },
 	);
 });
+
+test("one draft may be written, read, truncated and committed by many at the same time", async () => {
+	await fc.assert(
+		fc.asyncProperty(
+			run,
+			fc.array(fc.array(operation, { maxLength: 10 }), { minLength: 2, maxLength: 4 }),
+			async (settings, tasks) => {
+				const bucket = createBucketInMemory({ smallestPartBytes: 16 * KiB });
+				bucket.hasCopyPart = settings.hasCopyPart;
+				const { limitBytes } = settings;
+				const staging = createStaging({ directory: nextDirectory(), limitBytes, grid, maximumUploads: 3 });
+				const model = pattern(settings.baseBytes ?? 0, 7);
+				let base: BaseVersion | undefined;
+				if (settings.baseBytes !== undefined) {
+					const { etag } = await bucket.put("file", { sizeBytes: model.length, read: () => [model] });
+					base = { key: "file", etag, sizeBytes: model.length };
+				}
+				const sizeBytes = model.length;
+				const draft = new Draft({ store: bucket, key: () => "file", base, sizeBytes, staging, metadata: () => ({}) });
+				// Each writes its own bytes only, so that the order among them does not matter.
+				const expected = Buffer.alloc(longest);
+				model.copy(expected);
+				await Promise.all(
+					tasks.map(async (operations, number) => {
+						for (const step of operations) {
+							if (step.kind === "write") {
+								const offset = Math.floor(step.offset / 1000 / tasks.length) * 1000 * tasks.length + number * 1000;
+								const data = pattern(Math.min(step.sizeBytes, 1000), step.seed);
+								await writeAll(draft, offset, data);
+								data.copy(expected, offset);
+								expectSame(await readAll(draft, offset, data.length), data);
+							} else if (step.kind === "truncate") {
+								// Never below what another one has written.
+								const longer = longest / 2 + step.sizeBytes;
+								if (longer > draft.sizeBytes) await draft.truncate(longer);
+							} else if (step.kind === "read") await draft.read(step.offset, step.sizeBytes);
+							else await draft.commit();
+						}
+					}),
+				);
+				await draft.commit();
+				const stored = bucket.objects.get("file")?.bytes ?? Buffer.alloc(0);
+				expectSame(stored.subarray(0, longest / 2), expected.subarray(0, Math.min(stored.length, longest / 2)));
+				expect(stored.length).toBe(draft.sizeBytes);
+				await draft.discard();
+				expect(bucket.multiparts.size).toBe(0);
+				await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+			},
+		),
+		{ numRuns: 200, interruptAfterTimeLimit: 45_000, markInterruptAsFailure: true },
+	);
+});

@@ -1,9 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { createPartGrid, s3Limits, s3PartGrid as grid } from "../../../src/s3-filesystem/part-grid.ts";
+import { createPartGrid, s3Limits, s3PartGrid } from "../../../src/s3-filesystem/part-grid.ts";
 
 const MiB = 1024 ** 2;
+const GiB = 1024 * MiB;
+const grid = s3PartGrid(4 * GiB);
 
 test("10,000 parts hold the largest object, and each part is as large as S3 allows", () => {
 	const last = grid.indexAt(grid.maximumSizeBytes - 1);
@@ -32,6 +34,19 @@ test("every offset is in the part that is said to hold it", () => {
 			expect(offset).toBeLessThan(grid.startOf(index) + grid.sizeOf(index));
 		}),
 	);
+});
+
+test.each([
+	{ stagingBytes: 16 * MiB, largestBytes: 8 * MiB, longestBytes: 78 * GiB },
+	{ stagingBytes: 128 * MiB, largestBytes: 64 * MiB, longestBytes: 500 * GiB },
+	{ stagingBytes: 512 * MiB, largestBytes: 256 * MiB, longestBytes: 1600 * GiB },
+	{ stagingBytes: 2 * GiB, largestBytes: 970 * MiB, longestBytes: 5 * 1024 * GiB },
+])("with $stagingBytes bytes of staging, two parts fit into it", ({ stagingBytes, largestBytes, longestBytes }) => {
+	const grid = s3PartGrid(stagingBytes);
+	const last = grid.indexAt(grid.maximumSizeBytes - 1);
+	expect(last).toBeLessThan(s3Limits.parts);
+	expect(grid.sizeOf(last)).toBe(largestBytes);
+	expect(grid.maximumSizeBytes).toBeGreaterThanOrEqual(longestBytes);
 });
 
 test("the first 15 GiB are in parts of 8 MiB", () => {

@@ -1,0 +1,235 @@
+import { execFileSync } from "node:child_process";
+import { AbortMultipartUploadCommand } from "@aws-sdk/client-s3";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+
+import type { ObjectStore } from "../../../src/s3/object-store.ts";
+import { startFaultProxy, type FaultProxy } from "../../support/fault-proxy.ts";
+import { pattern, readAll, stagingDirectory, writeAll } from "./drafts.ts";
+import { MiB, sentBytes, startRealBucket, type RealBucket } from "./real-bucket.ts";
+
+let bucket: RealBucket;
+let proxy: FaultProxy;
+/** Through the proxy, and quick to give up. */
+let store: ObjectStore;
+beforeAll(async () => {
+	bucket = await startRealBucket();
+	proxy = await startFaultProxy(bucket.minio.endpoint);
+	store = bucket.storeAt(proxy.endpoint, 300);
+});
+beforeEach(() => {
+	bucket.requests.length = 0;
+});
+afterEach(() => proxy.mode("pass"));
+afterAll(async () => {
+	await proxy.stop();
+	await bucket.stop();
+});
+
+const abort = async (key: string, UploadId: string | undefined) =>
+	bucket.minio.client.send(new AbortMultipartUploadCommand({ Bucket: "writing", Key: key, UploadId }));
+
+test("a commit that fails loses nothing and can be tried again", async () => {
+	const draft = bucket.draft("retried", { staging: bucket.staging(64 * MiB), store });
+	const content = pattern(1000, 1);
+	await writeAll(draft, 0, content);
+	await proxy.mode("reset");
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "UNAVAILABLE" });
+	expect(draft.isDirty).toBe(true);
+	expect((await readAll(draft)).equals(content)).toBe(true);
+	await proxy.mode("pass");
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "retried")).equals(content)).toBe(true);
+});
+
+test("so does one of many parts, and the next goes on with the parts that arrived", async () => {
+	const draft = bucket.draft("retried-parts", { staging: bucket.staging(128 * MiB), store });
+	const content = pattern(40 * MiB, 1);
+	await writeAll(draft, MiB, content.subarray(MiB));
+	await writeAll(draft, 0, content.subarray(0, MiB));
+	await proxy.fail(
+		{ kind: "answer", status: 403, body: "<Error><Code>AccessDenied</Code></Error>" },
+		{ only: ({ method }) => method === "POST", times: Infinity },
+	);
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "DENIED" });
+	await proxy.fail(
+		{ kind: "answer", status: 403, body: "<Error><Code>AccessDenied</Code></Error>" },
+		{ only: ({ url = "" }) => url.includes("partNumber=3") },
+	);
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "DENIED" });
+	await proxy.mode("pass");
+	const [uploadId] = await bucket.multiparts("retried-parts");
+	expect(uploadId).toBeDefined();
+	// What was uploaded may be changed before the next attempt.
+	const change = pattern(1000, 2);
+	await writeAll(draft, 5, change);
+	change.copy(content, 5);
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "retried-parts")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("retried-parts")).toEqual([]);
+});
+
+test("an upload that fails while the file is written is told to one write, and made good by the commit", async () => {
+	const draft = bucket.draft("late-failure", { staging: bucket.staging(64 * MiB), store });
+	const content = pattern(20 * MiB, 1);
+	await proxy.mode("error-503");
+	await writeAll(draft, 0, content.subarray(0, 9 * MiB));
+	await vi.waitFor(async () => {
+		const write = async () => draft.write(9 * MiB, content.subarray(9 * MiB, 10 * MiB));
+		await expect(write()).rejects.toMatchObject({ kind: "THROTTLED" });
+	}, 5000);
+	await writeAll(draft, 9 * MiB, content.subarray(9 * MiB, 10 * MiB));
+	await proxy.mode("pass");
+	await writeAll(draft, 10 * MiB, content.subarray(10 * MiB));
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "late-failure")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("late-failure")).toEqual([]);
+});
+
+test("with the server away, writing stops with NO_SPACE at the limit, and goes on when it is back", async () => {
+	const draft = bucket.draft("away", { staging: bucket.staging(16 * MiB), store });
+	const content = pattern(24 * MiB, 1);
+	await proxy.mode("refuse");
+	let done = 0;
+	const fill = async () => {
+		while (done < content.length) {
+			// Such errors of parts come first, and once.
+			try {
+				done += await draft.write(done, content.subarray(done, done + MiB));
+			} catch (error) {
+				if (!(error instanceof Error && "kind" in error && error.kind === "UNAVAILABLE")) throw error;
+			}
+		}
+	};
+	await expect(fill()).rejects.toMatchObject({ kind: "NO_SPACE", cause: { kind: "UNAVAILABLE" } });
+	expect(done).toBe(16 * MiB);
+	await proxy.mode("pass");
+	await fill();
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "away")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("away")).toEqual([]);
+});
+
+test("a full disk is told to the writer at once, and loses nothing of what was taken before", async ({
+	onTestFinished,
+}) => {
+	const directory = stagingDirectory();
+	try {
+		execFileSync("mount", ["-t", "tmpfs", "-o", "size=6m", "tmpfs", directory.path]);
+	} catch (error) {
+		directory.remove();
+		throw new Error("this test mounts a small tmpfs, which takes CAP_SYS_ADMIN", { cause: error });
+	}
+	onTestFinished(() => {
+		execFileSync("umount", ["-l", directory.path]);
+		directory.remove();
+	});
+	const staging = bucket.staging(64 * MiB, directory.path);
+	const draft = bucket.draft("full-disk", { staging });
+	const content = pattern(10 * MiB, 1);
+	let done = 0;
+	expect(() => {
+		for (;;) {
+			// Never a promise: nothing is waited for.
+			const count = draft.write(done, content.subarray(done, done + 300_000));
+			expect(count).toBeTypeOf("number");
+			done += Number(count);
+		}
+	}).toThrow("the staging directory is full");
+	expect(done).toBeGreaterThan(5 * MiB);
+	expect(draft.sizeBytes).toBe(done);
+	expect((await readAll(draft)).equals(content.subarray(0, done))).toBe(true);
+	expect(staging.usedBytes).toBeLessThanOrEqual(6 * MiB);
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "full-disk")).equals(content.subarray(0, done))).toBe(true);
+	await writeAll(draft, 0, content.subarray(0, 4 * MiB));
+	await draft.discard();
+	await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+});
+
+test("an object that was replaced meanwhile is neither read nor mixed with what was written", async () => {
+	const base = await bucket.put("replaced", pattern(20 * MiB, 1));
+	const draft = bucket.draft("replaced", { staging: bucket.staging(64 * MiB), base });
+	await writeAll(draft, 5, Buffer.from("changed"));
+	const other = pattern(20 * MiB, 2);
+	await bucket.put("replaced", other);
+	await expect(readAll(draft, 0, 100)).rejects.toMatchObject({ kind: "OBJECT_REPLACED" });
+	expect((await readAll(draft, 5, 7)).toString()).toBe("changed");
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "OBJECT_REPLACED" });
+	expect((await bucket.minio.get("writing", "replaced")).equals(other)).toBe(true);
+	await draft.discard();
+	expect(await bucket.multiparts("replaced")).toEqual([]);
+});
+
+test("a whole file that was written anew replaces whatever is there by then", async () => {
+	const base = await bucket.put("rewritten", pattern(1000, 1));
+	const draft = bucket.draft("rewritten", { staging: bucket.staging(64 * MiB), base, sizeBytes: 0 });
+	await bucket.put("rewritten", pattern(500, 2));
+	await writeAll(draft, 0, Buffer.from("new"));
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "rewritten")).toString()).toBe("new");
+});
+
+test("a server that cannot copy ranges is sent them", async () => {
+	const content = pattern(30 * MiB, 1);
+	const base = await bucket.put("no-copy", content);
+	await proxy.fail(
+		{ kind: "answer", status: 501, body: "<Error><Code>NotImplemented</Code></Error>" },
+		{ only: ({ headers }) => headers["x-amz-copy-source"] !== undefined },
+	);
+	const staging = bucket.staging(16 * MiB);
+	const draft = bucket.draft("no-copy", { staging, base, store });
+	await writeAll(draft, 17 * MiB, Buffer.from("changed"));
+	content.write("changed", 17 * MiB);
+	bucket.requests.length = 0;
+	await draft.commit();
+	expect(sentBytes(bucket.requests, "UploadPart")).toBe(30 * MiB);
+	expect(staging.peakBytes).toBeLessThanOrEqual(24 * MiB);
+	expect((await bucket.minio.get("writing", "no-copy")).equals(content)).toBe(true);
+});
+
+test("parts are sent again when somebody else ended the upload and they are still staged", async () => {
+	const draft = bucket.draft("ended", { staging: bucket.staging(64 * MiB), store });
+	const content = pattern(20 * MiB, 1);
+	// Backwards, so that nothing is uploaded before the commit.
+	for (let offset = 19 * MiB; offset >= 0; offset -= MiB) {
+		await writeAll(draft, offset, content.subarray(offset, offset + MiB));
+	}
+	await proxy.fail(
+		{ kind: "answer", status: 403, body: "<Error><Code>AccessDenied</Code></Error>" },
+		{ only: ({ url = "" }) => url.includes("partNumber=3") },
+	);
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "DENIED" });
+	await proxy.mode("pass");
+	await abort("ended", (await bucket.multiparts("ended"))[0]);
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "ended")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("ended")).toEqual([]);
+});
+
+test("bytes that only an upload had that somebody else ended are said to be lost, every time", async () => {
+	const draft = bucket.draft("lost", { staging: bucket.staging(64 * MiB) });
+	const content = pattern(30 * MiB, 1);
+	await writeAll(draft, 0, content);
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(24 * MiB));
+	await abort("lost", (await bucket.multiparts("lost"))[0]);
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "LOST" });
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "LOST" });
+	expect(await bucket.minio.list("writing")).not.toContain("lost");
+	await draft.discard();
+});
+
+test("an upload that was completed is not begun again when the answer was lost", async () => {
+	const draft = bucket.draft("lost-answer", { staging: bucket.staging(64 * MiB), store });
+	const content = pattern(20 * MiB, 1);
+	await writeAll(draft, 0, content);
+	await proxy.fail(
+		{ kind: "lose-answer" },
+		{ only: ({ method, url = "" }) => method === "POST" && !url.includes("uploads") },
+	);
+	await draft.commit().catch(() => undefined);
+	await proxy.mode("pass");
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "lost-answer")).equals(content)).toBe(true);
+	expect(bucket.requests.filter(({ operation }) => operation === "CreateMultipartUpload")).toHaveLength(1);
+	expect(await bucket.multiparts("lost-answer")).toEqual([]);
+});
