@@ -134,13 +134,15 @@ export class FileContents {
 
 	/** The same content has another key or version now. */
 	moved(node: FileNode, key: string, version: Version): void {
-		this.#becomes(node, version, key);
+		// What was not known of it is not known of the copy either.
+		const isPosixKnown = node.posixEtag === node.version?.etag;
+		this.#becomes(node, version, key, isPosixKnown);
 	}
 
 	/** What was written here is in the kernel's pages already, and in every handle's view. */
-	#becomes(node: FileNode, version: Version, key = keyOf(node)): void {
+	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
 		node.version = version;
-		node.posixEtag = version.etag;
+		node.posixEtag = isPosixKnown ? version.etag : undefined;
 		node.kernelEtag = version.etag;
 		for (const file of node.handles) {
 			file.reader?.close();
@@ -195,7 +197,7 @@ export class FileContents {
 			this.#leaveHiding(node);
 			node.unlinkedKey = key;
 			if (copy === undefined) node.version = undefined;
-			else this.#becomes(node, copy, key);
+			else this.moved(node, key, copy);
 		};
 		await (node.draft === undefined ? work() : node.draft.hold(work));
 	}

@@ -349,10 +349,8 @@ class BucketFilesystem implements S3Filesystem {
 			}
 			detachNode(node);
 			node.name = newName;
-			const wasCurrent = node.posixEtag === version.etag;
 			this.#attach(to, newName, node);
 			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
-			if (wasCurrent) node.posixEtag = etag;
 			putListed(node);
 		});
 	}
@@ -398,9 +396,7 @@ class BucketFilesystem implements S3Filesystem {
 		for (const file of filesBelow(node)) {
 			const version = moved.get(keyOf(file));
 			if (version === undefined) continue;
-			const wasCurrent = file.posixEtag === file.version?.etag;
 			this.#contents.moved(file, keyOf(file), version);
-			if (wasCurrent) file.posixEtag = version.etag;
 		}
 	}
 
