@@ -246,12 +246,15 @@ export class Client {
 	}
 
 	async #try(call: Call, tries: Tries): Promise<Outcome> {
+		const queuedAt = performance.now();
 		const turn = await this.#concurrency.take(call.priority, call.signal).catch((error: unknown) => {
 			throw error instanceof S3Error ? error : givenUp(call);
 		});
 		let outcome: "ok" | "throttled" | "other" = "other";
 		const site = this.#site;
 		const startedAt = performance.now();
+		// To wait for one's turn is not to fail.
+		if (tries.failingSince !== undefined) tries.failingSince += startedAt - queuedAt;
 		let connection: Connection | undefined;
 		let credentials: StaticCredentials | undefined;
 		try {

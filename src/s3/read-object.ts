@@ -36,13 +36,13 @@ export async function readObject(
 			throw new S3Error("OBJECT_REPLACED", `GetObject ${printable(key, 300)}: the object has another version now`, {
 				status: head.status,
 			});
-		const problem =
-			found === ""
-				? "an answer without an ETag"
-				: rangeProblem(head, offset + from, into.length - from, isWhole && from === 0);
+		const place = `GetObject ${printable(key, 300)}`;
+		// What is not S3's comes from something on the way to it, and may pass.
+		if (found === "") throw new S3Error("UNAVAILABLE", `${place}: an answer that is not S3's`, { status: head.status });
+		const problem = rangeProblem(head, offset + from, into.length - from, isWhole && from === 0);
 		if (problem !== undefined) {
 			const kind = ++wrongRanges < maximumWrongRanges ? "UNAVAILABLE" : "UNSUPPORTED";
-			throw new S3Error(kind, `GetObject ${printable(key, 300)}: ${problem}`, { status: head.status });
+			throw new S3Error(kind, `${place}: ${problem}`, { status: head.status });
 		}
 		if (isWhole && from === 0) verify = verifierFor(head.headers);
 		return into.subarray(from);

@@ -1,7 +1,10 @@
 /** Before the nth try of one request, in milliseconds: anything up to a bound that doubles, so that those who failed together do not come back together. */
 export function backoffMs(retries: number, baseMs: number, random: () => number = Math.random): number {
-	return random() * Math.min(10_000, baseMs * 2 ** Math.min(retries, 20));
+	return random() * Math.min(longestBackoffMs, baseMs * 2 ** Math.min(retries, 20));
 }
+
+/** Applications wait: what all retries come to is bounded by their pace, and not by the patience of each. */
+const longestBackoffMs = 5000;
 
 const burst = 64;
 const retriesPerSecond = 20;

@@ -39,7 +39,7 @@ export interface Facts extends Place {
 }
 
 /** For what the server asks for less of, and for everything else. */
-const throttledBaseMs = 400;
+const throttledBaseMs = 200;
 const failedBaseMs = 100;
 
 export function judgeAnswer(answer: Answer, facts: Facts): Verdict {
