@@ -1,29 +1,20 @@
-import { readFileSync } from "node:fs";
-import { totalmem } from "node:os";
-import type { MemoryBudget, PooledBuffer } from "./memory.ts";
+import { containerMemoryBytes } from "./container-memory.ts";
+import type { MemoryBudget, PooledBuffer, Urgency } from "./memory.ts";
 
-/** Buffers of this size and more are kept for the next one that needs such: fresh pages cost more than a copy. */
-const pooledBytes = 256 * 1024;
+const mebibyte = 1024 ** 2;
 const pageBytes = 4096;
+/** Buffers of this size and more are kept for the next one that needs such: fresh pages cost more than a copy. */
+const smallestKeptBytes = 256 * 1024;
 
+/** Of reads alone a few MiB are needed at least; what is asked for beyond the limit is refused, not waited for. */
 export function createMemoryBudget(limitBytes: number): MemoryBudget {
 	return new Budget(limitBytes);
 }
 
-/** A quarter of what the container may use, or of the machine, and 512 MiB at most. */
-export function defaultBudgetBytes(): number {
-	const limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].map(readLimit);
-	return Math.max(32 * 1024 ** 2, Math.min(512 * 1024 ** 2, Math.min(totalmem(), ...limits) / 4));
-}
-
-function readLimit(file: string): number {
-	try {
-		const bytes = Number(readFileSync(file, "utf8"));
-		return bytes > 0 ? bytes : Number.POSITIVE_INFINITY;
-	} catch {
-		// The other version of cgroups, or none.
-		return Number.POSITIVE_INFINITY;
-	}
+/** A quarter of what the container may use, or of the machine; at least 32 MiB and at most 512 MiB. */
+export function defaultBudgetBytes(memoryBytes: number = containerMemoryBytes()): number {
+	const quarter = Math.floor(memoryBytes / 4 / pageBytes) * pageBytes;
+	return Math.max(32 * mebibyte, Math.min(512 * mebibyte, quarter));
 }
 
 interface Waiter {
@@ -34,8 +25,10 @@ interface Waiter {
 class Budget implements MemoryBudget {
 	readonly limitBytes: number;
 	#usedBytes = 0;
-	readonly #pools = new Map<number, Buffer[]>();
-	readonly #reclaimers: ((wantedBytes: number) => number)[] = [];
+	/** Buffers that nobody uses, by their size; the last one given back is the first to be used again. */
+	readonly #kept = new Map<number, Buffer[]>();
+	readonly #reclaimers: ((wantedBytes: number, urgency: Urgency) => number)[] = [];
+	readonly #listeners: (() => void)[] = [];
 	readonly #waiters: Waiter[] = [];
 	#isServing = false;
 
@@ -47,31 +40,41 @@ class Budget implements MemoryBudget {
 		return this.#usedBytes;
 	}
 
-	addReclaimer(reclaim: (wantedBytes: number) => number): void {
+	addReclaimer(reclaim: (wantedBytes: number, urgency: Urgency) => number): void {
 		this.#reclaimers.push(reclaim);
 	}
 
-	tryAllocate(sizeBytes: number): PooledBuffer | undefined {
+	onFree(listener: () => void): void {
+		this.#listeners.push(listener);
+	}
+
+	becameReclaimable(): void {
+		if (this.#waiters.length > 0) this.#serve();
+	}
+
+	tryAllocate(sizeBytes: number, urgency: Urgency = "need"): PooledBuffer | undefined {
 		// Who waits comes first.
-		return this.#waiters.length > 0 ? undefined : this.#take(sizeBytes);
+		return this.#waiters.length > 0 ? undefined : this.#take(sizeBytes, urgency);
 	}
 
 	async allocate(sizeBytes: number, signal?: AbortSignal): Promise<PooledBuffer> {
 		signal?.throwIfAborted();
-		const at = this.tryAllocate(sizeBytes);
-		if (at !== undefined) return at;
+		if (allocatedBytes(sizeBytes) > this.limitBytes)
+			throw new RangeError(`${sizeBytes} bytes are more than the memory budget of ${this.limitBytes}`);
+		const atOnce = this.tryAllocate(sizeBytes);
+		if (atOnce !== undefined) return atOnce;
 		const given = Promise.withResolvers<PooledBuffer>();
 		const waiter: Waiter = { sizeBytes, give: given.resolve };
-		this.#waiters.push(waiter);
 		const abort = (): void => {
 			const index = this.#waiters.indexOf(waiter);
+			// It was served in the same moment.
 			if (index === -1) return;
 			this.#waiters.splice(index, 1);
 			given.reject(signal?.reason);
 			this.#serve();
 		};
+		this.#waiters.push(waiter);
 		signal?.addEventListener("abort", abort, { once: true });
-		this.#serve();
 		try {
 			return await given.promise;
 		} finally {
@@ -79,70 +82,86 @@ class Budget implements MemoryBudget {
 		}
 	}
 
-	#take(sizeBytes: number): PooledBuffer | undefined {
-		const classBytes = sizeClass(sizeBytes);
-		const pooled = this.#pools.get(classBytes)?.pop();
-		if (pooled !== undefined) return this.#pooled(pooled, sizeBytes);
-		const missing = (): number => this.#usedBytes + classBytes - this.limitBytes;
-		if (missing() > 0) this.#trim(missing());
-		if (missing() > 0) {
-			for (const reclaim of this.#reclaimers) {
-				reclaim(missing());
-				const freed = this.#pools.get(classBytes)?.pop();
-				if (freed !== undefined) return this.#pooled(freed, sizeBytes);
-				this.#trim(missing());
-				if (missing() <= 0) break;
+	#take(sizeBytes: number, urgency: Urgency): PooledBuffer | undefined {
+		const wholeBytes = allocatedBytes(sizeBytes);
+		const missingBytes = (): number => this.#usedBytes + wholeBytes - this.limitBytes;
+		const kept = this.#kept.get(wholeBytes);
+		let buffer = kept?.pop();
+		if (buffer === undefined && missingBytes() > 0) this.#letGo(missingBytes());
+		for (const reclaim of this.#reclaimers) {
+			while (buffer === undefined && missingBytes() > 0) {
+				const reclaimedBytes = reclaim(missingBytes(), urgency);
+				buffer = this.#kept.get(wholeBytes)?.pop();
+				if (buffer === undefined) this.#letGo(missingBytes());
+				if (reclaimedBytes <= 0) break;
 			}
 		}
-		if (missing() > 0) return undefined;
-		this.#usedBytes += classBytes;
-		return this.#pooled(Buffer.allocUnsafeSlow(classBytes), sizeBytes);
-	}
-
-	/** Lets go of buffers that nobody uses, of whatever size. */
-	#trim(wantedBytes: number): void {
-		let freed = 0;
-		for (const [classBytes, pool] of this.#pools) {
-			while (freed < wantedBytes && pool.length > 0) {
-				pool.pop();
-				freed += classBytes;
-				this.#usedBytes -= classBytes;
-			}
+		if (buffer === undefined) {
+			if (missingBytes() > 0) return undefined;
+			this.#usedBytes += wholeBytes;
+			buffer = Buffer.allocUnsafeSlow(wholeBytes);
 		}
+		return this.#lend(buffer, sizeBytes);
 	}
 
-	#pooled(whole: Buffer, sizeBytes: number): PooledBuffer {
-		let isFree = false;
+	#lend(whole: Buffer, sizeBytes: number): PooledBuffer {
+		let isLent = true;
 		return {
 			buffer: whole.subarray(0, sizeBytes),
 			free: () => {
-				if (isFree) return;
-				isFree = true;
-				if (whole.length >= pooledBytes) {
-					const pool = this.#pools.get(whole.length);
-					if (pool === undefined) this.#pools.set(whole.length, [whole]);
-					else pool.push(whole);
-				} else this.#usedBytes -= whole.length;
-				this.#serve();
+				if (!isLent) return;
+				isLent = false;
+				if (whole.length < smallestKeptBytes) this.#giveUp(whole);
+				else {
+					const kept = this.#kept.get(whole.length);
+					if (kept === undefined) this.#kept.set(whole.length, [whole]);
+					else kept.push(whole);
+				}
+				if (this.#waiters.length > 0) this.#serve();
+				for (const listener of this.#listeners) listener();
 			},
 		};
 	}
 
+	/** Gives up buffers that nobody uses, of whatever size. */
+	#letGo(wantedBytes: number): void {
+		let goneBytes = 0;
+		for (const kept of this.#kept.values()) {
+			while (goneBytes < wantedBytes) {
+				const whole = kept.pop();
+				if (whole === undefined) break;
+				goneBytes += whole.length;
+				this.#giveUp(whole);
+			}
+		}
+	}
+
+	#giveUp(whole: Buffer): void {
+		this.#usedBytes -= whole.length;
+		// Its memory goes now. Otherwise that is up to the garbage collector, which knows nothing of the budget.
+		(whole.buffer as ArrayBuffer).transfer(0);
+	}
+
 	#serve(): void {
-		// Reclaiming frees buffers, which comes back here.
+		// Reclaiming gives buffers back, which comes here again.
 		if (this.#isServing) return;
 		this.#isServing = true;
-		for (let [first] = this.#waiters; first !== undefined; [first] = this.#waiters) {
-			const taken = this.#take(first.sizeBytes);
-			if (taken === undefined) break;
-			this.#waiters.shift();
-			first.give(taken);
+		try {
+			for (let [first] = this.#waiters; first !== undefined; [first] = this.#waiters) {
+				const taken = this.#take(first.sizeBytes, "need");
+				if (taken === undefined) return;
+				this.#waiters.shift();
+				first.give(taken);
+			}
+		} finally {
+			this.#isServing = false;
 		}
-		this.#isServing = false;
 	}
 }
 
-function sizeClass(sizeBytes: number): number {
-	if (sizeBytes < pooledBytes) return Math.ceil(Math.max(1, sizeBytes) / pageBytes) * pageBytes;
-	return 2 ** Math.ceil(Math.log2(sizeBytes));
+/** Whole pages for small ones. Of the others there are four sizes to each power of two, so that most fit what was given back before. */
+function allocatedBytes(sizeBytes: number): number {
+	if (sizeBytes <= smallestKeptBytes - pageBytes) return Math.ceil(Math.max(1, sizeBytes) / pageBytes) * pageBytes;
+	const stepBytes = Math.max(pageBytes, 2 ** Math.floor(Math.log2(sizeBytes)) / 4);
+	return Math.ceil(sizeBytes / stepBytes) * stepBytes;
 }
