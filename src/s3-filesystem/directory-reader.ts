@@ -78,7 +78,10 @@ export class DirectoryReader {
 		}
 		const attributes = { ino: node.ino, mode: modeOf(node) };
 		if (!page.plus) return page.add(name, attributes, nextOffset);
-		const entry = entryOf(node);
+		const known = entryOf(node);
+		// A listing does not hold a directory's own attributes: who wants them asks for them.
+		const isKnown = node.kind === "file" || node.posixAt !== undefined || node.volume === undefined;
+		const entry = isKnown ? known : { ...known, attributesValidMs: 0 };
 		if (page.add(name, attributes, nextOffset, entry)) {
 			node.lookups++;
 			this.#nodesGiven++;

@@ -105,7 +105,12 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	getattr(id: number): Reply<Timed<Attributes>> {
-		return this.#attributes(this.#node(id));
+		const node = this.#node(id);
+		if (node.kind === "file" || node.posixAt !== undefined || node.volume === undefined) return this.#attributes(node);
+		return attempt(async () => {
+			await this.#namespace.ensureMetadata(node);
+			return this.#attributes(node);
+		});
 	}
 
 	async setattr(id: number, changes: AttributeChanges, handle: number | undefined): Promise<Timed<Attributes>> {
