@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import {
 	FuseError,
+	type Created,
 	type Entry,
 	type Opened,
 	type ReadResult,
@@ -29,10 +30,11 @@ class TestFilesystem extends MemoryFilesystem {
 	#writes = 0;
 
 	override lookup(parent: number, name: string): Reply<Entry> {
-		const entry = super.lookup(parent, name) as Entry;
-		const kind = /^(slow|wait|broken|long)/.exec(name)?.[0];
-		if (kind !== undefined) this.#special.set(entry.node, kind);
-		return entry;
+		return this.#marked(name, super.lookup(parent, name) as Entry);
+	}
+
+	override create(parent: number, name: string, mode: number, flags: number, context: RequestContext): Reply<Created> {
+		return this.#marked(name, super.create(parent, name, mode, flags, context) as Created);
 	}
 
 	override open(id: number, flags: number, context: RequestContext): Reply<Opened> {
@@ -51,6 +53,12 @@ class TestFilesystem extends MemoryFilesystem {
 		return this.#special.get(id) === "wait"
 			? this.#slowWrite(id, handle, offset, data)
 			: super.write(id, handle, offset, data);
+	}
+
+	#marked<E extends Entry>(name: string, entry: E): E {
+		const kind = /^(slow|wait|broken|long)/.exec(name)?.[0];
+		if (kind !== undefined) this.#special.set(entry.node, kind);
+		return entry;
 	}
 
 	async #untilInterrupted({ signal }: RequestContext): Promise<Opened> {

@@ -269,12 +269,14 @@ export class MemoryFilesystem implements Filesystem {
 	}
 
 	getxattr(id: number, name: string): Buffer {
+		checkXattr(name);
 		const value = this.#node(id).xattrs.get(name);
 		if (value === undefined) throw new FuseError("ENODATA");
 		return value;
 	}
 
 	setxattr(id: number, name: string, value: Buffer, flags: number): void {
+		checkXattr(name);
 		const { xattrs } = this.#node(id);
 		if ((flags & xattr.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
 		if ((flags & xattr.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
@@ -414,6 +416,11 @@ function isDirectory(node: Node): boolean {
 
 function checkName(name: string): void {
 	if (Buffer.byteLength(name) > maximumNameBytes) throw new FuseError("ENAMETOOLONG");
+}
+
+/** Not ENODATA: the kernel and programs such as ls ask for every file, and some stop after this answer. */
+function checkXattr(name: string): void {
+	if (!name.startsWith("user.")) throw new FuseError("ENOTSUP");
 }
 
 function attributes(node: Node): Attributes {
