@@ -109,6 +109,8 @@ export class MountSupervisor {
 	#droppedLines = 0;
 	#visible = false;
 	#hung = false;
+	/** In a row. */
+	#deadLooks = 0;
 	#ailment: string | undefined;
 	#backend: { ok: boolean; checkedAt: Date; problem?: string } | undefined;
 	#lastError: ReportedError | undefined;
@@ -464,6 +466,7 @@ export class MountSupervisor {
 		const verdict = await this.#prober.ask();
 		const silentMs = this.#prober.silentMs ?? 0;
 		this.#hung = verdict.kind === "hung";
+		if (verdict.kind !== "dead") this.#deadLooks = 0;
 		switch (verdict.kind) {
 			case "answered":
 				this.#ailment = this.#visible ? undefined : `another filesystem is mounted over ${this.mount.target}`;
@@ -472,6 +475,11 @@ export class MountSupervisor {
 				this.#ailment = `statfs failed: ${verdict.reason}`;
 				return;
 			case "dead":
+				// Its path leads through the mount around it, which may be the dead one and tell so a moment later.
+				if (this.#options.parent !== undefined && ++this.#deadLooks < 3) {
+					this.#ailment = "the mount around it does not answer";
+					return;
+				}
 				throw new LauncherError("DRIVER_FAILED", "the mount is dead (ENOTCONN) though its driver runs");
 			case "hung":
 				this.#ailment = `no answer to statfs for ${Math.round(silentMs / 1000)} s`;

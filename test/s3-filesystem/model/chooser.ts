@@ -110,7 +110,7 @@ export class Chooser {
 			case "readFile":
 				return { op, path: this.#path("file"), pieceBytes: this.#random.pick([5000, 131_072, MiB]) };
 			case "setxattr": {
-				const lengthBytes = this.#random.chance(0.1) ? tooLongXattrBytes : this.#random.between(0, 60);
+				const lengthBytes = this.#random.chance(0.1) ? tooLongXattrBytes : this.#random.between(1, 60);
 				const value = Buffer.alloc(lengthBytes, this.#random.below(256)).toString("base64");
 				return { op, path: this.#path("any"), name: this.#random.pick(xattrNames), value };
 			}

@@ -30,6 +30,7 @@ export class Game {
 	/** What the bucket has at a path of the mount. */
 	readonly #objectAt: (path: string) => Promise<Buffer>;
 	#player: Player | undefined;
+	#onlyListed = false;
 
 	constructor(seed: number, directory: string, objectAt: (path: string) => Promise<Buffer>) {
 		this.seed = seed;
@@ -39,8 +40,9 @@ export class Game {
 		this.#objectAt = objectAt;
 	}
 
-	/** Begins to play in a mount. */
-	start(target: string): void {
+	/** Begins to play in a mount; of `attributes` as the filesystem has them. */
+	start(target: string, attributes: "listed" | "all"): void {
+		this.#onlyListed = attributes === "listed";
 		this.#player = new Player(join(target, this.directory));
 		this.#history.push("--- mounted");
 	}
@@ -88,7 +90,7 @@ export class Game {
 		if (file !== undefined) settleTime(file);
 		this.#history.push(`${JSON.stringify(operation)} -> ${describe(outcome)}`);
 		if (file !== undefined && this.#given.has(file)) return outcome;
-		const mismatch = compare(expected, outcome);
+		const mismatch = compare(expected, outcome, { onlyListed: this.#onlyListed });
 		if (mismatch !== undefined) this.#fail(`${mismatch}\n  of ${JSON.stringify(operation)}`);
 		if (file !== undefined && "error" in outcome && outcome.error === "ESTALE") this.#given.add(file);
 		return outcome;
@@ -188,10 +190,10 @@ class Player {
 	}
 }
 
-function compare(expected: Expected, outcome: Outcome): string | undefined {
+function compare(expected: Expected, outcome: Outcome, options: { readonly onlyListed: boolean }): string | undefined {
 	if (expected.kind === "status") {
 		if (!("status" in outcome)) return `a status was expected, not ${describe(outcome)}`;
-		return differenceOf(expected.node, outcome.status);
+		return differenceOf(expected.node, outcome.status, options);
 	}
 	if ("error" in outcome && outcome.error === expected.orError) return undefined;
 	const wanted = expected.outcome;

@@ -396,13 +396,22 @@ export class Model {
 	}
 }
 
-/** How a status differs from what it should be, if it does. */
-export function differenceOf(node: ModelNode, status: Status): string | undefined {
+/** Files of this length are sent while they are written; what they have as their time is when that was done. */
+const streamedBytes = 8 * 1024 ** 2;
+
+/**
+ * How a status differs from what it should be, if it does. A mount that shows what is listed knows of a directory only that it is
+ * there until it asks for more.
+ */
+export function differenceOf(
+	node: ModelNode,
+	status: Status,
+	options: { readonly onlyListed: boolean },
+): string | undefined {
+	const isOnlyListed = node.kind === "directory" && options.onlyListed;
 	const wanted: Partial<Status> = {
 		kind: node.kind,
-		mode: node.mode,
-		uid: node.uid,
-		gid: node.gid,
+		...(!isOnlyListed && { mode: node.mode, uid: node.uid, gid: node.gid }),
 		...(node.kind === "file" && { sizeBytes: node.content.length }),
 		...(node.kind === "symlink" && { sizeBytes: Buffer.byteLength(node.target) }),
 	};
@@ -410,12 +419,13 @@ export function differenceOf(node: ModelNode, status: Status): string | undefine
 		const found = status[field as keyof Status];
 		if (found !== value) return `${field} is ${found}, not ${value}`;
 	}
+	if (isOnlyListed) return undefined;
 	const { mtime, atimeMs } = node;
-	const toleranceMs = mtime !== undefined && mtime.fromMs < mtime.untilMs ? 50 : 0.002;
-	if (
-		mtime !== undefined &&
-		(status.mtimeMs < mtime.fromMs - toleranceMs || status.mtimeMs > mtime.untilMs + toleranceMs)
-	) {
+	const isExact = mtime !== undefined && mtime.fromMs === mtime.untilMs;
+	const isStreamed = node.kind === "file" && node.content.length >= streamedBytes;
+	const earlierMs = isExact ? 0.002 : 50;
+	const laterMs = isExact ? 0.002 : isStreamed ? 60_000 : 50;
+	if (mtime !== undefined && (status.mtimeMs < mtime.fromMs - earlierMs || status.mtimeMs > mtime.untilMs + laterMs)) {
 		return `mtime is ${status.mtimeMs}, not from ${mtime.fromMs} to ${mtime.untilMs}`;
 	}
 	if (atimeMs !== undefined && Math.abs(status.atimeMs - atimeMs) > 0.002)
