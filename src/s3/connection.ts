@@ -141,6 +141,15 @@ export class Connection {
 		if (socket.destroyed) this.close();
 	}
 
+	/** What came over a socket that does not know `onread`. */
+	push(bytes: Buffer): void {
+		for (let start = 0; start < bytes.length && this.#isUsable;) {
+			const copiedBytes = bytes.copy(this.#nextBuffer(), 0, start);
+			this.#received(copiedBytes);
+			start += copiedBytes;
+		}
+	}
+
 	get isUsable(): boolean {
 		return this.#isUsable;
 	}

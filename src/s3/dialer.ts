@@ -59,11 +59,12 @@ export class Dialer {
 		}
 	}
 
-	async #connect({ onread }: Connection, track: <T extends net.Socket>(socket: T) => T): Promise<net.Socket> {
+	async #connect(connection: Connection, track: <T extends net.Socket>(socket: T) => T): Promise<net.Socket> {
 		const { url, proxy } = this.#destination;
+		const { onread } = connection;
 		if (proxy === undefined) {
 			return this.#isTls
-				? this.#secure({ ...address(url) }, url, onread, track)
+				? this.#secure({ ...address(url), onread } as tls.ConnectionOptions, url, track)
 				: connected(track(net.connect({ ...address(url), ...socketOptions, onread })), "connect");
 		}
 		const toProxy = { ...address(proxy), ...socketOptions, ...(!this.#isTls && { onread }) };
@@ -78,28 +79,27 @@ export class Dialer {
 				: await connected(track(net.connect(toProxy)), "connect");
 		if (!this.#isTls) return socket;
 		await openTunnel(socket, url, proxy);
-		return this.#secure({ socket, host: hostOf(url) }, url, onread, track);
+		const secured = await this.#secure({ socket, host: hostOf(url) }, url, track);
+		// Of a socket inside of another one, Node ignores `onread`.
+		secured.on("data", (bytes: Buffer) => connection.push(bytes));
+		return secured;
 	}
 
 	async #secure(
 		over: tls.ConnectionOptions,
 		url: URL,
-		onread: Connection["onread"],
 		track: <T extends net.Socket>(socket: T) => T,
 	): Promise<net.Socket> {
 		const { ca, verifies = true } = this.#destination;
 		this.#context ??= ca === undefined ? systemTrust() : tls.createSecureContext({ ca });
-		// Node's types leave out that a TLS socket takes `onread`, too.
-		const options = {
+		const options: tls.ConnectionOptions = {
 			...over,
-			...socketOptions,
 			...serverName(url),
 			ALPNProtocols: ["http/1.1"],
 			secureContext: this.#context,
 			rejectUnauthorized: verifies,
-			session: this.#session,
-			onread,
-		} as tls.ConnectionOptions;
+			...(this.#session !== undefined && { session: this.#session }),
+		};
 		const socket = track(tls.connect(options));
 		socket.on("session", (session) => {
 			this.#session = session;
@@ -111,8 +111,9 @@ export class Dialer {
 			this.#session = undefined;
 			throw error;
 		}
-		// net.connect does this by itself, but not for what was a socket before.
+		// Options for this are net.connect's only.
 		socket.setNoDelay(true);
+		socket.setKeepAlive(true, socketOptions.keepAliveInitialDelay);
 		return socket;
 	}
 }

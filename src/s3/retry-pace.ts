@@ -9,7 +9,7 @@ const longestBackoffMs = 5000;
 const burst = 64;
 const retriesPerSecond = 20;
 /** Of what a success gives back. */
-const perSuccess = 0.2;
+const perSuccess = 0.25;
 
 /**
  * Bounds how many requests of a store are tried again, all together: a bucket of tokens that time and successes fill. A server that
@@ -32,11 +32,6 @@ export class RetryPace {
 		this.#filledAt = now;
 		this.#tokens--;
 		return this.#tokens >= 0 ? 0 : (-this.#tokens / retriesPerSecond) * 1000;
-	}
-
-	/** For a retry that was not made. */
-	release(): void {
-		this.#tokens = Math.min(burst, this.#tokens + 1);
 	}
 
 	succeeded(): void {

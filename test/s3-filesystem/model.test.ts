@@ -59,6 +59,7 @@ test(
 async function playRound(random: Random, prefix: string, round: number, endMs: number): Promise<void> {
 	const stagingDirectory = join(folder, `staging-${round}`);
 	const hasCache = random.chance(0.5);
+	const attributes = random.chance(0.5) ? "listed" : "all";
 	mounted = await MountedBucket.mount({
 		minio,
 		endpoint: minio.endpoint,
@@ -72,11 +73,11 @@ async function playRound(random: Random, prefix: string, round: number, endMs: n
 			stagingLimitBytes: random.pick([8, 9, 16, 24, 64]) * MiB,
 			...(hasCache && { cache: { directory: join(folder, "cache"), limitBytes: 20 * MiB } }),
 		},
-		volume: { ttlMs: random.pick([0, 100, 60_000]), attributes: random.pick(["listed", "all"]) },
+		volume: { ttlMs: random.pick([0, 100, 60_000]), attributes },
 	});
 	const { target } = mounted;
 	if (round === 0) for (const game of games) await mkdir(join(target, game.directory));
-	for (const game of games) game.start(target);
+	for (const game of games) game.start(target, attributes);
 	await together(async (game) => {
 		if (round > 0) await game.checkAll();
 		await game.play(() => performance.now() >= endMs);
