@@ -4,7 +4,7 @@ import { open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { FileVersion } from "./cached-file.ts";
-import { inParallel } from "./turns.ts";
+import { inParallel, Turns } from "./turns.ts";
 
 export interface DiskCacheOptions {
 	/** Made if it is missing; other files in it are left alone. */
@@ -46,7 +46,7 @@ const format = 0x46_46_50_31;
 const diskBlockBytes = 4096;
 /** More would only queue up in memory. */
 const maximumWrites = 4;
-/** The kernel's requests need threads of the pool, too, also when the disk hangs. */
+/** The kernel's requests need threads of the pool, too. */
 const maximumReads = 8;
 /** After the disk was full, or failed. */
 const pauseMs = 30_000;
@@ -63,7 +63,7 @@ class FolderOfBlocks implements DiskCache {
 	readonly #maximumFiles: number;
 	/** Names with what they take of the disk, longest unused first. */
 	readonly #files = new Map<string, number>();
-	#reads = 0;
+	readonly #reads = new Turns(maximumReads);
 	#writes = 0;
 	#pausedUntil = 0;
 
@@ -81,17 +81,14 @@ class FolderOfBlocks implements DiskCache {
 	async read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<boolean> {
 		const name = nameOf(identity, version, start);
 		const size = this.#files.get(name);
-		if (size === undefined || this.#reads >= maximumReads) return false;
+		if (size === undefined) return false;
 		// The youngest comes last.
 		this.#files.delete(name);
 		this.#files.set(name, size);
-		this.#reads++;
 		try {
-			if (await isRead(this.#path(name), into)) return true;
+			if (await this.#reads.take(async () => isRead(this.#path(name), into))) return true;
 		} catch {
 			// As good as not there.
-		} finally {
-			this.#reads--;
 		}
 		await this.#remove(name);
 		return false;
@@ -109,6 +106,8 @@ class FolderOfBlocks implements DiskCache {
 		let isKept = false;
 		try {
 			await this.#shrinkTo(this.#options.limitBytes);
+			// The others that are being written take all of it.
+			if (this.usedBytes > this.#options.limitBytes) return;
 			await writeBlock(temporary, bytes);
 			await rename(temporary, this.#path(name));
 			isKept = !this.#files.has(name);

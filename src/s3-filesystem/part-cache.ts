@@ -28,6 +28,9 @@ const maximumParts = 16_384;
 /** With more gaps than that, one request for everything between the first and the last is cheaper. */
 const maximumGaps = 2;
 
+/** How far behind a reader in order its bytes stay: it may step back, and its reads may be late. */
+export const backwardBytes = 2 * 1024 ** 2;
+
 /** The parts that are in memory, of all files. What nobody uses goes when the memory is needed. */
 export class PartCache {
 	/** Bytes that were fetched and that nobody read. */
@@ -343,8 +346,8 @@ export class PartCache {
 	}
 }
 
-/** Somebody reads it in order and is in the middle of it. */
+/** Somebody reads it in order, is in the middle of it or just behind, where late reads come. */
 function isBeingRead({ positions }: CachedFile, part: Part): boolean {
-	for (const { next } of positions) if (part.start <= next && next < part.end) return true;
+	for (const { next } of positions) if (part.start <= next && next < part.end + backwardBytes) return true;
 	return false;
 }

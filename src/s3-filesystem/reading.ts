@@ -3,7 +3,7 @@ import type { CachedFile, FileVersion, ReadableStore } from "./cached-file.ts";
 import type { DiskCache } from "./disk-cache.ts";
 import { firstFetch, pieceEnd, streamFetch, wholePages, type Span } from "./fetch-ranges.ts";
 import type { MemoryBudget } from "./memory.ts";
-import { PartCache, type Need } from "./part-cache.ts";
+import { backwardBytes, PartCache, type Need } from "./part-cache.ts";
 import { PartSource } from "./part-source.ts";
 import type { Part } from "./part.ts";
 import { ActiveStreams, ReadPattern, type ReadStream } from "./read-stream.ts";
@@ -46,8 +46,6 @@ export function createReading(options: ReadingOptions): Reading {
 const mebibyte = 1024 ** 2;
 /** Files up to this size are read with one request for all of them, which is what S3 has a checksum for. */
 const smallFileBytes = mebibyte;
-/** How far behind a reader in order its bytes stay: it may step back, and its reads may be late. */
-const backwardBytes = 2 * mebibyte;
 /**
  * Of the budget: what stays of what was read in order, for readers that follow and for direct I/O; others find it in the kernel's pages. More of it
  * only means more memory that has to be touched for the first time.

@@ -194,14 +194,14 @@ test("serves small steps back from what is there", async () => {
 });
 
 test("waits for a request under way when a step forward goes into it", async () => {
-	const { source, open } = setUp({ sizeBytes: 200 * MiB });
+	const { source, open } = setUp({ sizeBytes: 128 * MiB });
 	const reader = open();
-	await readInOrder(reader, { end: 64 * MiB, see: () => undefined });
+	await readInOrder(reader, { end: 48 * MiB, see: () => undefined });
 	const gate = gateAt(source);
-	gate.open(65 * MiB);
+	gate.open(49 * MiB);
 	const requested = Math.max(...source.requests.map(({ offset, sizeBytes }) => offset + sizeBytes));
 	const offset = requested - 2 * MiB;
-	expect(offset).toBeGreaterThan(70 * MiB);
+	expect(offset).toBeGreaterThan(54 * MiB);
 	const bytes = readOf(reader, offset, 1000);
 	const before = source.requests.filter((request) => request.offset < requested);
 	gate.open(Infinity);

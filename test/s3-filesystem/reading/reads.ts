@@ -31,6 +31,7 @@ export async function readInOrder(
 		readonly end: number;
 		readonly readBytes?: number;
 		readonly atATime?: number;
+		/** Shown each view before it is given back. */
 		readonly see: (offset: number, bytes: Buffer) => void | Promise<void>;
 	},
 ): Promise<void> {
@@ -38,10 +39,14 @@ export async function readInOrder(
 	let next = start;
 	const one = async (): Promise<void> => {
 		while (next < end) {
-			const offset = next;
+			let offset = next;
 			next += readBytes;
 			const result = await reader.read(offset, Math.min(readBytes, end - offset));
-			await see(offset, take(result));
+			for (const { buffer, byteOffset, byteLength } of result.views) {
+				await see(offset, Buffer.from(buffer, byteOffset, byteLength));
+				offset += byteLength;
+			}
+			result.release?.();
 			await new Promise((resolve) => {
 				setImmediate(resolve);
 			});

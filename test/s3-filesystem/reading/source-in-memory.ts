@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReadableStore } from "../../../src/s3-filesystem/cached-file.ts";
 import type { FileVersion } from "../../../src/s3-filesystem/reading.ts";
@@ -16,7 +17,7 @@ export interface SourceInMemory extends ReadableStore {
 	readonly requests: SourceRequest[];
 	/** Bytes that were asked for. */
 	readonly requestedBytes: number;
-	/** Awaited before the bytes from this position of the file on come; throw to break off. `written` bytes have come of the request. */
+	/** Awaited before the bytes from this position of the file on come; throw to break off. */
 	gate: (position: number, request: SourceRequest) => void | Promise<void>;
 }
 
@@ -62,13 +63,10 @@ async function untilAborted(gate: void | Promise<void>, signal: AbortSignal | un
 	await Promise.race([gate, aborted.promise]);
 }
 
+let random = Buffer.alloc(0);
+
 /** Different at every position, so that bytes of another place are noticed. */
-export function contentOf(sizeBytes: number): Buffer {
-	const content = Buffer.alloc(sizeBytes);
-	let state = 1;
-	for (let at = 0; at + 4 <= sizeBytes; at += 4) {
-		state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-		content.writeUInt32LE(state, at);
-	}
-	return content;
+function contentOf(sizeBytes: number): Buffer {
+	if (random.length < sizeBytes) random = randomBytes(sizeBytes);
+	return random.subarray(0, sizeBytes);
 }

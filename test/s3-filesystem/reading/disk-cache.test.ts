@@ -1,0 +1,252 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { createDiskCache, type DiskCache } from "../../../src/s3-filesystem/disk-cache.ts";
+import { createMemoryBudget } from "../../../src/s3-filesystem/memory-budget.ts";
+import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading.ts";
+import { KiB, MiB, readInOrder, readOf } from "./reads.ts";
+import { createSourceInMemory } from "./source-in-memory.ts";
+
+let directory: string;
+beforeEach(async () => {
+	directory = await mkdtemp(join(tmpdir(), "disk-cache-"));
+});
+afterEach(async () => {
+	vi.useRealTimers();
+	// What is still being written goes, too.
+	await rm(directory, { recursive: true, force: true, maxRetries: 20 });
+});
+
+const version: FileVersion = { key: "object", etag: "etag", sizeBytes: 10 * MiB + 100 };
+const block = Buffer.alloc(MiB, "block");
+
+async function create(limitBytes = 100 * MiB): Promise<DiskCache> {
+	const cache = createDiskCache({ directory, limitBytes });
+	await cache.ready;
+	return cache;
+}
+
+async function read(cache: DiskCache, start: number, sizeBytes = MiB): Promise<Buffer | undefined> {
+	const into = Buffer.alloc(sizeBytes);
+	return (await cache.read("bucket", version, start, into)) ? into : undefined;
+}
+
+async function theFile(): Promise<string> {
+	const [name, ...others] = await readdir(directory);
+	expect(others).toEqual([]);
+	return join(directory, name ?? "");
+}
+
+test("keeps blocks for the next process, for its owner only", async () => {
+	const first = await create();
+	await first.write("bucket", version, MiB, block);
+	await first.write("bucket", version, 10 * MiB, block.subarray(0, 100));
+	const cache = await create();
+	expect(cache.usedBytes).toBe(first.usedBytes);
+	expect(await read(cache, MiB)).toEqual(block);
+	expect(await read(cache, 10 * MiB, 100)).toEqual(block.subarray(0, 100));
+	expect(await read(cache, 2 * MiB)).toBeUndefined();
+	for (const name of await readdir(directory)) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o600);
+});
+
+test("tells buckets, keys and versions apart", async () => {
+	const cache = await create();
+	await cache.write("bucket", version, 0, block);
+	const into = Buffer.alloc(MiB);
+	expect(await cache.read("other", version, 0, into)).toBe(false);
+	expect(await cache.read("bucket", { ...version, key: "other" }, 0, into)).toBe(false);
+	expect(await cache.read("bucket", { ...version, etag: "other" }, 0, into)).toBe(false);
+	expect(await cache.read("bucket", version, 0, into)).toBe(true);
+});
+
+test.each([
+	["has other bytes", async (file: string) => writeFile(file, (await readFile(file)).fill("x", 1000, 1001))],
+	["is shorter", async (file: string) => truncate(file, 5000)],
+	["is empty", async (file: string) => truncate(file, 0)],
+	["has another header", async (file: string) => writeFile(file, (await readFile(file)).fill("x", 0, 4))],
+	["is gone", async (file: string) => rm(file)],
+	[
+		"is a directory",
+		async (file: string) => {
+			await rm(file);
+			await mkdir(file);
+		},
+	],
+])("takes a file for absent that %s, and removes it", async (_, damage) => {
+	const cache = await create();
+	await cache.write("bucket", version, 0, block);
+	await damage(await theFile());
+	expect(await read(cache, 0)).toBeUndefined();
+	expect(cache.has("bucket", version, 0)).toBe(false);
+	expect(cache.usedBytes).toBe(0);
+	for (const name of await readdir(directory)) expect((await stat(join(directory, name))).isDirectory()).toBe(true);
+});
+
+test("removes what was not used for the longest time when it is full, also after a restart", async () => {
+	const first = await create(4 * MiB);
+	for (let index = 0; index < 3; index++) await first.write("bucket", version, index * MiB, block);
+	await read(first, 0);
+	await first.write("bucket", version, 3 * MiB, block);
+	expect([0, 1, 2, 3].map((index) => first.has("bucket", version, index * MiB))).toEqual([true, false, true, true]);
+	expect(await readdir(directory)).toHaveLength(3);
+	expect(first.usedBytes).toBeLessThanOrEqual(4 * MiB);
+	const cache = await create(2 * MiB);
+	expect(await readdir(directory)).toHaveLength(1);
+	expect(cache.usedBytes).toBeLessThanOrEqual(2 * MiB);
+});
+
+test("leaves alone what is not its own, and removes what a process that was killed has left", async () => {
+	const name = "0".repeat(64);
+	const [foreign, fresh, abandoned] = ["notes.part", `${name}.part.0123456789ab`, `${name}.part.ba9876543210`];
+	for (const one of [foreign, fresh, abandoned]) await writeFile(join(directory, one), "content");
+	const yesterday = new Date(Date.now() - 86_400_000);
+	await utimes(join(directory, abandoned), yesterday, yesterday);
+	const cache = await create();
+	expect((await readdir(directory)).toSorted()).toEqual([fresh, foreign]);
+	expect(cache.usedBytes).toBe(0);
+});
+
+test("drops what it has no time for, and keeps to its limit while several write", async () => {
+	const cache = await create(4 * MiB);
+	await Promise.all(Array.from({ length: 10 }, async (_, index) => cache.write("bucket", version, index * MiB, block)));
+	const names = await readdir(directory);
+	expect(names.length).toBeLessThanOrEqual(3);
+	expect(names.length).toBeGreaterThan(0);
+	expect(cache.usedBytes).toBe(names.length * (MiB + 4096));
+});
+
+test("makes its directory, and says at once when it cannot", async () => {
+	expect(await readdir(directory)).toEqual([]);
+	createDiskCache({ directory: join(directory, "a", "b"), limitBytes: MiB });
+	expect((await stat(join(directory, "a", "b"))).mode & 0o777).toBe(0o700);
+	await writeFile(join(directory, "file"), "");
+	expect(() => createDiskCache({ directory: join(directory, "file"), limitBytes: MiB })).toThrow("EEXIST");
+});
+
+describe("on a small disk", () => {
+	const run = promisify(execFile);
+	const mounted: string[] = [];
+	afterAll(async () => {
+		for (const one of mounted) {
+			await run("umount", ["-l", one], { timeout: 10_000 });
+			await rm(one, { recursive: true });
+		}
+	});
+
+	test.skipIf(process.getuid?.() !== 0)("stops writing for a while when the disk is full, and makes room", async () => {
+		const disk = await mkdtemp(join(tmpdir(), "small-disk-"));
+		await run("mount", ["-t", "tmpfs", "-o", "size=5m", "tmpfs", disk], { timeout: 10_000 });
+		mounted.push(disk);
+		const logged: string[] = [];
+		const log = (level: string, _fields: object, message: string) => logged.push(`${level}: ${message}`);
+		const cache = createDiskCache({ directory: join(disk, "parts"), limitBytes: 100 * MiB, log });
+		await cache.ready;
+		vi.useFakeTimers({ toFake: ["performance"] });
+		for (let index = 0; index < 8; index++) await cache.write("bucket", version, index * MiB, block);
+		expect(logged).toEqual(["warn: the disk cache cannot be written to for now"]);
+		const kept = await readdir(join(disk, "parts"));
+		expect(kept).toHaveLength(3);
+		expect(cache.usedBytes).toBe(3 * (MiB + 4096));
+		vi.advanceTimersByTime(31_000);
+		await cache.write("bucket", version, 8 * MiB, block);
+		expect(cache.has("bucket", version, 8 * MiB)).toBe(true);
+		const into = Buffer.alloc(MiB);
+		expect(await cache.read("bucket", version, 8 * MiB, into)).toBe(true);
+		expect(into).toEqual(block);
+	});
+
+	test("goes on without a directory that was taken away", async () => {
+		const cache = await create();
+		await cache.write("bucket", version, 0, block);
+		await rm(directory, { recursive: true, maxRetries: 20 });
+		expect(await read(cache, 0)).toBeUndefined();
+		await cache.write("bucket", version, 0, block);
+		expect(cache.has("bucket", version, 0)).toBe(false);
+	});
+});
+
+describe("below the memory", () => {
+	const setUp = async (limitBytes = 100 * MiB) => {
+		const source = createSourceInMemory({ sizeBytes: 24 * MiB + 5000 });
+		const process = async () => {
+			const diskCache = createDiskCache({ directory, limitBytes });
+			await diskCache.ready;
+			const reading = createReading({ budget: createMemoryBudget(128 * MiB), diskCache });
+			return { reading, diskCache, reader: reading.open(source, source.version, "bucket") };
+		};
+		const see = (offset: number, bytes: Buffer): void =>
+			expect(bytes.equals(source.content.subarray(offset, offset + bytes.length)), `bytes at ${offset}`).toBe(true);
+		return { source, process, see, end: source.version.sizeBytes };
+	};
+	const untilWritten = async (count: number): Promise<void> =>
+		vi.waitFor(
+			async () => expect((await readdir(directory)).filter((name) => name.endsWith(".part"))).toHaveLength(count),
+			5000,
+		);
+
+	test("keeps what is read in order for the next process", async () => {
+		const { source, process, see, end } = await setUp();
+		const first = await process();
+		await readInOrder(first.reader, { end, see });
+		await vi.waitFor(async () => expect(await readdir(directory)).not.toEqual([]), 5000);
+		// What there was no time for.
+		for (let start = 0; start < end; start += MiB)
+			await first.diskCache.write("bucket", source.version, start, source.content.subarray(start, start + MiB));
+		source.requests.length = 0;
+		const second = await process();
+		await readInOrder(second.reader, { end, see });
+		expect(source.requests).toEqual([]);
+		expect(second.reading.stats).toMatchObject({ fetched_bytes: 0, disk_cache_read_bytes: end });
+	});
+
+	test("serves random reads from blocks on the disk", async () => {
+		const { source, process, see } = await setUp();
+		const first = await process();
+		await readInOrder(first.reader, { end: 8 * MiB, see });
+		await vi.waitFor(() => expect(first.diskCache.has("bucket", source.version, 5 * MiB)).toBe(true), 5000);
+		source.requests.length = 0;
+		const { reader } = await process();
+		const offset = 5 * MiB + 300 * KiB;
+		see(offset, await readOf(reader, offset, 4096));
+		expect(source.requests).toEqual([]);
+		// What is not there is fetched as without a disk.
+		see(20 * MiB + 5000, await readOf(reader, 20 * MiB + 5000, 100));
+		expect(source.requestedBytes).toBe(4096);
+	});
+
+	test("fetches blocks that were damaged", async () => {
+		const { source, process, see, end } = await setUp();
+		const first = await process();
+		await readInOrder(first.reader, { end, see });
+		await vi.waitFor(() => expect(first.diskCache.has("bucket", source.version, 8 * MiB)).toBe(true), 5000);
+		const names = (await readdir(directory)).filter((name) => name.endsWith(".part"));
+		for (const name of names) {
+			const path = join(directory, name);
+			await writeFile(path, (await readFile(path)).fill(1, 100, 200));
+		}
+		source.requests.length = 0;
+		const second = await process();
+		await readInOrder(second.reader, { end, see });
+		expect(source.requestedBytes).toBeGreaterThanOrEqual((names.length - 1) * MiB);
+		expect(second.reading.stats).toMatchObject({ fetched_bytes: source.requestedBytes });
+	});
+
+	test("reads a small file whole from the disk", async () => {
+		const source = createSourceInMemory({ sizeBytes: 300_000 });
+		for (const requests of [1, 1]) {
+			const diskCache = createDiskCache({ directory, limitBytes: 100 * MiB });
+			await diskCache.ready;
+			const reader = createReading({ budget: createMemoryBudget(32 * MiB), diskCache }).open(
+				source,
+				source.version,
+				"b",
+			);
+			expect(await readOf(reader, 0, MiB)).toEqual(source.content);
+			expect(source.requests).toHaveLength(requests);
+			await untilWritten(1);
+		}
+	});
+});

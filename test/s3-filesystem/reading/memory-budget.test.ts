@@ -1,0 +1,214 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir, totalmem } from "node:os";
+import { dirname, join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { containerMemoryBytes } from "../../../src/s3-filesystem/container-memory.ts";
+import { createMemoryBudget, defaultBudgetBytes } from "../../../src/s3-filesystem/memory-budget.ts";
+import type { PooledBuffer } from "../../../src/s3-filesystem/memory.ts";
+import { KiB, MiB } from "./reads.ts";
+
+function allocateNow(budget: ReturnType<typeof createMemoryBudget>, sizeBytes: number): PooledBuffer {
+	const memory = budget.tryAllocate(sizeBytes);
+	if (memory === undefined) throw new Error("the budget is used up");
+	return memory;
+}
+
+test("gives buffers of the size that was asked for, until the budget is used up", () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const sizes = [1, 5000, 300 * KiB, MiB, 1.5 * MiB];
+	const buffers = sizes.map((size) => allocateNow(budget, size));
+	expect(buffers.map(({ buffer }) => buffer.length)).toEqual(sizes);
+	expect(budget.usedBytes).toBeGreaterThanOrEqual(2.8 * MiB);
+	expect(budget.tryAllocate(1.5 * MiB)).toBeUndefined();
+	for (const memory of buffers) memory.free();
+	expect(allocateNow(budget, 4 * MiB).buffer).toHaveLength(4 * MiB);
+	expect(budget.usedBytes).toBe(4 * MiB);
+});
+
+test("uses large buffers again, and counts those that wait for it", () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const first = allocateNow(budget, MiB);
+	const { buffer } = first.buffer;
+	first.free();
+	expect(budget.usedBytes).toBe(MiB);
+	expect(allocateNow(budget, MiB - 1000).buffer.buffer).toBe(buffer);
+	expect(budget.usedBytes).toBe(MiB);
+});
+
+test("takes a buffer back only once", () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const small = allocateNow(budget, 100);
+	small.free();
+	small.free();
+	expect(budget.usedBytes).toBe(0);
+	const large = allocateNow(budget, MiB);
+	large.free();
+	large.free();
+	expect(allocateNow(budget, MiB).buffer.buffer).not.toBe(allocateNow(budget, MiB).buffer.buffer);
+});
+
+test("frees memory at once, not when the garbage is collected", () => {
+	const budget = createMemoryBudget(64 * MiB);
+	const before = process.memoryUsage().arrayBuffers;
+	// Of sizes that nobody asks for again.
+	for (let round = 0; round < 20; round++) allocateNow(budget, (64 - 20 * (round % 2)) * MiB).free();
+	expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100 * MiB);
+});
+
+test("serves those who wait in the order of asking, and nobody before them", async () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const [one, two] = [allocateNow(budget, 2 * MiB), allocateNow(budget, 2 * MiB)];
+	const order: string[] = [];
+	const large = budget.allocate(4 * MiB).then((memory) => {
+		order.push("large");
+		return memory;
+	});
+	const small = budget.allocate(4096).then((memory) => {
+		order.push("small");
+		return memory;
+	});
+	one.free();
+	expect(budget.tryAllocate(4096)).toBeUndefined();
+	two.free();
+	(await large).free();
+	(await small).free();
+	expect(order).toEqual(["large", "small"]);
+});
+
+test("lets go who is interrupted while waiting, and serves the next", async () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const held = allocateNow(budget, 2 * MiB);
+	const interruption = new AbortController();
+	const large = budget.allocate(4 * MiB, interruption.signal);
+	const small = budget.allocate(MiB);
+	interruption.abort(new Error("interrupted"));
+	await expect(large).rejects.toThrow("interrupted");
+	(await small).free();
+	held.free();
+	await expect(budget.allocate(10, AbortSignal.abort(new Error("before")))).rejects.toThrow("before");
+});
+
+test("refuses what it can never give", async () => {
+	await expect(createMemoryBudget(4 * MiB).allocate(5 * MiB)).rejects.toThrow(RangeError);
+});
+
+test("asks the reclaimers when memory is short, the oldest first, and says whether it is for a wish", () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const held = [allocateNow(budget, 2 * MiB), allocateNow(budget, 2 * MiB)];
+	const asked: string[] = [];
+	budget.addReclaimer((wantedBytes, urgency) => {
+		asked.push(`first ${wantedBytes / MiB} ${urgency}`);
+		return 0;
+	});
+	budget.addReclaimer((wantedBytes, urgency) => {
+		asked.push(`second ${wantedBytes / MiB} ${urgency}`);
+		const memory = urgency === "need" ? held.pop() : undefined;
+		memory?.free();
+		return memory === undefined ? 0 : 2 * MiB;
+	});
+	expect(budget.tryAllocate(MiB, "wish")).toBeUndefined();
+	expect(allocateNow(budget, MiB).buffer).toHaveLength(MiB);
+	expect(asked).toEqual(["first 1 wish", "second 1 wish", "first 1 need", "second 1 need"]);
+});
+
+test("serves who waits when something becomes reclaimable, and tells who listens what was given back", async () => {
+	const budget = createMemoryBudget(4 * MiB);
+	const held = allocateNow(budget, 4 * MiB);
+	let isIdle = false;
+	let frees = 0;
+	budget.addReclaimer(() => {
+		if (!isIdle) return 0;
+		held.free();
+		return 4 * MiB;
+	});
+	budget.onFree(() => frees++);
+	const waiting = budget.allocate(MiB);
+	budget.becameReclaimable();
+	isIdle = true;
+	budget.becameReclaimable();
+	(await waiting).free();
+	expect(frees).toBe(2);
+});
+
+test("never uses more than its limit, whatever is taken and given back", () => {
+	const size = fc.oneof(fc.nat(10_000), fc.integer({ min: 1, max: 3 * MiB }), fc.constantFrom(MiB, 2 * MiB, 256 * KiB));
+	fc.assert(
+		fc.property(fc.array(fc.oneof(size, fc.constant("free" as const)), { maxLength: 80 }), (steps) => {
+			const budget = createMemoryBudget(8 * MiB);
+			const held: PooledBuffer[] = [];
+			for (const step of steps) {
+				if (step === "free") held.shift()?.free();
+				else {
+					const memory = budget.tryAllocate(step);
+					if (memory !== undefined) held.push(memory);
+				}
+				const heldBytes = held.reduce((sum, { buffer }) => sum + buffer.length, 0);
+				expect(budget.usedBytes).toBeLessThanOrEqual(8 * MiB);
+				expect(budget.usedBytes).toBeGreaterThanOrEqual(heldBytes);
+			}
+			for (const memory of held) memory.free();
+			expect(allocateNow(budget, 8 * MiB).buffer).toHaveLength(8 * MiB);
+		}),
+	);
+});
+
+describe("of the container", () => {
+	let root: string;
+	beforeAll(() => {
+		root = mkdtempSync(join(tmpdir(), "cgroup-"));
+	});
+	afterAll(() => rmSync(root, { recursive: true }));
+	let machines = 0;
+	const machine = (files: Readonly<Record<string, string>>): string => {
+		const path = join(root, String(machines++));
+		for (const [name, content] of Object.entries(files)) {
+			mkdirSync(dirname(join(path, name)), { recursive: true });
+			writeFileSync(join(path, name), content);
+		}
+		return path;
+	};
+
+	test("finds the limit of version 2 where a container sees it", () => {
+		const path = machine({ "sys/fs/cgroup/memory.max": "268435456\n", "proc/self/cgroup": "0::/\n" });
+		expect(containerMemoryBytes(path)).toBe(256 * MiB);
+	});
+
+	test("finds the smallest limit of the groups above, and that from which on the kernel slows down", () => {
+		const path = machine({
+			"proc/self/cgroup": "0::/pods/pod/container\n",
+			"sys/fs/cgroup/pods/pod/memory.max": String(512 * MiB),
+			"sys/fs/cgroup/pods/pod/container/memory.max": "max\n",
+			"sys/fs/cgroup/pods/pod/container/memory.high": String(300 * MiB),
+		});
+		expect(containerMemoryBytes(path)).toBe(300 * MiB);
+	});
+
+	test("finds the limit of version 1, in the container and by the group's name", () => {
+		const unlimited = "9223372036854771712";
+		const inside = machine({
+			"proc/self/cgroup": "11:memory:/kubepods/one\n0::/system.slice\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": String(128 * MiB),
+		});
+		expect(containerMemoryBytes(inside)).toBe(128 * MiB);
+		const outside = machine({
+			"proc/self/cgroup": "4:cpu,cpuacct:/x\n11:memory:/kubepods/one\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": unlimited,
+			"sys/fs/cgroup/memory/kubepods/one/memory.limit_in_bytes": String(64 * MiB),
+		});
+		expect(containerMemoryBytes(outside)).toBe(64 * MiB);
+	});
+
+	test("takes the machine's memory where there is no limit", () => {
+		expect(containerMemoryBytes(machine({}))).toBe(totalmem());
+	});
+
+	test("takes a quarter of it by default, between 32 and 512 MiB", () => {
+		expect(defaultBudgetBytes(GiB)).toBe(256 * MiB);
+		expect(defaultBudgetBytes(64 * GiB)).toBe(512 * MiB);
+		expect(defaultBudgetBytes(10 * MiB)).toBe(32 * MiB);
+		expect(defaultBudgetBytes()).toBeGreaterThanOrEqual(32 * MiB);
+	});
+});
+
+const GiB = 1024 * MiB;
