@@ -11,6 +11,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import {
 	CreateBucketCommand,
+	DeleteObjectCommand,
 	GetObjectCommand,
 	ListBucketsCommand,
 	ListObjectsV2Command,
@@ -61,6 +62,7 @@ export interface Minio {
 	createBucket(name: string): Promise<void>;
 	put(bucket: string, key: string, body: string | Uint8Array): Promise<void>;
 	get(bucket: string, key: string): Promise<Buffer>;
+	delete(bucket: string, key: string): Promise<void>;
 	/** All keys of the bucket, in the server's order. */
 	list(bucket: string): Promise<string[]>;
 	/**
@@ -171,6 +173,9 @@ async function startIn(home: string, removeHome: () => Promise<void>, options: M
 		async get(bucket, key) {
 			const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
 			return Buffer.from((await Body?.transformToByteArray()) ?? []);
+		},
+		async delete(bucket, key) {
+			await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
 		},
 		async list(bucket) {
 			const keys: string[] = [];
