@@ -1,9 +1,9 @@
 /** Child: the same work as the mounts', by requests to the bucket with no filesystem. Started by drivers.ts. */
 import { closeSync, openSync, readSync } from "node:fs";
-import type { ObjectStore } from "../src/s3/object-store.ts";
+import type { ListedObject, ObjectStore } from "../src/s3/object-store.ts";
 import { createObjectStore } from "../src/s3/store.ts";
 import { filesFolder } from "./workloads/small-files.ts";
-import { keyOf, mebibyte, sourceOffset, type FilesJob } from "./workloads/workload.ts";
+import { keyOf, mebibyte, sourceOffset, type FilesJob, type ObjectSet } from "./workloads/workload.ts";
 import type { LoadRequest } from "./load.ts";
 import { whenTold } from "./when-told.ts";
 
@@ -69,8 +69,8 @@ async function streamWrite(store: ObjectStore, key: string, sizeBytes: number, s
 	closeSync(file);
 }
 
-async function list(store: ObjectStore, prefix: string) {
-	const objects = [];
+async function list(store: ObjectStore, prefix: string): Promise<ListedObject[]> {
+	const objects: ListedObject[] = [];
 	let token: string | undefined;
 	do {
 		const page = await store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
@@ -78,6 +78,18 @@ async function list(store: ObjectStore, prefix: string) {
 		token = page.nextToken;
 	} while (token !== undefined);
 	return objects;
+}
+
+/** Subfolders at the same time: pages of one listing can only follow each other. */
+async function listAll(store: ObjectStore, { folder, count, subfolders }: ObjectSet): Promise<void> {
+	let listed = 0;
+	const prefix = `${folder}/`;
+	const prefixes = subfolders === undefined ? [prefix] : (await store.list({ prefix, delimiter: "/" })).prefixes;
+	await inLanes(prefixes, 8, async (each) => {
+		const { length } = await list(store, each);
+		listed += length;
+	});
+	if (listed !== count) throw new Error(`${listed} objects listed`);
 }
 
 /** Versions and sizes come from a listing, as a filesystem would get them. */
@@ -126,11 +138,8 @@ async function work(store: ObjectStore, request: LoadRequest): Promise<void> {
 			await store.get(job.path, { offset: 0, into: Buffer.alloc(1), etag, objectSizeBytes: job.fileSizeBytes });
 			return undefined;
 		}
-		case "list": {
-			const { length } = await list(store, `${job.objects.folder}/`);
-			if (length !== job.objects.count) throw new Error(`${length} objects listed`);
-			return undefined;
-		}
+		case "list":
+			return listAll(store, job.objects);
 		default:
 			return job satisfies never;
 	}

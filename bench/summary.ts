@@ -175,7 +175,7 @@ export function summarize(
 			),
 		]),
 		aim(
-			"peak memory, highest of all workloads",
+			"peak memory, highest of what was measured",
 			"all",
 			"goofys",
 			"at most",
