@@ -1,5 +1,6 @@
 import type { ListedObject, ObjectStore } from "../s3/object-store.ts";
 import type { Version } from "./nodes.ts";
+import { inParallel } from "./turns.ts";
 
 const copiesAtATime = 16;
 const keysPerDelete = 1000;
@@ -20,7 +21,8 @@ export async function renameDirectory(
 		let token: string | undefined;
 		do {
 			const page = await store.list({ prefix: from, ...(token !== undefined && { continuationToken: token }) });
-			await forEachOf(page.objects, copiesAtATime, async (object) => {
+			// All have ended when this fails, so that none copies on while the copies are removed.
+			await inParallel(page.objects, copiesAtATime, async (object) => {
 				const key = to + object.key.slice(from.length);
 				moved.set(key, await copyObject(store, object, key));
 				oldKeys.push(object.key);
@@ -53,20 +55,4 @@ async function deleteAll(store: ObjectStore, keys: readonly string[]): Promise<v
 		const [failure] = await store.deleteMany(keys.slice(start, start + keysPerDelete));
 		if (failure !== undefined) throw failure.error;
 	}
-}
-
-async function forEachOf<T>(items: readonly T[], atATime: number, work: (item: T) => Promise<void>): Promise<void> {
-	const rest = items.values();
-	let failure: { readonly error: unknown } | undefined;
-	const worker = async (): Promise<void> => {
-		for (const item of rest) {
-			if (failure !== undefined) return;
-			await work(item).catch((error: unknown) => {
-				failure ??= { error };
-			});
-		}
-	};
-	// All have ended when this does, so that none copies on while the copies are removed.
-	await Promise.all(Array.from({ length: Math.min(atATime, items.length) }, worker));
-	if (failure !== undefined) throw failure.error;
 }
