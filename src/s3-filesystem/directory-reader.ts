@@ -2,7 +2,7 @@ import { fileTypes } from "./posix-metadata.ts";
 import type { DirectoryPage, Entry } from "../fuse/filesystem.ts";
 import type { DirectoryPageContent, Listed } from "./listing.ts";
 import { freshSince, type Namespace } from "./namespace.ts";
-import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
+import { areAttributesKnown, attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
 import { compareKeys, inodeOf } from "./names.ts";
 
 /** Names of one directory reader that the kernel is given nodes for; those of a larger directory would only fill memory. */
@@ -80,8 +80,7 @@ export class DirectoryReader {
 		if (!page.plus) return page.add(name, attributes, nextOffset);
 		const known = entryOf(node);
 		// A listing does not hold a directory's own attributes: who wants them asks for them.
-		const isKnown = node.kind === "file" || node.posixAt !== undefined || node.volume === undefined;
-		const entry = isKnown ? known : { ...known, attributesValidMs: 0 };
+		const entry = areAttributesKnown(node) ? known : { ...known, attributesValidMs: 0 };
 		if (page.add(name, attributes, nextOffset, entry)) {
 			node.lookups++;
 			this.#nodesGiven++;

@@ -17,9 +17,11 @@ import {
 import { DirectoryReader } from "./directory-reader.ts";
 import { toFuseError, toOpenFileError } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
+import { listedDirectory } from "./listing.ts";
 import { Locks } from "./locks.ts";
 import { Namespace } from "./namespace.ts";
 import {
+	areAttributesKnown,
 	attributesOf,
 	detachNode,
 	isSymlink,
@@ -50,7 +52,7 @@ export function createS3Filesystem(volumes: readonly VolumeOptions[], settings: 
 }
 
 // open(2), renameat2(2), setxattr(2) of Linux.
-const openFlags = { accessMode: 3, writeOnly: 1, exclusive: 0o200, truncate: 0o1000 } as const;
+const openFlags = { accessMode: 3, exclusive: 0o200, truncate: 0o1000 } as const;
 const renameFlags = { noReplace: 1 } as const;
 const xattrFlags = { create: 1, replace: 2 } as const;
 const maximumNameBytes = 255;
@@ -106,7 +108,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	getattr(id: number): Reply<Timed<Attributes>> {
 		const node = this.#node(id);
-		if (node.kind === "file" || node.posixAt !== undefined || node.volume === undefined) return this.#attributes(node);
+		if (areAttributesKnown(node)) return this.#attributes(node);
 		return attempt(async () => {
 			await this.#namespace.ensureMetadata(node);
 			return this.#attributes(node);
@@ -123,7 +125,7 @@ class BucketFilesystem implements S3Filesystem {
 					if (isReplaced(node)) throw new FuseError("ESTALE");
 					await this.#contents.truncate(node, changes.sizeBytes);
 					// Without an open file nobody would write it later.
-					const isOpen = handle !== undefined || [...node.handles].some(({ writable }) => writable);
+					const isOpen = handle !== undefined || isOpenForWriting(node);
 					if (!isOpen) await this.#contents.commit(node);
 				}
 				await this.#changePosix(node, posixChanges(node, changes));
@@ -232,7 +234,7 @@ class BucketFilesystem implements S3Filesystem {
 				throw error;
 			}
 			directory.children.set(name, node);
-			directory.listing.put({ name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" });
+			directory.listing.put(listedDirectory(name));
 			// Nothing can be in it yet.
 			const start = node.listing.begin("", performance.now());
 			node.listing.merge(start, { entries: [], marker: undefined, through: undefined, hidden: 0 }, 1);
@@ -396,7 +398,7 @@ class BucketFilesystem implements S3Filesystem {
 		node.name = newName;
 		node.parent = to;
 		to.children.set(newName, node);
-		to.listing.put({ name: newName, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" });
+		to.listing.put(listedDirectory(newName));
 		this.#namespace.forgetListings(node);
 		for (const file of filesBelow(node)) {
 			const version = moved.get(keyOf(file));
@@ -538,7 +540,7 @@ class BucketFilesystem implements S3Filesystem {
 		await this.#locks.with(node, async () => {
 			file.reader?.close();
 			node.handles.delete(file);
-			if ([...node.handles].some(({ writable }) => writable)) return;
+			if (isOpenForWriting(node)) return;
 			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#lastChance(node);
 			if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
 			if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteUnlinked(node);
@@ -755,6 +757,10 @@ function refuseIfReadOnly({ volume }: Node): void {
 /** The name leads to another version or to nothing, by somebody else's doing: there is no key for what would be written. */
 function isReplaced(node: FileNode): boolean {
 	return node.parent === undefined && node.unlinkedKey === undefined;
+}
+
+function isOpenForWriting({ handles }: FileNode): boolean {
+	return handles.values().some(({ writable }) => writable);
 }
 
 /** Only what differs from the volume's default is worth a place in the metadata. */

@@ -11,6 +11,10 @@ export interface Listed {
 	readonly metadata?: ObjectMetadata;
 }
 
+export function listedDirectory(name: string): Listed {
+	return { name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" };
+}
+
 /** Names between two keys of which all are known. Keys are relative to the directory. */
 interface KnownRange {
 	/** Itself excluded. */
@@ -53,7 +57,7 @@ export function readPage(page: ListPage, directoryKey: string): DirectoryPageCon
 			continue;
 		}
 		names.add(name);
-		entries.push({ name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" });
+		entries.push(listedDirectory(name));
 	}
 	for (const object of page.objects) {
 		const name = object.key.slice(directoryKey.length);
@@ -145,7 +149,7 @@ export class DirectoryListing {
 	/** A directory below was looked for by itself. */
 	knowDirectory(start: ListingStart, name: string, exists: boolean): void {
 		if ((this.#changes.get(name)?.sequence ?? 0) > start.sequence) return;
-		if (exists) this.#entries.set(name, { name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" });
+		if (exists) this.#entries.set(name, listedDirectory(name));
 		else if (this.#entries.get(name)?.kind === "directory") this.#entries.delete(name);
 		this.#addRange({ after: name, through: endOfPrefix(`${name}/`), at: start.at, exact: true });
 	}

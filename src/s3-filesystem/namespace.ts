@@ -1,8 +1,16 @@
 import { FuseError } from "../fuse/filesystem.ts";
 import { S3Error, type ListPage } from "../s3/object-store.ts";
-import { readPage, type DirectoryPageContent, type Listed, type ListingStart } from "./listing.ts";
+import { listedDirectory, readPage, type DirectoryPageContent, type Listed, type ListingStart } from "./listing.ts";
 import { keyBefore } from "./names.ts";
-import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
+import {
+	areAttributesKnown,
+	detachNode,
+	keyOf,
+	NodeTable,
+	type DirectoryNode,
+	type FileNode,
+	type Node,
+} from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
 import type { VolumeOptions } from "./volume.ts";
 
@@ -122,7 +130,7 @@ export class Namespace {
 			const below = await volume.store.list({ prefix: `${key}/`, delimiter: "/", maxKeys: 1 });
 			const isDirectory = below.objects.length + below.prefixes.length > 0;
 			directory.listing.knowDirectory(start, name, isDirectory);
-			if (isDirectory) return { entry: { name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" } };
+			if (isDirectory) return { entry: listedDirectory(name) };
 			const { sizeBytes, modifiedMs, etag, metadata } = await volume.store.head(key);
 			return { entry: { name, kind: "file", sizeBytes, modifiedMs, etag, metadata } };
 		} catch (error) {
@@ -227,8 +235,9 @@ export class Namespace {
 
 	#withMetadata(node: Node | undefined): Node | undefined | Promise<Node | undefined> {
 		// Listings never hold a directory's own; one request more, once, beside the one that lists it.
-		const isWanted = node?.volume?.attributes === "all" || (node?.kind === "directory" && node.posixAt === undefined);
-		if (node === undefined || !isWanted || !lacksMetadata(node)) return node;
+		if (node === undefined) return undefined;
+		const isWanted = node.volume?.attributes === "all" || !areAttributesKnown(node);
+		if (!isWanted || !lacksMetadata(node)) return node;
 		return this.ensureMetadata(node).then(() => node);
 	}
 
@@ -270,7 +279,7 @@ export class Namespace {
 /** What an application has open for writing is as it left it, whatever the server lists. */
 export function isOurs(node: Node): boolean {
 	if (node.kind === "file") return node.draft !== undefined || node.version === undefined;
-	return node.isVolumeRoot || [...node.children.values()].some((child) => child.kind === "file" && isOurs(child));
+	return node.isVolumeRoot || node.children.values().some((child) => child.kind === "file" && isOurs(child));
 }
 
 export function freshSince({ ttlMs }: VolumeOptions): number {

@@ -95,6 +95,11 @@ export function modeOf(node: Node): number {
 	return type | permissions;
 }
 
+/** A directory's are in no listing: until somebody has asked for them, they are the volume's. */
+export function areAttributesKnown(node: Node): boolean {
+	return node.kind === "file" || node.volume === undefined || node.posixAt !== undefined;
+}
+
 export function attributesOf(node: Node): Attributes {
 	const { posix, volume } = node;
 	const shared = {
