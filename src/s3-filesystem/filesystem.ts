@@ -27,6 +27,7 @@ import {
 	isSymlink,
 	keyOf,
 	modeOf,
+	moveNode,
 	putListed,
 	type DirectoryNode,
 	type FileNode,
@@ -202,7 +203,8 @@ class BucketFilesystem implements S3Filesystem {
 			node.posixEtag = etag;
 			node.version = { etag, sizeBytes: body.length, modifiedMs };
 			node.target = target;
-			this.#attach(directory, name, node);
+			directory.children.set(name, node);
+			putListed(node);
 			return this.#counted(node);
 		});
 	}
@@ -354,11 +356,8 @@ class BucketFilesystem implements S3Filesystem {
 				if (target.handles.size === 0) await this.#contents.discard(target);
 				this.#namespace.nodes.dropIfUnused(target);
 			}
-			detachNode(node);
-			node.name = newName;
-			this.#attach(to, newName, node);
+			moveNode(node, to, newName);
 			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
-			putListed(node);
 		});
 	}
 
@@ -394,10 +393,7 @@ class BucketFilesystem implements S3Filesystem {
 			detachNode(target);
 			this.#namespace.nodes.dropIfUnused(target);
 		}
-		detachNode(node);
-		node.name = newName;
-		node.parent = to;
-		to.children.set(newName, node);
+		moveNode(node, to, newName);
 		to.listing.put(listedDirectory(newName));
 		this.#namespace.forgetListings(node);
 		for (const file of filesBelow(node)) {
@@ -525,7 +521,6 @@ class BucketFilesystem implements S3Filesystem {
 			this.#locks.with(node, async () => {
 				if (node.unlinkedKey !== undefined) return;
 				await this.#contents.commit(node);
-				putListed(node);
 			}),
 		);
 	}
@@ -552,7 +547,6 @@ class BucketFilesystem implements S3Filesystem {
 	async #lastChance(node: FileNode): Promise<void> {
 		try {
 			await this.#contents.commit(node);
-			putListed(node);
 		} catch (error) {
 			const key = keyOf(node);
 			this.#settings.log?.("error", { key, err: error }, "changes could not be uploaded and are lost");
@@ -703,12 +697,6 @@ class BucketFilesystem implements S3Filesystem {
 
 	async #refuseIfPresent(directory: DirectoryNode, name: string): Promise<void> {
 		if ((await this.#namespace.find(directory, name)) !== undefined) throw new FuseError("EEXIST");
-	}
-
-	#attach(directory: DirectoryNode, name: string, node: FileNode): void {
-		node.parent = directory;
-		directory.children.set(name, node);
-		putListed(node);
 	}
 
 	#touch(directory: DirectoryNode): void {

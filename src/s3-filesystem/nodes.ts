@@ -228,6 +228,14 @@ export function detachNode(node: Node): void {
 	node.parent = undefined;
 }
 
+/** Another name leads to this node from now on. */
+export function moveNode(node: Node, to: DirectoryNode, name: string): void {
+	detachNode(node);
+	node.name = name;
+	node.parent = to;
+	to.children.set(name, node);
+}
+
 /** Tells the directory's listing of what is in the bucket now: with its metadata, which outlives the node there. */
 export function putListed({ parent, name, version, posix, posixEtag }: FileNode): void {
 	if (parent === undefined || version === undefined) return;
