@@ -41,7 +41,7 @@ export class FileContents {
 		if (node.draft?.isDirty === true) return node.draft.read(offset, sizeBytes);
 		if (file.version === undefined || offset >= file.version.sizeBytes) return { views: [] };
 		file.reader ??= this.#reading.open(node.volume.store, file.version, node.volume.identity);
-		return file.reader.read(offset, sizeBytes, context.signal);
+		return file.reader.read(offset, sizeBytes, context);
 	}
 
 	/** The content of a small object. */

@@ -1,4 +1,4 @@
-import type { ReadResult } from "../fuse/filesystem.ts";
+import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import type { CachedFile, FileVersion, ReadableStore } from "./cached-file.ts";
 import type { DiskCache } from "./disk-cache.ts";
 import { firstFetch, pieceEnd, streamFetch, wholePages, type Span } from "./fetch-ranges.ts";
@@ -19,13 +19,16 @@ export interface ReadingOptions {
 	readonly diskCache?: DiskCache;
 }
 
+/** Only asked for its signal when it has to wait, as making one costs more than a read of what is there. */
+type Caller = Pick<RequestContext, "signal">;
+
 /** The reads of one handle. */
 export interface Reader {
 	/**
-	 * At once if the bytes are there. Fails with what the store says, or with the signal's reason: then others that wait for the same bytes do not
+	 * At once if the bytes are there. Fails with what the store says, or with the reason of the caller's signal: then others that wait for the same bytes do not
 	 * notice. Fewer bytes than asked for mean the end of the file.
 	 */
-	read(offset: number, sizeBytes: number, signal?: AbortSignal): ReadResult | Promise<ReadResult>;
+	read(offset: number, sizeBytes: number, caller?: Caller): ReadResult | Promise<ReadResult>;
 	close(): void;
 }
 
@@ -124,14 +127,14 @@ class HandleReader implements Reader {
 		this.#shared.cache.close(this.#file);
 	}
 
-	read(offset: number, sizeBytes: number, signal?: AbortSignal): ReadResult | Promise<ReadResult> {
+	read(offset: number, sizeBytes: number, caller?: Caller): ReadResult | Promise<ReadResult> {
 		const end = Math.min(offset + sizeBytes, this.#file.version.sizeBytes);
 		if (offset >= end) return nothing;
 		const stream = this.#pattern.follow(offset, end);
 		if (stream.isInOrder && stream.isAdvancing && stream.windowBytes === 0) stream.start(end - offset);
 		if (stream.windowBytes > 0) this.#shared.active.use(stream);
 		const there = this.#collect(offset, end);
-		if (there === undefined) return this.#wait(stream, { start: offset, end }, signal);
+		if (there === undefined) return this.#wait(stream, { start: offset, end }, caller?.signal);
 		this.#shared.counts.hits++;
 		this.#goOn(stream);
 		return there;

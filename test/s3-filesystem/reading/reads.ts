@@ -7,7 +7,7 @@ export const MiB = 1024 ** 2;
 
 /** A copy of the bytes, which are given back. */
 export async function readOf(reader: Reader, offset: number, sizeBytes: number, signal?: AbortSignal): Promise<Buffer> {
-	return take(await reader.read(offset, sizeBytes, signal));
+	return take(await reader.read(offset, sizeBytes, signal && { signal }));
 }
 
 /** The same for bytes that are there. */
