@@ -35,3 +35,14 @@ export function createBackoff({ minimumMs, maximumMs, forgetAfterMs, random, now
 		},
 	};
 }
+
+/** For mounts: from a second to a minute. */
+export function createMountBackoff(): Backoff {
+	return createBackoff({
+		minimumMs: 1000,
+		maximumMs: 60_000,
+		forgetAfterMs: 60_000,
+		random: Math.random,
+		now: () => performance.now(),
+	});
+}

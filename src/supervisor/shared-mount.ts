@@ -5,7 +5,8 @@ import type { PreparedMount, SharedSession, StartContext } from "../drivers/driv
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
-import { createBackoff } from "./backoff.ts";
+import { createMountBackoff } from "./backoff.ts";
+import { failedCheck, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
 import type { Supervised, Timing } from "./supervise.ts";
 
 export interface SharedMountOptions {
@@ -101,18 +102,12 @@ class SharedMember {
 	readonly #options: SharedMountOptions;
 	readonly #onAdmitted: (member: SharedMember) => void;
 	readonly #log: Logger;
-	readonly #backoff = createBackoff({
-		minimumMs: 1000,
-		maximumMs: 60_000,
-		forgetAfterMs: 60_000,
-		random: Math.random,
-		now: () => performance.now(),
-	});
+	readonly #backoff = createMountBackoff();
 	#prepared: PreparedMount | undefined;
 	#state: "pending" | "checking" | "failed" = "pending";
 	#since = new Date();
 	#refusal: LauncherError | undefined;
-	#backend: { readonly ok: boolean; readonly checkedAt: Date; readonly problem?: string } | undefined;
+	#backend: BackendHealth | undefined;
 	#lastError: ReportedError | undefined;
 	#retryAt: Date | undefined;
 	#first: Promise<void> | undefined;
@@ -186,7 +181,7 @@ class SharedMember {
 			// It goes on with the secrets that it has.
 			this.#ails(error);
 		}
-		return this.#backend?.ok === false ? backendEveryMs / 6 : backendEveryMs;
+		return untilNextCheckMs(this.#backend, backendEveryMs);
 	}
 
 	#isWell(): void {
@@ -199,8 +194,7 @@ class SharedMember {
 
 	#ails(error: LauncherError): void {
 		const wasWell = this.#backend?.ok !== false;
-		const problem = `backend: ${this.#options.redact(error.message)}`;
-		this.#backend = { ok: false, checkedAt: new Date(), problem };
+		this.#backend = failedCheck(error, this.#options.redact);
 		if (!wasWell) return;
 		this.#since = new Date();
 		this.#report(error, "backend check failed");
@@ -217,17 +211,8 @@ class SharedMember {
 
 	#report(error: LauncherError, message: string, facts: object = {}): void {
 		const { redact, events } = this.#options;
-		const { code, hint } = error;
-		this.#lastError = {
-			code,
-			class: error.class,
-			message: redact(error.message),
-			...(hint !== undefined && { hint: redact(hint) }),
-			at: new Date().toISOString(),
-		};
-		events.error(this.mount.name, code);
-		const unexpected = code === "INTERNAL" ? { err: error.cause } : {};
-		this.#log.error({ code, error: error.message, hint, ...facts, ...unexpected }, message);
+		this.#lastError = reportError(error, message, { redact, log: this.#log }, facts);
+		events.error(this.mount.name, error.code);
 	}
 
 	#enter(state: "pending" | "checking" | "failed"): void {

@@ -8,7 +8,8 @@ import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mou
 import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
-import { createBackoff } from "./backoff.ts";
+import { createMountBackoff } from "./backoff.ts";
+import { failedCheck, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
 import { nextState, type MountEvent } from "./state.ts";
 import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
 
@@ -80,13 +81,7 @@ export class MountSupervisor {
 	readonly #options: SupervisorOptions;
 	readonly #log: Logger;
 	readonly #prober: Prober;
-	readonly #backoff = createBackoff({
-		minimumMs: 1000,
-		maximumMs: 60_000,
-		forgetAfterMs: 60_000,
-		random: Math.random,
-		now: () => performance.now(),
-	});
+	readonly #backoff = createMountBackoff();
 	/** Aborted when the mount is not wanted any more. */
 	readonly #unwanted = new AbortController();
 	readonly #staging: string;
@@ -112,7 +107,7 @@ export class MountSupervisor {
 	/** In a row. */
 	#deadLooks = 0;
 	#ailment: string | undefined;
-	#backend: { ok: boolean; checkedAt: Date; problem?: string } | undefined;
+	#backend: BackendHealth | undefined;
 	#lastError: ReportedError | undefined;
 	#retryAt: Date | undefined;
 	#deadline = Number.POSITIVE_INFINITY;
@@ -330,7 +325,7 @@ export class MountSupervisor {
 			const error = toLauncherError(thrown);
 			if (!servesWithoutBackend || error.permanent || this.#unwanted.signal.aborted) throw error;
 			// Applications get errors rather than no mount at all, and data as soon as the backend is back.
-			this.#backend = { ok: false, checkedAt: new Date(), problem: `backend: ${this.#options.redact(error.message)}` };
+			this.#backend = failedCheck(error, this.#options.redact);
 			this.#report(error, "mounting without the backend");
 		}
 	}
@@ -448,7 +443,7 @@ export class MountSupervisor {
 			if (
 				prepared.check !== undefined &&
 				backendCheck === undefined &&
-				performance.now() - backendCheckedAt >= timing.backendEveryMs / (this.#backend?.ok === false ? 6 : 1)
+				performance.now() - backendCheckedAt >= untilNextCheckMs(this.#backend, timing.backendEveryMs)
 			) {
 				backendCheck = this.#checkBackend(session, prepared).finally(() => {
 					backendCheckedAt = performance.now();
@@ -504,7 +499,7 @@ export class MountSupervisor {
 		} catch (thrown) {
 			if (this.#unwanted.signal.aborted) return;
 			const error = toLauncherError(thrown);
-			this.#backend = { ok: false, checkedAt: new Date(), problem: `backend: ${this.#options.redact(error.message)}` };
+			this.#backend = failedCheck(error, this.#options.redact);
 			if (before !== false) this.#report(error, "backend check failed");
 		}
 	}
@@ -527,17 +522,9 @@ export class MountSupervisor {
 	}
 
 	#report(error: LauncherError, message: string, facts: object = {}): void {
-		const { redact, events } = this.#options;
-		this.#lastError = {
-			code: error.code,
-			class: error.class,
-			message: redact(error.message),
-			...(error.hint !== undefined && { hint: redact(error.hint) }),
-			at: new Date().toISOString(),
-		};
+		const { events } = this.#options;
+		this.#lastError = reportError(error, message, this.#options, facts);
 		events.error(error.code);
-		const log = error.code === "INTERNAL" ? { err: error.cause } : {};
-		this.#log.error({ code: error.code, error: error.message, hint: error.hint, ...facts, ...log }, message);
 		events.changed();
 	}
 

@@ -1,0 +1,44 @@
+import type { LauncherError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { ReportedError } from "../probe/status.ts";
+
+export interface Reporting {
+	readonly log: Logger;
+	readonly redact: (text: string) => string;
+}
+
+/** Logs a failure and returns it as `/status` shows it. */
+export function reportError(
+	error: LauncherError,
+	message: string,
+	{ log, redact }: Reporting,
+	facts: object = {},
+): ReportedError {
+	const { code, hint } = error;
+	const unexpected = code === "INTERNAL" ? { err: error.cause } : {};
+	log.error({ code, error: error.message, hint, ...facts, ...unexpected }, message);
+	return {
+		code,
+		class: error.class,
+		message: redact(error.message),
+		...(hint !== undefined && { hint: redact(hint) }),
+		at: new Date().toISOString(),
+	};
+}
+
+/** What the last check of a backend said. */
+export interface BackendHealth {
+	readonly ok: boolean;
+	readonly checkedAt: Date;
+	/** For a person. */
+	readonly problem?: string;
+}
+
+export function failedCheck(error: LauncherError, redact: Reporting["redact"]): BackendHealth {
+	return { ok: false, checkedAt: new Date(), problem: `backend: ${redact(error.message)}` };
+}
+
+/** One that fails is asked six times as often. */
+export function untilNextCheckMs(backend: BackendHealth | undefined, backendEveryMs: number): number {
+	return backend?.ok === false ? backendEveryMs / 6 : backendEveryMs;
+}
