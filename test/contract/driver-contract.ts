@@ -1,13 +1,12 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { DriverFaults, type Driver, type RawOptions, type Session } from "../../src/drivers/driver.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
+import { DriverFolder } from "../support/driver-folder.ts";
 import { until } from "../support/pod.ts";
 
 export interface DriverFixture {
@@ -23,34 +22,21 @@ export interface DriverFixture {
 /** What every driver promises to the launcher. A driver is not in the list of drivers until it passes. */
 export function testDriver(title: string, { driver, source, options, missingSource, badOptions }: DriverFixture): void {
 	describe(`${title} keeps the driver contract`, () => {
-		let folder: string | undefined;
+		let folder: DriverFolder | undefined;
 		let session: Session | undefined;
 
 		afterEach(async () => {
 			await session?.stop({ graceMs: 0 });
 			session = undefined;
-			if (folder === undefined) return;
-			const mountpoint = join(folder, "mountpoint");
-			while (layersAt(await readMountinfo(), mountpoint).length > 0) execFileSync("umount", ["-f", "-l", mountpoint]);
-			rmdirSync(mountpoint);
-			rmSync(folder, { recursive: true });
+			await folder?.remove();
 			folder = undefined;
 		});
 
 		async function start(readOnly = false): Promise<{ session: Session; mountpoint: string; directory: string }> {
-			folder = mkdtempSync(join(tmpdir(), "fluid-fuse-contract-"));
-			const mountpoint = join(folder, "mountpoint");
-			const directory = join(folder, "private");
-			for (const path of [mountpoint, directory]) mkdirSync(path, { mode: 0o700 });
+			folder = new DriverFolder();
 			const prepared = driver.prepare({ source: source(), readOnly }, options());
-			session = await prepared.start({
-				signal: AbortSignal.timeout(60_000),
-				variables: process.env,
-				log: pino({ level: "silent" }),
-				mountpoint,
-				directory,
-				onDroppedLines: () => undefined,
-			});
+			session = await prepared.start(folder.context());
+			const { mountpoint, directory } = folder;
 			return { session, mountpoint, directory };
 		}
 
@@ -114,17 +100,8 @@ export function testDriver(title: string, { driver, source, options, missingSour
 
 		test("does not start when it is not wanted any more", async () => {
 			const prepared = driver.prepare({ source: source(), readOnly: false }, options());
-			folder = mkdtempSync(join(tmpdir(), "fluid-fuse-contract-"));
-			const mountpoint = join(folder, "mountpoint");
-			mkdirSync(mountpoint);
-			const context = {
-				variables: process.env,
-				log: pino({ level: "silent" }),
-				mountpoint,
-				directory: folder,
-				onDroppedLines: () => undefined,
-			};
-			await expect(prepared.start({ ...context, signal: AbortSignal.abort() })).rejects.toThrow("aborted");
+			folder = new DriverFolder();
+			await expect(prepared.start({ ...folder.context(), signal: AbortSignal.abort() })).rejects.toThrow("aborted");
 		});
 
 		test("writes its files for root alone", async () => {
@@ -142,21 +119,14 @@ export function testDriver(title: string, { driver, source, options, missingSour
 		test.runIf(driver.startTogether !== undefined)(
 			"serves several mounts as folders of one, each with its own mode, and takes another one while it runs",
 			async () => {
-				folder = mkdtempSync(join(tmpdir(), "fluid-fuse-contract-"));
-				const mountpoint = join(folder, "mountpoint");
-				const directory = join(folder, "private");
-				for (const path of [mountpoint, directory]) mkdirSync(path, { mode: 0o700 });
+				folder = new DriverFolder();
+				const { mountpoint } = folder;
 				const member = (name: string, readOnly: boolean) => ({
 					folder: name,
 					mount: driver.prepare({ source: source(), readOnly }, options()),
 				});
 				const shared = await driver.startTogether?.([member("a", true), member("b/c", false)], {
-					signal: AbortSignal.timeout(60_000),
-					variables: process.env,
-					log: pino({ level: "silent" }),
-					mountpoint,
-					directory,
-					onDroppedLines: () => undefined,
+					...folder.context(),
 					readOnly: false,
 				});
 				session = shared;

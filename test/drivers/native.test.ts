@@ -1,15 +1,4 @@
-import { execFileSync } from "node:child_process";
-import {
-	mkdirSync,
-	mkdtempSync,
-	readdirSync,
-	readFileSync,
-	readlinkSync,
-	rmdirSync,
-	rmSync,
-	statSync,
-	utimesSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -19,6 +8,7 @@ import { DriverFaults, type RawOptions, type Session, type StartContext } from "
 import { native } from "../../src/drivers/native.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
+import { DriverFolder } from "../support/driver-folder.ts";
 import { until } from "../support/pod.ts";
 
 /** Nothing listens there: it is mounted all the same. */
@@ -29,33 +19,18 @@ const keys = {
 };
 const mount = { source: "s3://bucket/a b/", readOnly: false };
 
-let folder: string | undefined;
+let folder: DriverFolder | undefined;
 const sessions: Session[] = [];
 
 afterEach(async () => {
 	for (const session of sessions.splice(0)) await session.stop({ graceMs: 0 });
-	if (folder === undefined) return;
-	const mountpoint = join(folder, "mountpoint");
-	while (layersAt(await readMountinfo(), mountpoint).length > 0) execFileSync("umount", ["-f", "-l", mountpoint]);
-	rmdirSync(mountpoint);
-	rmSync(folder, { recursive: true });
+	await folder?.remove();
 	folder = undefined;
 });
 
 function contextWith(changes: Partial<StartContext> = {}): StartContext {
-	folder = mkdtempSync(join(tmpdir(), "fluid-fuse-native-"));
-	const mountpoint = join(folder, "mountpoint");
-	const directory = join(folder, "private");
-	for (const path of [mountpoint, directory]) mkdirSync(path, { mode: 0o700 });
-	return {
-		signal: AbortSignal.timeout(60_000),
-		variables: process.env,
-		log: pino({ level: "silent" }),
-		mountpoint,
-		directory,
-		onDroppedLines: () => undefined,
-		...changes,
-	};
+	folder = new DriverFolder();
+	return { ...folder.context(), ...changes };
 }
 
 async function start(options: RawOptions, changes: Partial<StartContext> = {}) {
@@ -138,8 +113,7 @@ test("its process gets few variables, and the pod's identity only when the mount
 	const command = readFileSync(`/proc/${session.pid}/cmdline`, "utf8");
 	expect(command).not.toMatch(/an-access-key|a-secret-key/);
 	await session.stop({ graceMs: 0 });
-	execFileSync("umount", ["-l", join(folder ?? "", "mountpoint")]);
-	rmSync(folder ?? "", { recursive: true });
+	await folder?.remove();
 	const { session: other } = await start({}, { variables });
 	expect(namesOf(other.pid)).toContain("AWS_ROLE_ARN");
 });
@@ -166,9 +140,7 @@ test("no descriptor is left when it is not wanted any more while it starts", asy
 			reasons.push(String(error));
 		}
 		expect(fuseDescriptors(), `after ${delayMs} ms`).toBe(0);
-		while (layersAt(await readMountinfo(), context.mountpoint).length > 0)
-			execFileSync("umount", ["-f", "-l", context.mountpoint]);
-		rmSync(folder ?? "", { recursive: true });
+		await folder?.remove();
 	}
 	folder = undefined;
 	expect(started).toBeLessThan(20);
@@ -202,7 +174,9 @@ test("what is being written is kept in a folder of its own on the cache's disk, 
 
 test("a directory that cannot be mounted on is a failure with its reason, and leaves no descriptor", async () => {
 	const context = contextWith();
-	const starting = native.prepare(mount, { endpoint }).start({ ...context, mountpoint: join(folder ?? "", "absent") });
+	const starting = native
+		.prepare(mount, { endpoint })
+		.start({ ...context, mountpoint: join(folder?.path ?? "", "absent") });
 	await expect(starting).rejects.toMatchObject({
 		code: "MOUNTPOINT_UNUSABLE",
 		message: expect.stringContaining("mount point does not exist"),
