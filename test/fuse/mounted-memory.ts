@@ -9,6 +9,7 @@ import { execa } from "execa";
 import type { Connection } from "../../src/fuse/init.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { answerOf } from "../support/child-answer.ts";
 
 export interface ServedMemory {
 	readonly asLinux418?: boolean;
@@ -147,22 +148,8 @@ export class MountedMemory {
 		question: ToServer | { readonly kind: "start"; readonly served: ServedMemory },
 		kind: Kind,
 	): Promise<Message<Kind>> {
-		const answered = Promise.withResolvers<Message<Kind>>();
-		const onMessage = (message: FromServer): void => {
-			if (message.kind === kind) answered.resolve(message as Message<Kind>);
-			else if (message.kind === "failed") answered.reject(new Error(message.reason));
-		};
-		const onExit = (): void => answered.reject(new Error(`the server ended\n${this.log.join("\n")}`));
-		this.#process.on("message", onMessage);
-		this.#process.on("exit", onExit);
-		const timer = setTimeout(() => answered.reject(new Error(`no ${kind} in time`)), answerLimitMs);
+		const answered = answerOf<FromServer, Kind>(this.#process, kind, { limitMs: answerLimitMs, log: this.log });
 		this.#process.send(question.kind === "start" ? question.served : question);
-		try {
-			return await answered.promise;
-		} finally {
-			clearTimeout(timer);
-			this.#process.off("message", onMessage);
-			this.#process.off("exit", onExit);
-		}
+		return answered;
 	}
 }

@@ -9,6 +9,7 @@ import { execa } from "execa";
 import type { ObjectStoreOptions, StaticCredentials } from "../../src/s3/object-store.ts";
 import type { FilesystemSettings, VolumeOptions } from "../../src/s3-filesystem/index.ts";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
+import { answerOf } from "../support/child-answer.ts";
 import { projectRoot } from "../support/pod.ts";
 
 const MiB = 1024 ** 2;
@@ -208,22 +209,7 @@ export class MountedBucket {
 		kind: Kind,
 		limitMs: number,
 	): Promise<FromFilesystem & { readonly kind: Kind }> {
-		const answered = Promise.withResolvers<FromFilesystem & { readonly kind: Kind }>();
-		const onMessage = (message: FromFilesystem): void => {
-			if (message.kind === kind) answered.resolve(message as FromFilesystem & { readonly kind: Kind });
-			else if (message.kind === "failed") answered.reject(new Error(message.reason));
-		};
-		const onExit = (): void => answered.reject(new Error(`the filesystem's process ended\n${this.log.join("\n")}`));
-		this.#process.on("message", onMessage);
-		this.#process.on("exit", onExit);
-		const timer = setTimeout(() => answered.reject(new Error(`no answer within ${limitMs} ms`)), limitMs);
-		try {
-			return await answered.promise;
-		} finally {
-			clearTimeout(timer);
-			this.#process.off("message", onMessage);
-			this.#process.off("exit", onExit);
-		}
+		return answerOf<FromFilesystem, Kind>(this.#process, kind, { limitMs, log: this.log });
 	}
 }
 
