@@ -9,12 +9,14 @@ function setUp({
 	sizeBytes,
 	budgetBytes = 128 * MiB,
 	readAheadBytes = 64 * MiB,
+	pieceBytes,
 }: {
 	readonly sizeBytes: number;
+	readonly pieceBytes?: number;
 	readonly budgetBytes?: number;
 	readonly readAheadBytes?: number;
 }) {
-	const source = createSourceInMemory({ sizeBytes });
+	const source = createSourceInMemory({ sizeBytes, ...(pieceBytes !== undefined && { pieceBytes }) });
 	const budget = createMemoryBudget(budgetBytes);
 	const reading = createReading({ budget, maximumReadAheadBytes: readAheadBytes });
 	const open = (): Reader => reading.open(source, source.version, "bucket");
@@ -166,7 +168,8 @@ test("takes reads that arrive out of order by a few for a reader in order", asyn
 });
 
 test("takes several programs that read one handle in order, each somewhere else, for as many readers in order", async () => {
-	const { source, open, reading } = setUp({ sizeBytes: 96 * MiB });
+	// A source that is about as fast as the readers: neither do they wait all the time, nor never.
+	const { source, open, reading } = setUp({ sizeBytes: 96 * MiB, pieceBytes: 128 * KiB });
 	const reader = open();
 	const starts = [0, 32 * MiB, 64 * MiB];
 	const see = same(source);
