@@ -114,15 +114,18 @@ export async function startFaultProxy(targetUrl: string): Promise<FaultProxy> {
 		delayMs: number,
 		fault?: RequestFault,
 	): void {
+		const hasBody = Number(incoming.headers["content-length"] ?? 0) > 0;
 		const upstream = forward(target, {
 			agent,
 			method: incoming.method ?? "GET",
 			path: incoming.url ?? "/",
 			// As received, so that the signature still fits; Node would write a Host of its own.
-			headers: endToEnd(incoming),
+			headers: [...endToEnd(incoming, "expect"), ...(hasBody ? ["expect", "100-continue"] : [])],
 			setHost: false,
 		});
 		upstream.on("response", (answer) => {
+			// Refused before its body was wanted: who sends it must not be kept waiting.
+			incoming.resume();
 			if (fault?.kind === "lose-answer") {
 				answer.resume();
 				answer.on("end", () => incoming.socket.resetAndDestroy());
@@ -148,8 +151,13 @@ export async function startFaultProxy(targetUrl: string): Promise<FaultProxy> {
 		});
 		upstream.on("error", () => outgoing.destroy());
 		outgoing.on("close", () => upstream.destroy());
-		if (fault?.kind === "corrupt-request") incoming.pipe(corrupt(fault.byte)).pipe(upstream);
-		else incoming.pipe(upstream);
+		const send = (): void => {
+			if (fault?.kind === "corrupt-request") incoming.pipe(corrupt(fault.byte)).pipe(upstream);
+			else incoming.pipe(upstream);
+		};
+		// Only when the server wants the body. One that does not answers and closes, and what was sent meanwhile would take the answer along.
+		if (hasBody) upstream.once("continue", send).flushHeaders();
+		else send();
 	}
 
 	const server = http.createServer((incoming, outgoing) => {
@@ -232,8 +240,9 @@ export async function startFaultProxy(targetUrl: string): Promise<FaultProxy> {
 }
 
 /** The raw headers, name and value in turn, without those that are about one connection only. */
-function endToEnd({ rawHeaders }: http.IncomingMessage): string[] {
-	return rawHeaders.filter((_, index) => !/^(connection|keep-alive)$/i.test(rawHeaders[index - (index % 2)] ?? ""));
+function endToEnd({ rawHeaders }: http.IncomingMessage, ...others: readonly string[]): string[] {
+	const left = new Set(["connection", "keep-alive", ...others]);
+	return rawHeaders.filter((_, index) => !left.has((rawHeaders[index - (index % 2)] ?? "").toLowerCase()));
 }
 
 function replaceHeaders(
