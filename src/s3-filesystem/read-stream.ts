@@ -1,4 +1,5 @@
 import type { Position } from "./cached-file.ts";
+import { ReadWindow } from "./read-window.ts";
 
 const mebibyte = 1024 ** 2;
 /** Reads of one stream arrive out of order by so many at most, since the kernel has several under way. */
@@ -8,7 +9,6 @@ const farthestBytes = 4 * mebibyte;
 const backwardBytes = mebibyte;
 /** How many programs may read one handle in order, each somewhere else, before they look like random reads. */
 const maximumStreams = 4;
-const firstWindowBytes = { smallest: 128 * 1024, largest: mebibyte } as const;
 
 /** One place where a handle is read, perhaps in order. */
 export class ReadStream implements Position {
@@ -17,12 +17,10 @@ export class ReadStream implements Position {
 	isInOrder = false;
 	/** The last read brought it forward. */
 	isAdvancing = true;
-	/** How far it is read ahead of; 0: not at all. */
-	windowBytes = 0;
+	/** How far it is read ahead of. */
+	readonly window = new ReadWindow();
 	/** Before this position everything has been asked for already. */
 	requestedEnd = 0;
-	/** Waiting behind this position shows that the window is too small. */
-	grownEnd = 0;
 	/** Up to where its file was tidied up behind it. */
 	tidiedEnd = 0;
 	readonly #positions: Set<Position>;
@@ -34,13 +32,12 @@ export class ReadStream implements Position {
 
 	/** From now on it is read ahead of. */
 	start(readBytes: number): void {
-		const { smallest, largest } = firstWindowBytes;
-		this.windowBytes = Math.min(largest, Math.max(smallest, readBytes * readsUnderWay));
+		this.window.start(readBytes, readsUnderWay);
 		this.#positions.add(this);
 	}
 
 	stop(): void {
-		this.windowBytes = 0;
+		this.window.stop();
 		this.#positions.delete(this);
 	}
 }
@@ -88,7 +85,7 @@ export class ReadPattern {
 	#begin(next: number): ReadStream {
 		if (this.#streams.length === maximumStreams) {
 			// Random reads between those of a stream do not end it.
-			const isRandom = (stream: ReadStream): boolean => stream.windowBytes === 0;
+			const isRandom = (stream: ReadStream): boolean => stream.window.bytes === 0;
 			const index = this.#streams.filter(isRandom).length > 1 ? this.#streams.findIndex(isRandom) : 0;
 			for (const stream of this.#streams.splice(index, 1)) this.#active.end(stream);
 		}
@@ -124,7 +121,7 @@ export class ActiveStreams {
 	get count(): number {
 		const since = performance.now() - activeMs;
 		for (const [stream, usedAt] of this.#usedAt) {
-			if (stream.windowBytes > 0 && usedAt >= since) break;
+			if (stream.window.bytes > 0 && usedAt >= since) break;
 			this.end(stream);
 		}
 		return this.#usedAt.size;

@@ -50,10 +50,10 @@ const mebibyte = 1024 ** 2;
 /** Files up to this size are read with one request for all of them, which is what S3 has a checksum for. */
 const smallFileBytes = mebibyte;
 /**
- * Of the budget: what stays of what was read in order, for readers that follow and for direct I/O; others find it in the kernel's pages. More of it
+ * What stays of what was read in order, for readers that follow and for direct I/O; others find it in the kernel's pages. More of it
  * only means more memory that has to be touched for the first time.
  */
-const keptBehindShare = 1 / 4;
+const keptBehind = { bytes: 16 * mebibyte, shareOfBudget: 1 / 4 } as const;
 /** A stream's share below this is not worth a request. */
 const smallestWindowBytes = 128 * 1024;
 
@@ -77,7 +77,11 @@ class SharedReading implements Reading {
 		this.#shared = {
 			source,
 			active,
-			cache: new PartCache({ budget, source, keptBehindBytes: budget.limitBytes * keptBehindShare }),
+			cache: new PartCache({
+				budget,
+				source,
+				keptBehindBytes: Math.min(keptBehind.bytes, budget.limitBytes * keptBehind.shareOfBudget),
+			}),
 			// A read holds three at most: that leaves room for others' that are on their way.
 			maximumPartBytes: Math.min(partSizeBytes, budget.limitBytes / 8),
 			windowLimitBytes: () => Math.min(maximumReadAheadBytes, budget.limitBytes / 2 / Math.max(1, active.count)),
@@ -131,8 +135,8 @@ class HandleReader implements Reader {
 		const end = Math.min(offset + sizeBytes, this.#file.version.sizeBytes);
 		if (offset >= end) return nothing;
 		const stream = this.#pattern.follow(offset, end);
-		if (stream.isInOrder && stream.isAdvancing && stream.windowBytes === 0) stream.start(end - offset);
-		if (stream.windowBytes > 0) this.#shared.active.use(stream);
+		if (stream.isInOrder && stream.isAdvancing && stream.window.bytes === 0) stream.start(end - offset);
+		if (stream.window.bytes > 0) this.#shared.active.use(stream);
 		const there = this.#collect(offset, end);
 		if (there === undefined) return this.#wait(stream, { start: offset, end }, caller?.signal);
 		this.#shared.counts.hits++;
@@ -188,11 +192,10 @@ class HandleReader implements Reader {
 		}
 	}
 
-	/** Who has to wait wants more of it sooner, unless what was asked for since then has not come yet. */
+	/** Who has to wait may want more of it sooner. */
 	#grow(stream: ReadStream, { start, end }: Span): void {
-		if (stream.windowBytes === 0 || !stream.isAdvancing || start < stream.grownEnd) return;
-		stream.windowBytes = Math.min(stream.windowBytes * 2, this.#shared.windowLimitBytes());
-		stream.grownEnd = Math.max(stream.requestedEnd, end);
+		if (stream.window.bytes === 0 || !stream.isAdvancing) return;
+		stream.window.waited(start, Math.max(stream.requestedEnd, end), this.#shared.windowLimitBytes(), performance.now());
 	}
 
 	#need(stream: ReadStream, { start, end }: Span): Need {
@@ -200,7 +203,7 @@ class HandleReader implements Reader {
 		const file = this.#file;
 		const { sizeBytes } = file.version;
 		const isFirst = start === 0 && !stream.isInOrder;
-		const isAhead = stream.isAdvancing && stream.windowBytes > 0;
+		const isAhead = stream.isAdvancing && stream.window.bytes > 0;
 		const least = (gap: Span, room: Span): Span => {
 			const isWholeFree = room.start === 0 && room.end === sizeBytes;
 			return isWholeFree && sizeBytes <= smallFileBytes ? room : wholePages(gap, room);
@@ -209,7 +212,7 @@ class HandleReader implements Reader {
 			if (sizeBytes <= smallFileBytes) return least(gap, room);
 			if (isFirst) return firstFetch(gap, room, maximumPartBytes);
 			if (isAhead) {
-				const windowBytes = Math.min(stream.windowBytes, this.#shared.windowLimitBytes());
+				const windowBytes = Math.min(stream.window.bytes, this.#shared.windowLimitBytes());
 				return streamFetch(gap, room, windowBytes, maximumPartBytes);
 			}
 			const pages = wholePages(gap, room);
@@ -224,7 +227,7 @@ class HandleReader implements Reader {
 
 	/** Asks for what comes next, and gives up what was left behind. */
 	#goOn(stream: ReadStream): void {
-		if (stream.windowBytes === 0) return;
+		if (stream.window.bytes === 0) return;
 		if (stream.next - stream.tidiedEnd >= mebibyte) {
 			stream.tidiedEnd = stream.next;
 			let behind = stream.next;
@@ -238,7 +241,7 @@ class HandleReader implements Reader {
 		const { cache, maximumPartBytes } = this.#shared;
 		const { sizeBytes } = this.#file.version;
 		if (stream.requestedEnd >= sizeBytes) return;
-		const windowBytes = Math.min(stream.windowBytes, this.#shared.windowLimitBytes());
+		const windowBytes = Math.min(stream.window.bytes, this.#shared.windowLimitBytes());
 		if (windowBytes < smallestWindowBytes) return;
 		const target = stream.next + windowBytes;
 		let position = Math.max(stream.next, stream.requestedEnd);
@@ -253,7 +256,7 @@ class HandleReader implements Reader {
 			// At the window's edge it waits until there is room for most of a request.
 			if ((position + wanted) / 2 > target && end === wanted) break;
 			if (!cache.fetchAhead(this.#file, position, end)) {
-				stream.windowBytes = Math.max(smallestWindowBytes, windowBytes / 2);
+				stream.window.shrink();
 				break;
 			}
 			position = end;

@@ -54,7 +54,7 @@ test("gives up the stream that was not read for the longest time when there are 
 		active.use(stream);
 		return stream;
 	});
-	expect(streams[0]?.windowBytes).toBe(0);
+	expect(streams[0]?.window.bytes).toBe(0);
 	expect(active.count).toBe(4);
 	expect(positions.size).toBe(4);
 	pattern.close();
@@ -76,7 +76,7 @@ test("does not count a stream that was not read for ten seconds", () => {
 		expect(active.count).toBe(2);
 		vi.advanceTimersByTime(6000);
 		expect(active.count).toBe(1);
-		expect(one.windowBytes).toBe(0);
+		expect(one.window.bytes).toBe(0);
 	} finally {
 		vi.useRealTimers();
 	}
