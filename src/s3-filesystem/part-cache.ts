@@ -78,9 +78,12 @@ export class PartCache {
 		file.readers--;
 		if (file.readers > 0) return;
 		for (const part of file.parts.slice()) {
-			// Nobody wants what is on its way, and what came in vain is the first to go.
+			// Nobody wants what is on its way. The rest the kernel has, or nobody read it.
 			if (!part.isSettled && part.pins === 0) this.#abort(file, part);
-			else if (this.#ahead.delete(part)) this.#leave(file, part);
+			else if (part.isSettled && !this.#behind.has(part)) {
+				this.#unsort(part);
+				this.#leave(file, part);
+			}
 		}
 		this.#trimBehind();
 		this.#forgetIfUnused(file);
@@ -252,7 +255,10 @@ export class PartCache {
 			part.failed(error);
 		}
 		this.#fetches--;
-		if (part.isListed) (part.wasRead ? this.#recent : this.#ahead).set(part, file);
+		if (part.isListed) {
+			if (file.readers === 0) this.#leave(file, part);
+			else (part.wasRead ? this.#recent : this.#ahead).set(part, file);
+		}
 		const keeping = this.#source.keep(file, part, fetched);
 		if (keeping !== undefined) {
 			part.pins++;

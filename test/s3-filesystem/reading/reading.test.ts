@@ -219,14 +219,22 @@ test("brings what two handles of one version read only once", async () => {
 	expect(source.requestedBytes).toBe(40 * MiB);
 });
 
-test("reads again without a request what the budget has room for", async () => {
-	const { source, open } = setUp({ sizeBytes: 20 * MiB });
+test("reads again without a request what was read last, and no more of closed files: the kernel has it", async () => {
+	const { source, open, budget } = setUp({ sizeBytes: 100 * MiB });
 	const see = same(source);
 	const first = open();
-	await readInOrder(first, { end: 20 * MiB, see });
+	await readInOrder(first, { end: 8 * MiB, see });
 	first.close();
-	await readInOrder(open(), { end: 20 * MiB, see });
-	expect(source.requestedBytes).toBe(20 * MiB);
+	const { requestedBytes } = source;
+	const second = open();
+	await readInOrder(second, { start: 2 * MiB, end: 4 * MiB, see });
+	expect(source.requestedBytes).toBe(requestedBytes);
+	await readInOrder(second, { start: 4 * MiB, end: 100 * MiB, see });
+	second.close();
+	const third = open();
+	await readInOrder(third, { end: 8 * MiB, see });
+	expect(source.requestedBytes).toBeGreaterThan(requestedBytes + 90 * MiB);
+	expect(budget.usedBytes).toBeLessThan(budget.limitBytes);
 });
 
 test("gives the error to those who wait for these bytes, and asks again when they are read again", async () => {
