@@ -1,5 +1,5 @@
 import { ftruncateSync, readSync, renameSync, rmSync, unlinkSync, writeSync } from "node:fs";
-import { open, unlink } from "node:fs/promises";
+import { unlink } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 
 import type { UploadBody } from "../s3/object-store.ts";
@@ -196,23 +196,17 @@ export class StagedPart {
 		this.#staging.trouble(error, "could not remove a staged file");
 	}
 
-	async *#chunks(sizeBytes: number): AsyncGenerator<Uint8Array> {
-		// A descriptor of its own: the shared one may be closed for others at any time.
-		const file = await open(this.#path, "r");
+	*#chunks(sizeBytes: number): Generator<Uint8Array> {
 		const chunk = this.#staging.takeChunk();
 		try {
-			for (let offset = 0; offset < sizeBytes;) {
-				const wanted = Math.min(chunk.length, sizeBytes - offset);
-				const { bytesRead } = await file.read(chunk, 0, wanted, offset);
-				// The file may end before the part does.
-				const count = bytesRead === 0 ? wanted : bytesRead;
-				if (bytesRead === 0) chunk.fill(0, 0, wanted);
-				yield chunk.subarray(0, count);
-				offset += count;
+			for (let offset = 0; offset < sizeBytes; offset += chunk.length) {
+				const piece = chunk.subarray(0, Math.min(chunk.length, sizeBytes - offset));
+				if (!this.#ranges.has(offset, offset + piece.length)) piece.fill(0);
+				this.readInto(piece, offset);
+				yield piece;
 			}
 		} finally {
 			this.#staging.giveChunk(chunk);
-			await file.close();
 		}
 	}
 }
