@@ -78,6 +78,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	init(kernel: KernelLink): void {
 		this.#kernel = kernel;
+		this.#namespace.meetServers();
 	}
 
 	add(volume: VolumeOptions): void {

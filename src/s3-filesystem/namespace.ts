@@ -37,6 +37,12 @@ export class Namespace {
 		return this.#placeAll();
 	}
 
+	/** Meets the servers before somebody waits for that: connects, and learns what they can list. */
+	meetServers(): void {
+		// Whoever comes first is told what is wrong.
+		for (const { store, prefix } of this.#volumes) void store.list({ prefix, maxKeys: 1 }).catch(() => undefined);
+	}
+
 	/** Outer folders first, so that an inner one lies in the volume around it. */
 	#placeAll(): Outdated {
 		const directories: DirectoryNode[] = [];

@@ -472,6 +472,7 @@ describe("Names and directories", () => {
 	test("lists thousands of files with one request for each thousand", async () => {
 		await Promise.all(Array.from({ length: 2500 }, async (_, index) => put(`many/${index}`, "x")));
 		const here = await mount({ endpoint: proxy.endpoint });
+		await ok(here, "ls");
 		const before = proxy.requests;
 		expect(await ok(here, "ls -l many | wc -l; find . -type f | wc -l; du -s --apparent-size many >/dev/null")).toBe(
 			"2501\n2500",
