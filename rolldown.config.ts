@@ -13,16 +13,32 @@ const lazyHttp: Plugin = {
 			: undefined,
 };
 
-export default defineConfig({
-	input: "src/main.ts",
-	platform: "node",
-	plugins: [lazyHttp],
-	output: {
-		file: "dist/fluid-fuse.js",
-		format: "esm",
-		codeSplitting: false,
-		minify: true,
-		keepNames: true,
-		comments: false,
+/** The SDK's providers stay out of what every process reads: few mounts need them. */
+const identityChunk = "aws-providers.js";
+const apart: Plugin = {
+	name: "apart",
+	resolveId: (source) => (source === "./aws-providers.ts" ? { id: `./${identityChunk}`, external: true } : undefined),
+};
+
+const output = {
+	format: "esm",
+	codeSplitting: false,
+	minify: true,
+	keepNames: true,
+	comments: false,
+} as const;
+
+export default defineConfig([
+	{
+		input: "src/main.ts",
+		platform: "node",
+		plugins: [lazyHttp, apart],
+		output: { ...output, file: "dist/fluid-fuse.js" },
 	},
-});
+	{
+		input: "src/s3/aws-providers.ts",
+		platform: "node",
+		plugins: [lazyHttp],
+		output: { ...output, file: `dist/${identityChunk}` },
+	},
+]);

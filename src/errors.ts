@@ -122,6 +122,18 @@ export const errorKinds = {
 		permanent: true,
 		meaning: "The session token is wrong or has expired.",
 	},
+	IDENTITY_MISSING: {
+		class: "authentication",
+		exitCode: 77,
+		permanent: true,
+		meaning: "The mount has no keys, and the pod's own identity gives none.",
+	},
+	IDENTITY_UNAVAILABLE: {
+		class: "authentication",
+		exitCode: 77,
+		permanent: false,
+		meaning: "What gives the pod's own identity its keys does not answer, or fails.",
+	},
 	CLOCK_SKEW: {
 		class: "authentication",
 		exitCode: 77,

@@ -10,7 +10,8 @@ const volume = z.strictObject({
 	region: z.string().optional(),
 	credentials: z.discriminatedUnion("kind", [
 		z.strictObject({ kind: z.literal("anonymous") }),
-		z.strictObject({ kind: z.literal("identity") }),
+		/** With what the environment says of it. */
+		z.strictObject({ kind: z.literal("identity"), variables: z.record(z.string(), z.string()) }),
 		z.strictObject({
 			kind: z.literal("keys"),
 			accessKeyId: z.string(),

@@ -5,10 +5,11 @@ import { Secret } from "./config/secret.ts";
 import { order, type FilesystemConfig, type Report, type VolumeConfig } from "./filesystem-config.ts";
 import { serve } from "./fuse/session.ts";
 import { createLog, type Logger } from "./log.ts";
+import { maskRotatingKeys } from "./mask-keys.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "./s3-filesystem/index.ts";
 import { defaultBudgetBytes } from "./s3-filesystem/memory-budget.ts";
-import { credentialChain } from "./s3/credential-chain.ts";
+import { createIdentity, type Identity } from "./s3/identity.ts";
 import type { CredentialsSource, ObjectStore, ObjectStoreOptions } from "./s3/object-store.ts";
 import { createObjectStore } from "./s3/store.ts";
 
@@ -105,6 +106,7 @@ class ServedFilesystem {
 	readonly #surroundings: Surroundings;
 	readonly #volumes = new Map<string, { config: VolumeConfig; readonly store: ObjectStore }>();
 	#firstFailure: { readonly error: unknown } | undefined;
+	#identity: Identity | undefined;
 
 	constructor(config: FilesystemConfig, surroundings: Surroundings) {
 		this.#config = config;
@@ -129,7 +131,7 @@ class ServedFilesystem {
 
 	/** Shows one more volume, or signs with the keys that it has now. */
 	put(config: VolumeConfig): void {
-		const { log, variables, redactor } = this.#surroundings;
+		const { log, redactor } = this.#surroundings;
 		const known = this.#volumes.get(config.folder);
 		if (known === undefined) {
 			const volume = this.#volume(config);
@@ -139,7 +141,7 @@ class ServedFilesystem {
 			return;
 		}
 		addSecrets(config, redactor);
-		known.store.setCredentials(credentialsOf(config, variables));
+		known.store.setCredentials(this.#credentialsOf(config));
 		const rest = (volume: VolumeConfig): string => JSON.stringify({ ...volume, credentials: undefined });
 		if (rest(known.config) === rest(config)) log.info({ folder: config.folder }, "credentials replaced");
 		else log.warn({ folder: config.folder }, "what has changed besides the credentials is used from the next start on");
@@ -173,7 +175,7 @@ class ServedFilesystem {
 		const { log, variables, redactor } = this.#surroundings;
 		addSecrets(config, redactor);
 		try {
-			const store = createObjectStore(storeOptions(config, variables));
+			const store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
 			this.#volumes.set(config.folder, { config, store });
 			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
 			const identity = `${config.endpoint ?? ""} ${bucket}`;
@@ -183,6 +185,36 @@ class ServedFilesystem {
 			this.#firstFailure ??= { error };
 			return undefined;
 		}
+	}
+
+	#credentialsOf({ credentials }: VolumeConfig): CredentialsSource {
+		switch (credentials.kind) {
+			case "anonymous":
+				return undefined;
+			case "identity":
+				// Where the SDK's providers look; the process is there for nothing else.
+				Object.assign(this.#surroundings.variables, credentials.variables);
+				return (this.#identity ??= this.#createIdentity()).keys;
+			case "keys": {
+				const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+				return { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
+			}
+			default:
+				return credentials satisfies never;
+		}
+	}
+
+	#createIdentity(): Identity {
+		const { log, variables, redactor } = this.#surroundings;
+		const mask = maskRotatingKeys(redactor);
+		return createIdentity(variables, {
+			onRenewed: (keys) => {
+				mask(keys);
+				log.info({ provider: keys.provider, expiresAt: keys.expiresAt }, "keys of the pod's identity renewed");
+			},
+			onFailed: ({ code, message, hint }, retryInMs) =>
+				log.warn({ code, error: message, hint, retryInMs }, "no new keys of the pod's identity"),
+		});
 	}
 }
 
@@ -215,21 +247,6 @@ function addSecrets({ credentials, encryption }: VolumeConfig, redactor: Redacto
 	if (encryption?.kind === "customer") redactor.add(new Secret(encryption.key, "sse-c"));
 }
 
-function credentialsOf({ credentials }: VolumeConfig, variables: NodeJS.ProcessEnv): CredentialsSource {
-	switch (credentials.kind) {
-		case "anonymous":
-			return undefined;
-		case "identity":
-			return credentialChain(variables);
-		case "keys": {
-			const { accessKeyId, secretAccessKey, sessionToken } = credentials;
-			return { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
-		}
-		default:
-			return credentials satisfies never;
-	}
-}
-
 function encryptionOf({ encryption }: VolumeConfig): ObjectStoreOptions["encryption"] {
 	switch (encryption?.kind) {
 		case undefined:
@@ -245,7 +262,11 @@ function encryptionOf({ encryption }: VolumeConfig): ObjectStoreOptions["encrypt
 	}
 }
 
-function storeOptions(volume: VolumeConfig, variables: NodeJS.ProcessEnv): ObjectStoreOptions {
+function storeOptions(
+	volume: VolumeConfig,
+	variables: NodeJS.ProcessEnv,
+	credentials: CredentialsSource,
+): ObjectStoreOptions {
 	const { endpoint, region, bucket, pathStyle, caBundle, storageClass, acl, requesterPays } = volume;
 	const encryption = encryptionOf(volume);
 	return {
@@ -253,7 +274,7 @@ function storeOptions(volume: VolumeConfig, variables: NodeJS.ProcessEnv): Objec
 		region,
 		bucket,
 		pathStyle,
-		credentials: credentialsOf(volume, variables),
+		credentials,
 		...(caBundle !== undefined && { ca: readFileSync(caBundle, "utf8") }),
 		proxyEnv: variables,
 		...(encryption !== undefined && { encryption }),

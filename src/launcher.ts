@@ -8,6 +8,7 @@ import { planMounts, type Plan, type PlannedMount, type RefusedMount } from "./c
 import type { Driver } from "./drivers/driver.ts";
 import { LauncherError } from "./errors.ts";
 import type { Logger } from "./log.ts";
+import { maskRotatingKeys } from "./mask-keys.ts";
 import {
 	makeDirectory,
 	makeFolderInMount,
@@ -23,6 +24,7 @@ import { createMetrics } from "./probe/metrics.ts";
 import { startProbeServer } from "./probe/server.ts";
 import type { LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./redact.ts";
+import { createIdentity, type Identity } from "./s3/identity.ts";
 import { SharedMount } from "./supervisor/shared-mount.ts";
 import { defaultTiming, MountSupervisor, type Supervised } from "./supervisor/supervise.ts";
 
@@ -99,6 +101,7 @@ class Launcher {
 	metrics: ReturnType<typeof createMetrics> | undefined;
 	stoppedBy: StopReason | undefined;
 	readonly #options: LauncherOptions;
+	readonly #identity: Identity;
 	readonly #startedAt = new Date();
 	readonly #stopping = new AbortController();
 	#plan: Plan | undefined;
@@ -113,6 +116,8 @@ class Launcher {
 
 	constructor(options: LauncherOptions) {
 		this.#options = options;
+		// What it fails at is reported by the check that needed it.
+		this.#identity = createIdentity(options.variables, { onRenewed: maskRotatingKeys(options.redactor) });
 	}
 
 	status(): LauncherStatus {
@@ -211,6 +216,7 @@ class Launcher {
 			mounts,
 			targetPath,
 			variables,
+			identity: this.#identity,
 			timing: defaultTiming,
 			logOf: ({ name, driver }) => log.child({ mount: name, driver: driver.name }),
 			redact: (text) => redactor.redact(text),
@@ -230,6 +236,7 @@ class Launcher {
 			makeTarget: parent === undefined ? makeDirectory : makeFolderInMount,
 			directory: join(environment.FLUID_FUSE_RUN_DIR, "mounts", id),
 			variables: this.#options.variables,
+			identity: this.#identity,
 			log: log.child({ mount: name, driver: driver.name }),
 			timing: { ...defaultTiming, hangTimeoutMs: environment.FLUID_FUSE_HANG_TIMEOUT },
 			redact: (text) => redactor.redact(text),

@@ -8,21 +8,37 @@ const mask = "[redacted]";
 export interface Redactor {
 	/** From now on the secret's value is masked, in every form below. */
 	readonly add: (secret: Secret) => void;
+	/** One that was added is not needed any more; its value stays masked when it was added by somebody else, too. */
+	readonly remove: (secret: Secret) => void;
 	readonly redact: (text: string) => string;
 }
 
 /** Masks secrets by value: as they are, escaped for JSON or a URL, in base64 at any offset, and in hex. */
 export function createRedactor(): Redactor {
-	const forms = new Set<string>();
+	/** How often each value was added. */
+	const holders = new Map<string, number>();
 	let pattern: RegExp | undefined;
+	const compile = (): void => {
+		const forms = new Set([...holders.keys()].flatMap((value) => [...formsOf(value)]));
+		// The longest first, so that a form that contains another is masked whole.
+		const longestFirst = [...forms].toSorted((a, b) => b.length - a.length);
+		pattern =
+			longestFirst.length === 0
+				? undefined
+				: new RegExp(longestFirst.map((form) => RegExp.escape(form)).join("|"), "g");
+	};
 	return {
 		add(secret) {
-			const before = forms.size;
-			for (const form of formsOf(secret.reveal())) forms.add(form);
-			if (forms.size === before) return;
-			// The longest first, so that a form that contains another is masked whole.
-			const longestFirst = [...forms].toSorted((a, b) => b.length - a.length);
-			pattern = new RegExp(longestFirst.map((form) => RegExp.escape(form)).join("|"), "g");
+			const value = secret.reveal();
+			const count = holders.get(value) ?? 0;
+			holders.set(value, count + 1);
+			if (count === 0) compile();
+		},
+		remove(secret) {
+			const value = secret.reveal();
+			const count = holders.get(value) ?? 0;
+			if (count > 1) holders.set(value, count - 1);
+			else if (holders.delete(value)) compile();
 		},
 		redact: (text) => (pattern === undefined ? text : text.replace(pattern, mask)),
 	};

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Secret } from "../src/config/secret.ts";
 import { createLogger } from "../src/log.ts";
+import { maskRotatingKeys } from "../src/mask-keys.ts";
 import { createRedactor } from "../src/redact.ts";
 
 const value = 'wJalr/XUtn+FEMI"K7\\MDENG&bPx=';
@@ -73,4 +74,34 @@ test("a log line that is full of secrets is still one line of JSON", () => {
 	expect(JSON.stringify(parsed)).not.toContain(value.slice(0, 12));
 	expect(parsed.level).toBe("info");
 	expect(parsed.time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+});
+
+test("a value is masked until everybody who added it has removed it", () => {
+	const { add, remove, redact } = createRedactor();
+	const [first, second, other] = [
+		new Secret("a-value", "x"),
+		new Secret("a-value", "y"),
+		new Secret("another-one", "z"),
+	];
+	for (const secret of [first, second, other]) add(secret);
+	remove(first);
+	expect(redact("a-value another-one")).toBe("[redacted] [redacted]");
+	remove(second);
+	expect(redact("a-value another-one")).toBe("a-value [redacted]");
+	remove(other);
+	remove(other);
+	expect(redact("a-value another-one")).toBe("a-value another-one");
+});
+
+test("of keys that are exchanged again and again, the last two are masked", () => {
+	const redactor = createRedactor();
+	const mask = maskRotatingKeys(redactor);
+	const keys = (number: number) => ({
+		accessKeyId: `ASIA-${number}`,
+		secretAccessKey: `secret-${number}`,
+		sessionToken: `token-${number}`,
+	});
+	for (let number = 1; number <= 4; number++) mask(keys(number));
+	expect(redactor.redact("ASIA-2 secret-2 token-2")).toBe("ASIA-2 secret-2 token-2");
+	expect(redactor.redact("ASIA-3 secret-3 token-3 ASIA-4 secret-4 token-4")).not.toMatch(/ASIA|secret|token/);
 });

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type * as z from "zod";
 import type { Secret } from "../config/secret.ts";
+import type { Identity } from "../s3/identity.ts";
 
 /** One mount of the config, as a driver sees it. */
 export interface Mount {
@@ -73,6 +74,8 @@ export interface CheckContext {
 	readonly signal: AbortSignal;
 	/** The pod's environment: its proxies, and for a mount without keys its identity. */
 	readonly variables: NodeJS.ProcessEnv;
+	/** What those variables make of a mount without keys. */
+	readonly identity: Identity;
 }
 
 export interface StartContext extends CheckContext {

@@ -26,7 +26,7 @@ import type {
 } from "./driver.ts";
 import { parseOptions } from "./parse-options.ts";
 import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
-import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
+import { s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
 
 const mebibyte = 1024 ** 2;
@@ -125,7 +125,7 @@ class NativeMount implements PreparedMount {
 	}
 
 	async check(context: CheckContext): Promise<void> {
-		await s3Check(this.mount, this.options, context);
+		await s3CheckWithIdentity(this.mount, this.options, context);
 	}
 
 	async start(context: StartContext): Promise<Session> {
@@ -190,7 +190,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		await raiseReadAhead(mountpoint);
 		signal.throwIfAborted();
 		const config = filesystemConfig(members, context);
-		const child = spawnFilesystem(members, context, fd);
+		const child = spawnFilesystem(context, fd);
 		const { pid, stdout, stderr } = child;
 		const ended = once(child, "close").then(
 			([exitCode, endSignal]: (string | number | null)[]) => ({
@@ -220,7 +220,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		});
 		const known = new Map(config.volumes.map((volume) => [volume.folder, JSON.stringify(volume)]));
 		const put = (member: Member): void => {
-			const volume = volumeConfig({ folder: member.folder, mount: asNative(member.mount) });
+			const volume = volumeConfig({ folder: member.folder, mount: asNative(member.mount) }, context.variables);
 			const text = JSON.stringify(volume);
 			if (known.get(volume.folder) === text) return;
 			known.set(volume.folder, text);
@@ -251,15 +251,12 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 	}
 }
 
-function spawnFilesystem(members: readonly NativeMember[], { variables }: StartContext, fd: number): ChildProcess {
-	const needsIdentity = members.some(
-		({ mount: { options: given } }) => given["access-key"] === undefined && given.anonymous !== true,
-	);
+function spawnFilesystem({ variables }: StartContext, fd: number): ChildProcess {
 	// Its lifetime is the launcher's: nobody would supervise it afterwards.
 	const command = ["--pdeathsig", "KILL", "--", process.execPath, ...nodeFlags, programFile(), "filesystem"];
 	return spawn("setpriv", command, {
 		env: {
-			...inheritedVariables(variables, needsIdentity ? /^AWS_/ : undefined),
+			...inheritedVariables(variables),
 			UV_THREADPOOL_SIZE: String(threads),
 			...(process.env["NODE_COMPILE_CACHE"] !== undefined && {
 				NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
@@ -279,11 +276,14 @@ function programFile(): string {
 	return fileURLToPath(import.meta.url.endsWith(".ts") ? new URL("../main.ts", import.meta.url) : import.meta.url);
 }
 
-function filesystemConfig(members: readonly NativeMember[], { directory, log }: StartContext): FilesystemConfig {
+function filesystemConfig(
+	members: readonly NativeMember[],
+	{ directory, log, variables }: StartContext,
+): FilesystemConfig {
 	const given = Object.assign({}, ...members.map(({ mount }) => mount.options)) as NativeOptions;
 	const cacheDirectory = given["cache-dir"];
 	return {
-		volumes: members.map(volumeConfig),
+		volumes: members.map((member) => volumeConfig(member, variables)),
 		logLevel: log.level,
 		...(given.memory !== undefined && { memoryBytes: given.memory }),
 		readAheadBytes: given["read-ahead"] ?? 64 * mebibyte,
@@ -299,7 +299,16 @@ function filesystemConfig(members: readonly NativeMember[], { directory, log }: 
 	};
 }
 
-function volumeConfig({ folder, mount: { mount, options: given } }: NativeMember): VolumeConfig {
+/** For the SDK's providers. With the mount that needs them, since others must not have them, and one may come in later. */
+function identityVariables(variables: NodeJS.ProcessEnv): Record<string, string> {
+	const given = Object.entries(variables).filter(([name, value]) => name.startsWith("AWS_") && value !== undefined);
+	return Object.fromEntries(given) as Record<string, string>;
+}
+
+function volumeConfig(
+	{ folder, mount: { mount, options: given } }: NativeMember,
+	variables: NodeJS.ProcessEnv,
+): VolumeConfig {
 	const source = s3Source(mount);
 	const [accessKey, secretKey, token] = [given["access-key"], given["secret-key"], given["session-token"]];
 	const customerKey = given["sse-c"];
@@ -315,7 +324,7 @@ function volumeConfig({ folder, mount: { mount, options: given } }: NativeMember
 			given.anonymous === true
 				? { kind: "anonymous" }
 				: accessKey === undefined || secretKey === undefined
-					? { kind: "identity" }
+					? { kind: "identity", variables: identityVariables(variables) }
 					: {
 							kind: "keys",
 							accessKeyId: accessKey.reveal(),

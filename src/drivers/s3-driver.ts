@@ -1,5 +1,6 @@
 import { LauncherError } from "../errors.ts";
-import { checkBucket } from "../s3/check.ts";
+import { checkBucket, type BucketLocation } from "../s3/check.ts";
+import type { Identity } from "../s3/identity.ts";
 import type { CheckContext, DriverFault, Mount } from "./driver.ts";
 import { bucketLocation, s3OptionFaults, type S3OptionValues } from "./s3-options.ts";
 import { parseS3Source, type S3Source } from "./s3-source.ts";
@@ -19,14 +20,57 @@ export function s3Source(mount: Mount): S3Source {
 	return source;
 }
 
-/** Asks the server, signed as the driver will sign, whether the bucket can be used. Throws what is wrong. */
-export async function s3Check(
-	mount: Mount,
+/** Asks the server, signed with the mount's keys if it has some, whether the bucket can be used. Throws what is wrong. */
+export async function s3Check(mount: Mount, options: S3OptionValues, context: CheckContext): Promise<void> {
+	await check(bucketLocation(s3Source(mount), options), options, context);
+}
+
+/** The same, signed with the pod's identity if the mount has no keys: for a driver that signs so, too. */
+export async function s3CheckWithIdentity(mount: Mount, options: S3OptionValues, context: CheckContext): Promise<void> {
+	if (!needsIdentity(options)) return s3Check(mount, options, context);
+	const location = bucketLocation(s3Source(mount), options);
+	const { identity, signal } = context;
+	const keys = await identity.keys();
+	signal.throwIfAborted();
+	const signed = (credentials: Awaited<ReturnType<Identity["keys"]>>): BucketLocation => ({
+		...location,
+		region: options.region ?? credentials.region ?? location.region,
+		credentials,
+	});
+	try {
+		await check(signed(keys), options, context);
+	} catch (error) {
+		if (!(error instanceof LauncherError) || error.class !== "authentication") throw error;
+		const { code, message, cause } = error;
+		// Whoever gave them may have others by now.
+		const others = isRefusal(code) ? await identity.keys({ refused: keys }) : keys;
+		if (others !== keys) return check(signed(others), options, context);
+		throw new LauncherError(code, `${message}; signed as the pod's identity (${keys.provider})`, {
+			hint: isRefusal(code)
+				? "Check that this identity is one of this server, or give the mount access-key and secret-key."
+				: (error.hint ?? ""),
+			cause,
+		});
+	}
+}
+
+/** It has no keys, and is not anonymous. */
+export function needsIdentity(options: S3OptionValues): boolean {
+	return options["access-key"] === undefined && options.anonymous !== true;
+}
+
+/** Other keys may be taken. */
+function isRefusal(code: LauncherError["code"]): boolean {
+	return code === "KEY_UNKNOWN" || code === "SIGNATURE_WRONG" || code === "TOKEN_INVALID";
+}
+
+async function check(
+	location: BucketLocation,
 	options: S3OptionValues,
 	{ signal, variables }: CheckContext,
 ): Promise<void> {
 	try {
-		await checkBucket(bucketLocation(s3Source(mount), options), { signal, proxyEnv: variables });
+		await checkBucket(location, { signal, proxyEnv: variables });
 	} catch (error) {
 		// Without a region in the config the drivers ask Amazon for it themselves.
 		const detected = error instanceof LauncherError && error.code === "REGION_WRONG" && options.region === undefined;

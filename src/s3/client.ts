@@ -1,8 +1,10 @@
+import { LauncherError } from "../errors.ts";
 import { bucketAddress, encodeKey, encodeQuery, type BucketAddress } from "./bucket-address.ts";
 import { Concurrency, type Priority } from "./concurrency.ts";
 import { ExchangeError, type Answer, type Connection, type Exchange, type SentBody } from "./connection.ts";
 import { Dialer, proxyAuthorization } from "./dialer.ts";
 import { S3Error, type ObjectStoreOptions, type S3ErrorKind, type StaticCredentials } from "./object-store.ts";
+import { orAbort } from "./or-abort.ts";
 import { Pool } from "./pool.ts";
 import { proxyFor } from "./proxy.ts";
 import { backoffMs, RetryPace } from "./retry-pace.ts";
@@ -108,6 +110,8 @@ export class Client {
 	readonly #sleepers = new Set<() => void>();
 	readonly #bucketHeaders: RequestHeaders;
 	#region: string;
+	/** Somebody has named it. */
+	#knowsRegion: boolean;
 	#site: Site;
 	#credentials: ObjectStoreOptions["credentials"];
 	#wasGivenOthers = false;
@@ -122,6 +126,7 @@ export class Client {
 		this.#options = options;
 		const { region = "us-east-1", credentials, timeouts = {}, retryForMs = 60_000, maximumRequests = 32 } = options;
 		this.#region = region;
+		this.#knowsRegion = options.region !== undefined;
 		this.#credentials = credentials;
 		this.#retryForMs = retryForMs;
 		this.#firstByteMs = timeouts.firstByteMs ?? 30_000;
@@ -251,7 +256,7 @@ export class Client {
 			throw error instanceof S3Error ? error : givenUp(call);
 		});
 		let outcome: "ok" | "throttled" | "other" = "other";
-		const site = this.#site;
+		let site = this.#site;
 		const startedAt = performance.now();
 		// To wait for one's turn is not to fail.
 		if (tries.failingSince !== undefined) tries.failingSince += startedAt - queuedAt;
@@ -259,6 +264,8 @@ export class Client {
 		let credentials: StaticCredentials | undefined;
 		try {
 			credentials = await this.#currentCredentials(call, tries);
+			// They may have brought the region along.
+			site = this.#site;
 			connection = await site.pool.take({ fresh: tries.isFresh, signal: call.signal });
 			if (this.#isClosed) throw givenUp(call);
 			const attempt = { call, site, credentials, clockOffsetMs: this.#clockOffsetMs };
@@ -269,8 +276,7 @@ export class Client {
 			if (verdict.kind === "ok") this.#accepted = credentials;
 			return { verdict, answer, credentials, lastByteAt: startedAt };
 		} catch (thrown) {
-			if (thrown instanceof CredentialsError)
-				return { verdict: { kind: "credentials", error: thrown.error }, credentials, lastByteAt: startedAt };
+			if (thrown instanceof CredentialsError) return { verdict: thrown.verdict, credentials, lastByteAt: startedAt };
 			if (thrown instanceof ExchangeError) {
 				if (connection !== undefined) call.onDoubt?.();
 				this.#report(call, startedAt, 0, 0, 0);
@@ -411,15 +417,24 @@ export class Client {
 		const source = this.#credentials;
 		if (typeof source !== "function") return source;
 		try {
-			return await source({ refused: tries.refused });
+			const asked = source({ refused: tries.refused });
+			const found = await (call.signal === undefined ? asked : orAbort(asked, call.signal));
+			if (found.region !== undefined && !this.#knowsRegion) this.#moveTo(found.region);
+			return found;
 		} catch (cause) {
+			if (call.signal?.aborted === true) throw givenUp(call);
+			if (cause instanceof LauncherError) {
+				const error = new S3Error("UNAVAILABLE", `${describePlace(call)}: ${cause.message}`, { cause });
+				throw new CredentialsError({ kind: "retry", error, baseMs: rotationBaseMs, afterMs: 0 });
+			}
 			// Not its message: it may quote what it could not read.
-			const problem = `${describePlace(call)}: there are no credentials to be had`;
-			throw new CredentialsError(new S3Error("DENIED", problem, { cause }));
+			const error = new S3Error("DENIED", `${describePlace(call)}: there are no credentials to be had`, { cause });
+			throw new CredentialsError({ kind: "credentials", error });
 		}
 	}
 
 	#moveTo(region: string): void {
+		this.#knowsRegion = true;
 		// Another request may have learned it, too.
 		if (region === this.#region) return;
 		this.#region = region;
@@ -446,11 +461,11 @@ export class Client {
 
 /** Keeps what went wrong apart from what the server says. */
 class CredentialsError extends Error {
-	readonly error: S3Error;
+	readonly verdict: Verdict;
 
-	constructor(error: S3Error) {
-		super(error.message);
-		this.error = error;
+	constructor(verdict: Verdict) {
+		super("no credentials");
+		this.verdict = verdict;
 	}
 }
 

@@ -141,12 +141,14 @@ export interface StaticCredentials {
 }
 
 /**
- * Keys, a function that has the current ones (called before each request; it caches by itself, and is told which ones the server refused), or
- * undefined for anonymous.
+ * Keys, a function that has the current ones (called before each request; it caches by itself, is told which ones the server refused, and
+ * knows the region where the options name none), or undefined for anonymous. A LauncherError of it is for people.
  */
 export type CredentialsSource =
 	| StaticCredentials
-	| ((options: { readonly refused: StaticCredentials | undefined }) => Promise<StaticCredentials>)
+	| ((options: {
+			readonly refused: StaticCredentials | undefined;
+	  }) => Promise<StaticCredentials & { readonly region?: string }>)
 	| undefined;
 
 export interface ObjectStoreOptions {

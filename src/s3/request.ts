@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 
 import { LauncherError } from "../errors.ts";
 import { describe, type BucketLocation } from "./location.ts";
+import { orAbort } from "./or-abort.ts";
 import { signedHeaders } from "./sign.ts";
 import { systemTrust } from "./trust.ts";
 
@@ -153,17 +154,4 @@ function bundleFault(problem: string, location: BucketLocation, cause?: unknown)
 	const hint = "The option ca-bundle must name a PEM file with certificates, at its path in this container.";
 	const code = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
 	return new LauncherError("BACKEND_TLS", `${describe(location)}: ${problem}${code}`, { hint, cause });
-}
-
-/** What the work comes to, unless the signal aborts first: not everything can be interrupted, such as a name lookup. */
-async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-	const aborted = Promise.withResolvers<never>();
-	const abort = () => aborted.reject(signal.reason);
-	signal.addEventListener("abort", abort);
-	try {
-		signal.throwIfAborted();
-		return await Promise.race([work, aborted.promise]);
-	} finally {
-		signal.removeEventListener("abort", abort);
-	}
 }

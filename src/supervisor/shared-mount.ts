@@ -1,7 +1,7 @@
 import { posix } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PlannedMount } from "../config/plan.ts";
-import type { PreparedMount, SharedSession, StartContext } from "../drivers/driver.ts";
+import type { CheckContext, PreparedMount, SharedSession, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
@@ -14,6 +14,7 @@ export interface SharedMountOptions {
 	readonly mounts: readonly PlannedMount[];
 	readonly targetPath: string;
 	readonly variables: NodeJS.ProcessEnv;
+	readonly identity: CheckContext["identity"];
 	readonly timing: Pick<Timing, "backendEveryMs">;
 	readonly logOf: (mount: PlannedMount) => Logger;
 	readonly redact: (text: string) => string;
@@ -151,14 +152,14 @@ class SharedMember {
 
 	/** Reads its secrets, asks its backend and draws the conclusions. Returns how long they hold. */
 	async #look(signal: AbortSignal): Promise<number> {
-		const { backendEveryMs } = this.#options.timing;
+		const { timing, variables, identity } = this.#options;
 		const isNew = this.#prepared === undefined;
 		if (isNew) this.#enter("checking");
 		this.#retryAt = undefined;
 		try {
 			const { mount: prepared } = await this.mount.prepare();
 			try {
-				await prepared.check?.({ signal, variables: this.#options.variables });
+				await prepared.check?.({ signal, variables, identity });
 				this.#isWell();
 			} catch (thrown) {
 				const error = toLauncherError(thrown);
@@ -181,7 +182,7 @@ class SharedMember {
 			// It goes on with the secrets that it has.
 			this.#ails(error);
 		}
-		return untilNextCheckMs(this.#backend, backendEveryMs);
+		return untilNextCheckMs(this.#backend, timing.backendEveryMs);
 	}
 
 	#isWell(): void {

@@ -1,6 +1,6 @@
 import { mkdir, rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Driver, Ending, PreparedMount, Session } from "../drivers/driver.ts";
+import type { CheckContext, Driver, Ending, PreparedMount, Session } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { bindOver, isEmptyRoot } from "../mounts/mount.ts";
@@ -70,6 +70,7 @@ export interface SupervisorOptions {
 	readonly directory: string;
 	readonly log: Logger;
 	readonly variables: NodeJS.ProcessEnv;
+	readonly identity: CheckContext["identity"];
 	readonly timing: Timing;
 	readonly redact: (text: string) => string;
 	readonly events: SupervisorEvents;
@@ -276,7 +277,7 @@ export class MountSupervisor {
 	/** One attempt: returns when the target was unmounted from outside or the mount is not wanted, throws otherwise. */
 	async #serve(): Promise<void> {
 		const signal = this.#unwanted.signal;
-		const { parent, timing, variables } = this.#options;
+		const { parent, timing, variables, identity } = this.#options;
 		const startedAt = performance.now();
 		this.#retryAt = undefined;
 		this.#dispatch({ kind: "try" });
@@ -284,7 +285,7 @@ export class MountSupervisor {
 		// Once it was there, what serves without its backend is back at once, and the next check tells how things are.
 		const isChecked = !(this.#everReady && prepared.servesWithoutBackend === true);
 		if (prepared.check !== undefined && isChecked)
-			await this.#checkFirst(prepared, prepared.check({ signal, variables }));
+			await this.#checkFirst(prepared, prepared.check({ signal, variables, identity }));
 		this.#dispatch({ kind: "checked" });
 		await parent?.untilReady(signal);
 		await clearDirectory(this.#options.directory);
@@ -292,6 +293,7 @@ export class MountSupervisor {
 		const session = await prepared.start({
 			signal,
 			variables,
+			identity,
 			log: this.#log,
 			mountpoint: this.#staging,
 			directory: this.#options.directory,
@@ -492,7 +494,8 @@ export class MountSupervisor {
 		try {
 			// A driver that takes new secrets while it runs gets those that work.
 			const prepared = session.update === undefined ? started : (await this.mount.prepare()).mount;
-			await prepared.check?.({ signal: this.#unwanted.signal, variables: this.#options.variables });
+			const { variables, identity } = this.#options;
+			await prepared.check?.({ signal: this.#unwanted.signal, variables, identity });
 			session.update?.(prepared);
 			this.#backend = { ok: true, checkedAt: new Date() };
 			if (before === false) this.#log.info("backend answers again");

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { DriverFaults, type Driver, type RawOptions, type Session } from "../../src/drivers/driver.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
+import { createIdentity } from "../../src/s3/identity.ts";
 import { DriverFolder } from "../support/driver-folder.ts";
 import { until } from "../support/pod.ts";
 
@@ -111,9 +112,13 @@ export function testDriver(title: string, { driver, source, options, missingSour
 
 		test("its check passes for what works and says what is missing", async () => {
 			const signal = AbortSignal.timeout(20_000);
-			await driver.prepare({ source: source(), readOnly: false }, options()).check?.({ signal, variables: {} });
+			await driver
+				.prepare({ source: source(), readOnly: false }, options())
+				.check?.({ signal, variables: {}, identity: createIdentity({}) });
 			const missing = driver.prepare({ source: missingSource, readOnly: false }, options());
-			await expect(missing.check?.({ signal, variables: {} })).rejects.toMatchObject({ code: "BUCKET_MISSING" });
+			await expect(missing.check?.({ signal, variables: {}, identity: createIdentity({}) })).rejects.toMatchObject({
+				code: "BUCKET_MISSING",
+			});
 		});
 
 		test.runIf(driver.startTogether !== undefined)(
