@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
-import { ChecksumMode, DeleteObjectCommand, HeadObjectCommand } from "@aws-sdk/client-s3";
+import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { errnoOf } from "../../src/s3-filesystem/errors.ts";
@@ -562,14 +563,28 @@ describe("Other things", () => {
 	});
 
 	test("compares small files with the checksum that the server has of them", async () => {
-		const here = await mount();
-		await ok(here, "echo content >file");
-		const answer = await minio.client.send(
-			new HeadObjectCommand({ Bucket: bucket, Key: "file", ChecksumMode: ChecksumMode.ENABLED }),
-		);
-		// What the faults' tests corrupt on its way is found by this.
-		expect(answer.ChecksumCRC32).toMatch(/^[\w+/]{6}==$/);
-		expect(await ok(await mount(), "cat file")).toBe("content");
+		const algorithms = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"] as const;
+		for (const algorithm of algorithms) {
+			const Body = algorithm.padEnd(mebibyte, ".");
+			await minio.client.send(
+				new PutObjectCommand({ Bucket: bucket, Key: algorithm, Body, ChecksumAlgorithm: algorithm }),
+			);
+		}
+		await ok(await mount(), "echo ours >ours");
+		const isRead = ({ method, url = "" }: IncomingMessage): boolean => method === "GET" && !url.includes("list-type");
+		for (const name of [...algorithms, "ours"]) {
+			await proxy.mode("pass");
+			const here = await mount({ endpoint: proxy.endpoint });
+			await proxy.fail({ kind: "corrupt-answer", byte: 3 }, { only: isRead, times: 1 });
+			expect(await ok(here, `head -c4 ${name}`)).toBe(name.slice(0, 4));
+			expect(proxy.failed).toBe(1);
+			await here.unmount();
+			const again = await mount({ endpoint: proxy.endpoint });
+			await proxy.fail({ kind: "corrupt-answer", byte: 3 }, { only: isRead });
+			const { exitCode, err } = await sh(again, `cat ${name}`);
+			expect([exitCode, err]).toEqual([1, `cat: ${name}: Input/output error`]);
+			await again.unmount();
+		}
 	});
 });
 

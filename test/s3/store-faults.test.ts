@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
+import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { ObjectStore, ObjectStoreOptions, StoreEvent } from "../../src/s3/object-store.ts";
@@ -170,6 +171,31 @@ describe("a read never gives wrong bytes:", () => {
 		});
 		expect(await failureOf(work)).toMatchObject({ kind: "CHECKSUM_WRONG" });
 		expect([proxy.failed, progress]).toEqual([2, []]);
+	});
+
+	const algorithms = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"] as const;
+	test.each(algorithms)("nor when the object's checksum is a %s", async (algorithm) => {
+		const [key, body] = [`with-${algorithm}`, noise(300_001)];
+		const { ETag: quoted = "" } = await minio.client.send(
+			new PutObjectCommand({ Bucket: "bucket", Key: key, Body: body, ChecksumAlgorithm: algorithm }),
+		);
+		const store = open();
+		const read = async (): Promise<Buffer> => {
+			const into = Buffer.alloc(body.length);
+			await store.get(key, {
+				offset: 0,
+				into,
+				etag: quoted.replaceAll('"', ""),
+				objectSizeBytes: body.length,
+			});
+			return into;
+		};
+		expect((await read()).equals(body)).toBe(true);
+		await proxy.fail({ kind: "corrupt-answer", byte: 300_000 }, { only: isGet, times: 1 });
+		expect((await read()).equals(body)).toBe(true);
+		expect(proxy.failed).toBe(1);
+		await proxy.fail({ kind: "corrupt-answer", byte: 0 }, { only: isGet });
+		expect(await failureOf(read())).toMatchObject({ kind: "CHECKSUM_WRONG" });
 	});
 
 	test("also when it was read in pieces", async () => {

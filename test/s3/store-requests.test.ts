@@ -349,7 +349,7 @@ test("copies what is too large in parts", async () => {
 	expect(requests[1]).toMatchObject({ url: "/bucket/copy?uploads=", headers: { "x-amz-meta-mode": "2" } });
 });
 
-test("verifies SHA-256, and ignores checksums of checksums", async () => {
+test("verifies each checksum of an object, and ignores checksums of checksums", async () => {
 	const sum = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
 	const answer = (headers: Readonly<Record<string, string>>) => (): Reply => ({
 		headers: { etag: `"${etag}"`, "content-length": "3", ...headers },
@@ -366,6 +366,19 @@ test("verifies SHA-256, and ignores checksums of checksums", async () => {
 		}
 	};
 	expect(await get({ "x-amz-checksum-sha256": sum })).toBe("abc");
+	const sums = {
+		crc32: "NSRBwg==",
+		crc32c: "Nks/tw==",
+		crc64nvme: "BeXKuz/B+us=",
+		md5: "kAFQmDzST7DWlj99KOF/cg==",
+		sha1: "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
+		sha512: "3a81oZNherrMQXNJriBBMRLm+k6JqX6iCp7u5ktV05ohkpkqJ0/BqDa6PCOj/uu9RU1EI2Q86A4qmslPpUyknw==",
+	};
+	for (const [name, right] of Object.entries(sums)) {
+		expect(await get({ [`x-amz-checksum-${name}`]: right })).toBe("abc");
+		const wrong = { [`x-amz-checksum-${name}`]: right.replace(/[A-Za-z]/, (letter) => (letter === "A" ? "B" : "A")) };
+		expect(await failureOf(get(wrong))).toMatchObject({ kind: "CHECKSUM_WRONG" });
+	}
 	expect(await get({ "x-amz-checksum-crc32": "AAAAAA==-2" })).toBe("abc");
 	expect(await get({ "x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-type": "COMPOSITE" })).toBe("abc");
 	expect(await failureOf(get({ "x-amz-checksum-sha256": sum.replace("u", "v") }))).toMatchObject({
