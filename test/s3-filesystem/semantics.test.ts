@@ -557,9 +557,13 @@ describe("Other things", () => {
 		expect((await minio.get(bucket, "copy")).equals(content)).toBe(true);
 	});
 
-	test("answers statfs with a size that never fills up", async () => {
+	test("answers statfs with a size that never fills up, and nothing used", async () => {
+		await put("folder/file", "x".repeat(10_000));
 		const here = await mount();
-		expect(Number((await ok(here, "df --output=avail -B1 . | tail -1")).trim())).toBeGreaterThan(2 ** 49);
+		expect(await ok(here, "du --apparent-size -sb folder/file | cut -f1")).toBe("10000");
+		const [used, available] = (await ok(here, "df --output=used,avail -B1 . | tail -1")).trim().split(/\s+/);
+		expect(used).toBe("0");
+		expect(Number(available)).toBeGreaterThan(2 ** 49);
 	});
 
 	test("compares small files with the checksum that the server has of them", async () => {
