@@ -33,6 +33,8 @@ export default defineConfig([
 		input: "src/main.ts",
 		platform: "node",
 		plugins: [lazyHttp, apart],
+		// An addon: it cannot be in the bundle, and is not there on every platform.
+		external: ["fuse-native"],
 		output: { ...output, file: "dist/fluid-fuse.js" },
 	},
 	{

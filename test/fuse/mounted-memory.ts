@@ -13,6 +13,8 @@ import { answerOf } from "../support/child-answer.ts";
 
 export interface ServedMemory {
 	readonly asLinux418?: boolean;
+	/** Where libfuse is to mount it. */
+	readonly libfuse?: string;
 	/** How long the kernel may believe what it was told. Default: a minute. */
 	readonly validMs?: number;
 }
@@ -71,7 +73,7 @@ export class MountedMemory {
 		this.ended = this.#exited.then(() => ending);
 	}
 
-	static async mount(served: ServedMemory = {}): Promise<MountedMemory> {
+	static async mount(served: Omit<ServedMemory, "libfuse"> = {}): Promise<MountedMemory> {
 		const folder = await mkdtemp(join(tmpdir(), "fluid-fuse-memory-"));
 		const target = join(folder, "mount");
 		await mkdir(target);
@@ -83,13 +85,27 @@ export class MountedMemory {
 			allowOther: true,
 			signal: AbortSignal.timeout(10_000),
 		});
+		try {
+			return await MountedMemory.#serve(folder, fd, served);
+		} finally {
+			// The server alone keeps the mount alive.
+			closeSync(fd);
+		}
+	}
+
+	static async mountLibfuse(): Promise<MountedMemory> {
+		const folder = await mkdtemp(join(tmpdir(), "fluid-fuse-memory-"));
+		const target = join(folder, "mount");
+		await mkdir(target);
+		return MountedMemory.#serve(folder, "ignore", { libfuse: target });
+	}
+
+	static async #serve(folder: string, fd: number | "ignore", served: ServedMemory): Promise<MountedMemory> {
 		const server = spawn(process.execPath, [join(import.meta.dirname, "serve-memory.ts")], {
 			cwd: "/",
 			env: { ...process.env, UV_THREADPOOL_SIZE: "12" },
 			stdio: ["ignore", "ignore", "pipe", fd, "ipc"],
 		});
-		// The server alone keeps the mount alive.
-		closeSync(fd);
 		const mounted = new MountedMemory(folder, server);
 		try {
 			await mounted.#ask({ kind: "start", served }, "serving");

@@ -1,6 +1,6 @@
 /**
- * A filesystem in memory in a process of its own, for tests: serves the mount that it inherits as descriptor 3. Told what to do, and
- * asked for its numbers, over Node's channel.
+ * A filesystem in memory in a process of its own, for tests: serves the mount that it inherits as descriptor 3, or mounts itself with
+ * libfuse. Told what to do, and asked for its numbers, over Node's channel.
  *
  * Some names are special. `slow…`: an open waits until it is interrupted. `wait…`: each read takes a moment. `broken…`: an open fails
  * in a way that no filesystem should, and `long…`: a read answers more than it was asked for.
@@ -15,6 +15,7 @@ import {
 	type Reply,
 	type RequestContext,
 } from "../../src/fuse/filesystem.ts";
+import { serveLibfuse } from "../../src/fuse/libfuse.ts";
 import { serve, type Session } from "../../src/fuse/session.ts";
 import { MemoryFilesystem } from "../support/memory-filesystem.ts";
 import type { FromServer, ServedMemory, ToServer } from "./mounted-memory.ts";
@@ -95,14 +96,25 @@ process.once("message", (served: ServedMemory) => {
 async function run(served: ServedMemory): Promise<void> {
 	const filesystem = new TestFilesystem(served.validMs);
 	const log = (level: string, fields: object, message: string): void => say({ kind: "log", level, message, fields });
-	const session = serve({
-		fd: 3,
-		filesystem,
-		log,
-		...(served.asLinux418 === true && {
-			mask: (offer) => ({ ...offer, minor: linux418.minor, flags: offer.flags & linux418.flags }),
-		}),
-	});
+	const session =
+		served.libfuse !== undefined
+			? await serveLibfuse({
+					target: served.libfuse,
+					source: "memory, by libfuse",
+					subtype: "memory",
+					readOnly: false,
+					allowOther: true,
+					filesystem,
+					log,
+				})
+			: serve({
+					fd: 3,
+					filesystem,
+					log,
+					...(served.asLinux418 === true && {
+						mask: (offer) => ({ ...offer, minor: linux418.minor, flags: offer.flags & linux418.flags }),
+					}),
+				});
 	process.on("message", (message: ToServer) => say(answer(message, filesystem, session)));
 	say({ kind: "serving" });
 	const ending = await session.ended;

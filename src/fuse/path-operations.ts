@@ -1,0 +1,420 @@
+import { errnoOf } from "./errno.ts";
+import {
+	FuseError,
+	type Attributes,
+	type AttributeChanges,
+	type DirectoryPage,
+	type Filesystem,
+	type FilesystemStatistics,
+	type Opened,
+	type RequestContext,
+} from "./filesystem.ts";
+
+type Done = (result: number, value?: unknown) => void;
+type Failed = (operation: string, thrown: unknown) => void;
+
+interface OpenFile {
+	readonly node: number;
+	readonly handle: number;
+}
+
+const root = 1;
+const openFlags = { readWrite: 2, create: 0o100, directory: 0o200_000 } as const;
+/** What chown(2) leaves as it is. */
+const unchanged = 0xff_ff_ff_ff;
+
+/**
+ * libfuse keeps who asks to itself here, and no interrupt comes through. A signal each time it is asked for: those that wait for one
+ * that is shared would add up.
+ */
+const context: RequestContext = {
+	uid: 0,
+	gid: 0,
+	pid: 0,
+	get signal() {
+		return new AbortController().signal;
+	},
+};
+
+/**
+ * The operations of libfuse's high-level interface, which knows paths, on a filesystem that knows nodes. Each path is walked from the
+ * root, and what was looked up on the way is forgotten again; the node of an open file is held until it is closed.
+ */
+export class PathOperations {
+	requests = 0;
+	errors = 0;
+	inFlight = 0;
+	readonly #filesystem: Filesystem;
+	readonly #failed: Failed;
+	readonly #open = new Map<number, OpenFile>();
+	#lastDescriptor = 0;
+
+	constructor(filesystem: Filesystem, failed: Failed) {
+		this.#filesystem = filesystem;
+		this.#failed = failed;
+	}
+
+	/** As fuse-native wants them: the last argument of each is called once, with 0 or more, or a negative errno. */
+	all(): Readonly<Record<string, unknown>> {
+		const filesystem = this.#filesystem;
+		return {
+			readlink: (path: string, done: Done) =>
+				this.#answer("readlink", done, async () => {
+					if (filesystem.readlink === undefined) throw new FuseError("EINVAL");
+					return [0, await this.#at(path, async (node) => filesystem.readlink?.(node, context))];
+				}),
+			truncate: (path: string, sizeBytes: number, done: Done) => this.#change("truncate", path, { sizeBytes }, done),
+			ftruncate: (_path: string, descriptor: number, sizeBytes: number, done: Done) =>
+				this.#answer("ftruncate", done, async () => {
+					const { node, handle } = this.#file(descriptor);
+					await filesystem.setattr(node, { sizeBytes }, handle, context);
+				}),
+			chmod: (path: string, mode: number, done: Done) => this.#change("chmod", path, { mode }, done),
+			chown: (path: string, uid: number, gid: number, done: Done) =>
+				this.#change("chown", path, { ...(uid !== unchanged && { uid }), ...(gid !== unchanged && { gid }) }, done),
+			// fuse-native gives the time of access twice, and there is no other way to the time of change.
+			utimens: (path: string, atime: number, mtime: number, done: Done) =>
+				this.#change("utimens", path, { atimeMs: signed(atime), mtimeMs: signed(mtime) }, done),
+			mknod: (path: string, mode: number, _device: number, done: Done) =>
+				this.#answer("mknod", done, async () =>
+					this.#in(path, async (parent, name) => {
+						if (filesystem.mknod === undefined) throw new FuseError("EPERM");
+						filesystem.forget((await filesystem.mknod(parent, name, mode, context)).node, 1);
+					}),
+				),
+			mkdir: (path: string, mode: number, done: Done) =>
+				this.#answer("mkdir", done, async () =>
+					this.#in(path, async (parent, name) => {
+						if (filesystem.mkdir === undefined) throw new FuseError("EPERM");
+						filesystem.forget((await filesystem.mkdir(parent, name, mode, context)).node, 1);
+					}),
+				),
+			symlink: (target: string, path: string, done: Done) =>
+				this.#answer("symlink", done, async () =>
+					this.#in(path, async (parent, name) => {
+						if (filesystem.symlink === undefined) throw new FuseError("EPERM");
+						filesystem.forget((await filesystem.symlink(parent, name, target, context)).node, 1);
+					}),
+				),
+			link: (from: string, path: string, done: Done) =>
+				this.#answer("link", done, async () =>
+					this.#at(from, async (node) =>
+						this.#in(path, async (parent, name) => {
+							if (filesystem.link === undefined) throw new FuseError("EPERM");
+							filesystem.forget((await filesystem.link(node, parent, name, context)).node, 1);
+						}),
+					),
+				),
+			unlink: (path: string, done: Done) =>
+				this.#answer("unlink", done, async () =>
+					this.#in(path, async (parent, name) => {
+						if (filesystem.unlink === undefined) throw new FuseError("EPERM");
+						await filesystem.unlink(parent, name, context);
+					}),
+				),
+			rmdir: (path: string, done: Done) =>
+				this.#answer("rmdir", done, async () =>
+					this.#in(path, async (parent, name) => {
+						if (filesystem.rmdir === undefined) throw new FuseError("EPERM");
+						await filesystem.rmdir(parent, name, context);
+					}),
+				),
+			rename: (from: string, to: string, done: Done) =>
+				this.#answer("rename", done, async () =>
+					this.#in(from, async (parent, name) =>
+						this.#in(to, async (newParent, newName) => {
+							if (filesystem.rename === undefined) throw new FuseError("EPERM");
+							await filesystem.rename(parent, name, newParent, newName, 0, context);
+						}),
+					),
+				),
+			open: (path: string, flags: number, done: Done) =>
+				this.#answer("open", done, async () => {
+					const node = await this.#walk(path);
+					return [0, this.#opened(node, await this.#orForget(node, async () => filesystem.open(node, flags, context)))];
+				}),
+			create: (path: string, mode: number, done: Done) =>
+				this.#answer("create", done, async () =>
+					this.#in(path, async (parent, name) => {
+						if (filesystem.create === undefined) throw new FuseError("ENOSYS");
+						const flags = openFlags.readWrite | openFlags.create;
+						const created = await filesystem.create(parent, name, mode, flags, context);
+						return [0, this.#opened(created.node, created)];
+					}),
+				),
+			read: (_path: string, descriptor: number, target: Buffer, sizeBytes: number, offset: number, done: Done) =>
+				this.#answer("read", done, async () => {
+					const { node, handle } = this.#file(descriptor);
+					const result = await filesystem.read(node, handle, offset, sizeBytes, context);
+					let filled = 0;
+					try {
+						for (const view of result.views) {
+							target.set(view, filled);
+							filled += view.length;
+						}
+					} finally {
+						result.release?.();
+					}
+					return [filled];
+				}),
+			write: (_path: string, descriptor: number, data: Buffer, _size: number, offset: number, done: Done) =>
+				this.#answer("write", done, async () => {
+					if (filesystem.write === undefined) throw new FuseError("EBADF");
+					const { node, handle } = this.#file(descriptor);
+					return [await filesystem.write(node, handle, offset, data, context)];
+				}),
+			flush: (_path: string, descriptor: number, done: Done) =>
+				this.#answer("flush", done, async () => {
+					const { node, handle } = this.#file(descriptor);
+					await filesystem.flush?.(node, handle, context);
+				}),
+			fsync: (_path: string, dataOnly: number, descriptor: number, done: Done) =>
+				this.#answer("fsync", done, async () => {
+					const { node, handle } = this.#file(descriptor);
+					await filesystem.fsync?.(node, handle, dataOnly !== 0, context);
+				}),
+			release: (_path: string, descriptor: number, done: Done) =>
+				this.#answer("release", done, async () => {
+					const { node, handle } = this.#file(descriptor);
+					this.#open.delete(descriptor);
+					await this.#finallyForget(node, async () => filesystem.release(node, handle));
+				}),
+			fsyncdir: (path: string, dataOnly: number, _descriptor: number, done: Done) =>
+				this.#answer("fsyncdir", done, async () =>
+					this.#inOpenDirectory(path, async (node, handle) =>
+						filesystem.fsyncdir?.(node, handle, dataOnly !== 0, context),
+					),
+				),
+			readdir: (path: string, done: Done) =>
+				this.#answer("readdir", done, async () => {
+					const names = new Names();
+					await this.#inOpenDirectory(path, async (node, handle) => {
+						for (let before = -1; names.list.length > before;) {
+							before = names.list.length;
+							await filesystem.readdir(node, handle, names.nextOffset, names, context);
+						}
+					});
+					return [0, names.list];
+				}),
+			setxattr: (path: string, name: string, value: Buffer, _position: number, flags: number, done: Done) =>
+				this.#answer("setxattr", done, async () =>
+					this.#at(path, async (node) => {
+						if (filesystem.setxattr === undefined) throw new FuseError("ENOSYS");
+						await filesystem.setxattr(node, name, Buffer.from(value), flags, context);
+					}),
+				),
+			removexattr: (path: string, name: string, done: Done) =>
+				this.#answer("removexattr", done, async () =>
+					this.#at(path, async (node) => {
+						if (filesystem.removexattr === undefined) throw new FuseError("ENOSYS");
+						await filesystem.removexattr(node, name, context);
+					}),
+				),
+		};
+	}
+
+	getattr(path: string, done: Done): void {
+		this.#answer("getattr", done, async () => [
+			0,
+			encodedAttributes(await this.#at(path, async (node) => this.#filesystem.getattr(node, undefined, context))),
+		]);
+	}
+
+	fgetattr(descriptor: number, done: Done): void {
+		this.#answer("fgetattr", done, async () => {
+			const { node, handle } = this.#file(descriptor);
+			return [0, encodedAttributes(await this.#filesystem.getattr(node, handle, context))];
+		});
+	}
+
+	statfs(path: string, done: Done): void {
+		this.#answer("statfs", done, async () => [
+			0,
+			encodedStatistics(await this.#at(path, async (node) => this.#filesystem.statfs(node, context))),
+		]);
+	}
+
+	/** The value goes into `target`; one that has no length asks for the size. */
+	getxattr(path: string, name: string, target: Buffer, done: Done): void {
+		this.#answer("getxattr", done, async () =>
+			this.#at(path, async (node) => {
+				if (this.#filesystem.getxattr === undefined) throw new FuseError("ENOSYS");
+				return [copied(await this.#filesystem.getxattr(node, name, context), target)];
+			}),
+		);
+	}
+
+	listxattr(path: string, target: Buffer, done: Done): void {
+		this.#answer("listxattr", done, async () =>
+			this.#at(path, async (node) => {
+				if (this.#filesystem.listxattr === undefined) throw new FuseError("ENOSYS");
+				const names = await this.#filesystem.listxattr(node, context);
+				return [copied(Buffer.from(names.map((name) => `${name}\0`).join("")), target)];
+			}),
+		);
+	}
+
+	#answer(operation: string, done: Done, action: () => Promise<readonly [number, unknown?] | void>): void {
+		this.requests++;
+		this.inFlight++;
+		void (async () => {
+			let answer: readonly [number, unknown?];
+			try {
+				answer = (await action()) ?? [0];
+			} catch (error) {
+				this.errors++;
+				if (!(error instanceof FuseError)) this.#failed(operation, error);
+				answer = [-errnoOf(error)];
+			}
+			this.inFlight--;
+			done(...answer);
+		})();
+	}
+
+	#change(operation: string, path: string, changes: AttributeChanges, done: Done): void {
+		this.#answer(operation, done, async () => {
+			await this.#at(path, async (node) => this.#filesystem.setattr(node, changes, undefined, context));
+		});
+	}
+
+	/** With a node that is held meanwhile. */
+	async #at<T>(path: string, action: (node: number) => Promise<T>): Promise<T> {
+		const node = await this.#walk(path);
+		return this.#finallyForget(node, async () => action(node));
+	}
+
+	/** With the folder that a path is in, and the last name of the path. */
+	async #in<T>(path: string, action: (parent: number, name: string) => Promise<T>): Promise<T> {
+		const slash = path.lastIndexOf("/");
+		const name = path.slice(slash + 1);
+		if (isGarbled(name)) throw new FuseError("EILSEQ", "a name is not UTF-8");
+		return this.#at(path.slice(0, slash), async (parent) => action(parent, name));
+	}
+
+	async #inOpenDirectory(path: string, action: (node: number, handle: number) => Promise<void>): Promise<void> {
+		await this.#at(path, async (node) => {
+			const { handle } = await this.#filesystem.opendir(node, openFlags.directory, context);
+			try {
+				await action(node, handle);
+			} finally {
+				await this.#filesystem.releasedir(node, handle);
+			}
+		});
+	}
+
+	/** The node of a path, to be forgotten by whoever asked. */
+	async #walk(path: string): Promise<number> {
+		let node = root;
+		for (const name of path.split("/")) {
+			if (name === "") continue;
+			const parent = node;
+			({ node } = await this.#finallyForget(parent, async () => {
+				if (isGarbled(name)) throw new FuseError("ENOENT", "a name is not UTF-8");
+				return this.#filesystem.lookup(parent, name, context);
+			}));
+		}
+		return node;
+	}
+
+	async #finallyForget<T>(node: number, action: () => Promise<T>): Promise<T> {
+		try {
+			return await action();
+		} finally {
+			this.#forget(node);
+		}
+	}
+
+	async #orForget<T>(node: number, action: () => Promise<T>): Promise<T> {
+		try {
+			return await action();
+		} catch (error) {
+			this.#forget(node);
+			throw error;
+		}
+	}
+
+	#forget(node: number): void {
+		if (node !== root) this.#filesystem.forget(node, 1);
+	}
+
+	#opened(node: number, { handle }: Opened): number {
+		// Zero is what fuse-native takes for none.
+		this.#lastDescriptor = (this.#lastDescriptor % 0x7f_ff_ff_ff) + 1;
+		this.#open.set(this.#lastDescriptor, { node, handle });
+		return this.#lastDescriptor;
+	}
+
+	#file(descriptor: number): OpenFile {
+		const file = this.#open.get(descriptor);
+		if (file === undefined) throw new FuseError("EBADF");
+		return file;
+	}
+}
+
+/** All names of a directory: libfuse asks for them at once, and for the attributes of each by itself. */
+class Names implements DirectoryPage {
+	readonly plus = false;
+	readonly list: string[] = [];
+	nextOffset = 0;
+
+	add(name: string, _entry: Pick<Attributes, "ino" | "mode">, nextOffset: number): boolean {
+		this.list.push(name);
+		this.nextOffset = nextOffset;
+		return true;
+	}
+}
+
+/** fuse-native puts this where bytes are not UTF-8. */
+function isGarbled(name: string): boolean {
+	return name.includes("\u{FFFD}");
+}
+
+/** A negative number of 64 bits, as which fuse-native sees none. */
+function signed(value: number): number {
+	return value >= 2 ** 63 ? value - 2 ** 64 : value;
+}
+
+function copied(value: Buffer, target: Buffer): number {
+	if (target.length > 0 && value.length > target.length) throw new FuseError("ERANGE");
+	if (target.length > 0) target.set(value);
+	return value.length;
+}
+
+/** As fuse-native wants struct stat. Its own conversion cannot say that there is no link left. */
+function encodedAttributes(attributes: Attributes): Uint32Array {
+	const { mode, uid, gid, sizeBytes, nlink, ino, rdev = 0, blockSizeBytes = 4096 } = attributes;
+	return Uint32Array.from([
+		mode,
+		uid,
+		gid,
+		...halves(sizeBytes),
+		0,
+		nlink,
+		ino,
+		rdev,
+		blockSizeBytes,
+		...halves(Math.ceil(sizeBytes / 512)),
+		...halves(Math.floor(attributes.atimeMs)),
+		...halves(Math.floor(attributes.mtimeMs)),
+		...halves(Math.floor(attributes.ctimeMs)),
+	]);
+}
+
+/** As fuse-native wants struct statvfs. */
+function encodedStatistics(statistics: FilesystemStatistics): Uint32Array {
+	const { blockSizeBytes, blocks, freeBlocks, files, freeFiles, maximumNameLength } = statistics;
+	const counts = [blocks, freeBlocks, freeBlocks, files, freeFiles, freeFiles];
+	const most = 0xff_ff_ff_ff;
+	return Uint32Array.from([
+		blockSizeBytes,
+		blockSizeBytes,
+		...counts.map((count) => Math.min(count, most)),
+		0,
+		0,
+		maximumNameLength,
+	]);
+}
+
+function halves(value: number): [number, number] {
+	return [value % 2 ** 32, Math.floor(value / 2 ** 32)];
+}
