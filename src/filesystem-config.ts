@@ -43,7 +43,21 @@ const volume = z.strictObject({
 	retryForMs: z.number(),
 });
 
+const mount = z.discriminatedUnion("kind", [
+	/** The launcher has mounted it, and hands /dev/fuse down. */
+	z.strictObject({ kind: z.literal("inherited") }),
+	z.strictObject({
+		kind: z.literal("libfuse"),
+		target: z.string(),
+		source: z.string(),
+		subtype: z.string(),
+		readOnly: z.boolean(),
+		allowOther: z.boolean(),
+	}),
+]);
+
 const filesystem = z.strictObject({
+	mount,
 	volumes: z.array(volume),
 	logLevel: z.string(),
 	memoryBytes: z.number().optional(),

@@ -2,8 +2,11 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } fr
 import { dirname, join } from "node:path";
 import { memoryUsage } from "node:process";
 import { Secret } from "./config/secret.ts";
+import { LauncherError } from "./errors.ts";
 import { order, type FilesystemConfig, type Report, type VolumeConfig } from "./filesystem-config.ts";
-import { serve } from "./fuse/session.ts";
+import { serveLibfuse } from "./fuse/libfuse.ts";
+import { raiseReadAhead } from "./fuse/read-ahead.ts";
+import { serve, type Session } from "./fuse/session.ts";
 import { createLog, type Logger } from "./log.ts";
 import { maskRotatingKeys } from "./mask-keys.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
@@ -72,11 +75,7 @@ export async function serveFilesystem(
 			launcher.send?.(message, () => undefined);
 			served?.showStagingIsUsed();
 		};
-		const session = serve({
-			fd: fuseDescriptor,
-			filesystem,
-			log: (level, fields, message) => log[level](fields, message),
-		});
+		const session = await begin(config, filesystem, log);
 		const timer = setInterval(tell, reportEveryMs);
 		tell();
 		const ending = await Promise.race([session.ended, stopped]);
@@ -87,10 +86,31 @@ export async function serveFilesystem(
 		log.info({ requests: session.requests, ...filesystem.stats() }, "filesystem ended");
 		return { exitCode: failed || !isSaved ? 1 : 0, isMounted: ending === "stopped" || failed };
 	} catch (error) {
-		log.fatal({ err: error }, "the filesystem cannot be served");
+		// By its code the launcher knows what to do about it.
+		const known = error instanceof LauncherError ? { code: error.code, error: error.message, hint: error.hint } : {};
+		log.fatal({ err: error, ...known }, "the filesystem cannot be served");
 		return { exitCode: 1, isMounted: false };
 	} finally {
 		flush();
+	}
+}
+
+/** libfuse can take nothing back that it has told the kernel, so that the kernel may not believe it for long. */
+const libfuseValidMs = 1000;
+
+async function begin({ mount, volumes }: FilesystemConfig, filesystem: S3Filesystem, logger: Logger): Promise<Session> {
+	const log = (level: "warn" | "error", fields: object, message: string): void => logger[level](fields, message);
+	switch (mount.kind) {
+		case "inherited":
+			return serve({ fd: fuseDescriptor, filesystem, log });
+		case "libfuse": {
+			const validMs = Math.min(libfuseValidMs, ...volumes.map(({ ttlMs }) => ttlMs));
+			const session = await serveLibfuse({ ...mount, validMs, filesystem, log });
+			await raiseReadAhead(mount.target);
+			return session;
+		}
+		default:
+			return mount satisfies never;
 	}
 }
 

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import type { Environment } from "./environment.ts";
@@ -36,6 +37,8 @@ export interface PlannedMount extends Place {
 	readonly driverReason: string;
 	/** Why it is read-only, or that it is not: a phrase for `validate`. */
 	readonly modeReason: string;
+	/** What it says of the driver's `commonOptions`. */
+	readonly common: ReadonlyMap<string, GivenOption>;
 	/** Looks at everything, and goes on without the secrets that cannot be read. Throws ConfigError with all faults. */
 	inspect(): Promise<Inspection>;
 	/**
@@ -106,7 +109,32 @@ export function planMounts({ path: configFile, file, targetPath }: LoadedFile, c
 				faults: planned,
 			});
 	}
-	return { configFile, targetPath, layout, together: canBeOne(mounts, targetPath), mounts, refused };
+	const together = canBeOne(mounts, targetPath);
+	const disagreeing = together ? refuseDisagreement(mounts) : [];
+	const agreeing = mounts.filter(({ path }) => !disagreeing.some((mount) => mount.path === path));
+	return { configFile, targetPath, layout, together, mounts: agreeing, refused: [...refused, ...disagreeing] };
+}
+
+/** Those that are folders of one mount have to want the same of it. What the first of them says holds. */
+function refuseDisagreement(mounts: readonly PlannedMount[]): RefusedMount[] {
+	const [first] = mounts;
+	const common = Object.entries(first?.driver.commonOptions ?? {});
+	const faults = new Map(mounts.map((mount) => [mount, [] as Fault[]]));
+	for (const [name, byDefault] of common) {
+		const says = (mount: PlannedMount): string => mount.common.get(name)?.value ?? byDefault;
+		// A value that is none is a fault of its own.
+		const schema = first?.driver.options.shape[name] as z.ZodType | undefined;
+		const [leader, ...others] = mounts.filter((mount) => schema?.safeParse(says(mount)).success === true);
+		for (const mount of others) {
+			if (leader === undefined || says(mount) === says(leader)) continue;
+			const message = `found ${shown(says(mount))}, but ${leader.path} has ${shown(says(leader))}, and both are folders of one mount: give it at the runtime`;
+			faults.get(mount)?.push({ path: mount.common.get(name)?.from ?? below(`${mount.path}.options`, name), message });
+		}
+	}
+	return mounts.flatMap((mount) => {
+		const own = faults.get(mount) ?? [];
+		return own.length === 0 ? [] : [{ path: mount.path, name: mount.name, source: mount.source, faults: own }];
+	});
 }
 
 /** What is mounted inside another mount is not seen through the bind by which Fluid's CSI plugin publishes targetPath. */
@@ -141,9 +169,15 @@ function planMount(
 		driver,
 		driverReason,
 		modeReason,
+		common: commonOptions(driver, layers),
 		inspect: inspectMount,
 		prepare: async () => withAllSecrets(await inspectMount()),
 	};
+}
+
+function commonOptions(driver: Driver, layers: readonly Map<string, GivenOption>[]): Map<string, GivenOption> {
+	const { chosen } = chooseOptions(driver, layers);
+	return new Map([...chosen].filter(([name]) => Object.hasOwn(driver.commonOptions ?? {}, name)));
 }
 
 /** Options in layers, the lowest first: a profile's, the runtime's, the mount's, the mount's encrypted ones. */

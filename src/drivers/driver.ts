@@ -46,6 +46,8 @@ export interface Driver {
 	readonly settleMs?: number;
 	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */
 	prepare(mount: Mount, options: RawOptions): PreparedMount;
+	/** Options, with their defaults, of the one mount that several are folders of: those mounts must agree about them. */
+	readonly commonOptions?: Readonly<Record<string, string>>;
 	/**
 	 * Serves several mounts as folders of one; each was prepared by this driver. Absent: it cannot, and each is a mount of its own.
 	 */

@@ -62,6 +62,10 @@ const options = z.strictObject({
 		description:
 			"Where modes, owners, times and links come from: listings, as far as the server lists them, or a request for each name. Default: listed.",
 	}),
+	transport: choice(["direct", "libfuse"], {
+		description:
+			"How the kernel is spoken to: over /dev/fuse itself, or by libfuse 2, which mounts without the program mount but is slower and can do less (docs/libfuse.md). Default: direct.",
+	}),
 	"max-requests": integer(
 		{
 			description: "Requests to the server at a time; fewer while it throttles. Default: 32.",
@@ -94,6 +98,7 @@ export const native: Driver = {
 	filesystemTypes: ["fuse.thin-s3"],
 	options,
 	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },
+	commonOptions: { transport: "direct" },
 	prepare: (mount, raw) => new NativeMount(mount, parseOptions(options, mount, raw, faults)),
 	startTogether: async (members, context) =>
 		start(
@@ -162,34 +167,27 @@ function faults(mount: Mount, given: NativeOptions): DriverFault[] {
 const threads = 16;
 
 async function start(members: readonly NativeMember[], context: SharedStartContext): Promise<SharedSession> {
-	const { signal, mountpoint, readOnly } = context;
+	const { signal, mountpoint } = context;
 	signal.throwIfAborted();
 	const oomKillsBefore = await oomKills();
 	const [first] = members;
-	const fd = await openAndMount({
-		target: mountpoint,
-		// Programs split lines of mountinfo and df at spaces.
-		source: members.length === 1 && first?.folder === "" ? encodeURI(first.mount.source) : "thin-s3",
-		subtype: "thin-s3",
-		readOnly,
-		allowOther: members.every(({ mount }) => mount.options["allow-other"] !== false),
-		signal,
-	}).catch((error: unknown) => {
-		if (signal.aborted) throw error;
-		throw new LauncherError("MOUNTPOINT_UNUSABLE", `cannot mount at ${mountpoint}: ${(error as Error).message}`, {
-			cause: error,
-		});
-	});
-	let isOpen = true;
+	const kernelMount = kernelMountOf(members, context);
+	const byLibfuse = first?.mount.options.transport === "libfuse";
+	const fd = byLibfuse ? undefined : await mountDirectly(kernelMount, signal);
+	let isOpen = fd !== undefined;
 	// Whoever waits for the mount gets an error as soon as no process has the descriptor.
 	const close = (): void => {
-		if (isOpen) closeSync(fd);
+		if (fd !== undefined && isOpen) closeSync(fd);
 		isOpen = false;
 	};
 	try {
-		await raiseReadAhead(mountpoint);
+		if (fd !== undefined) await raiseReadAhead(mountpoint);
 		signal.throwIfAborted();
-		const config = filesystemConfig(members, context);
+		const config = filesystemConfig(
+			members,
+			context,
+			byLibfuse ? { kind: "libfuse", ...kernelMount } : { kind: "inherited" },
+		);
 		const child = spawnFilesystem(context, fd);
 		const { pid, stdout, stderr } = child;
 		const ended = once(child, "close").then(
@@ -237,6 +235,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			log: context.log,
 			isOurLog: true,
 			onDroppedLines: context.onDroppedLines,
+			...(byLibfuse && { diagnose: (line) => libfuseProblem(line, mountpoint) }),
 		});
 		return {
 			...session,
@@ -251,7 +250,44 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 	}
 }
 
-function spawnFilesystem({ variables }: StartContext, fd: number): ChildProcess {
+interface KernelMount {
+	readonly target: string;
+	readonly source: string;
+	readonly subtype: string;
+	readonly readOnly: boolean;
+	readonly allowOther: boolean;
+}
+
+function kernelMountOf(members: readonly NativeMember[], { mountpoint, readOnly }: SharedStartContext): KernelMount {
+	const [first] = members;
+	return {
+		target: mountpoint,
+		// Programs split lines of mountinfo and df at spaces.
+		source: members.length === 1 && first?.folder === "" ? encodeURI(first.mount.source) : "thin-s3",
+		subtype: "thin-s3",
+		readOnly,
+		allowOther: members.every(({ mount }) => mount.options["allow-other"] !== false),
+	};
+}
+
+async function mountDirectly(mount: KernelMount, signal: AbortSignal): Promise<number> {
+	return openAndMount({ ...mount, signal }).catch((error: unknown) => {
+		if (signal.aborted) throw error;
+		throw new LauncherError("MOUNTPOINT_UNUSABLE", `cannot mount at ${mount.target}: ${(error as Error).message}`, {
+			cause: error,
+		});
+	});
+}
+
+/** What libfuse, or its helper fusermount, prints when it cannot mount. */
+function libfuseProblem(line: string, mountpoint: string): LauncherError | undefined {
+	const isWhy =
+		/^fusermount: |^fuse: (device not found|failed to|mount failed|mountpoint is not|bad mount|unknown option)/;
+	if (!isWhy.test(line)) return undefined;
+	return new LauncherError("MOUNTPOINT_UNUSABLE", `libfuse cannot mount at ${mountpoint}: ${line.slice(0, 300)}`);
+}
+
+function spawnFilesystem({ variables }: StartContext, fd: number | undefined): ChildProcess {
 	// Its lifetime is the launcher's: nobody would supervise it afterwards.
 	const command = ["--pdeathsig", "KILL", "--", process.execPath, ...nodeFlags, programFile(), "filesystem"];
 	return spawn("setpriv", command, {
@@ -264,7 +300,7 @@ function spawnFilesystem({ variables }: StartContext, fd: number): ChildProcess 
 		},
 		cwd: "/",
 		detached: true,
-		stdio: ["ignore", "pipe", "pipe", fd, "ipc"],
+		stdio: ["ignore", "pipe", "pipe", fd ?? "ignore", "ipc"],
 	});
 }
 
@@ -279,10 +315,12 @@ function programFile(): string {
 function filesystemConfig(
 	members: readonly NativeMember[],
 	{ directory, log, variables }: StartContext,
+	mount: FilesystemConfig["mount"],
 ): FilesystemConfig {
 	const given = Object.assign({}, ...members.map(({ mount }) => mount.options)) as NativeOptions;
 	const cacheDirectory = given["cache-dir"];
 	return {
+		mount,
 		volumes: members.map((member) => volumeConfig(member, variables)),
 		logLevel: log.level,
 		...(given.memory !== undefined && { memoryBytes: given.memory }),

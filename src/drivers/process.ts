@@ -1,6 +1,6 @@
 import type { constants } from "node:os";
 import * as z from "zod";
-import { LauncherError } from "../errors.ts";
+import { errorKinds, LauncherError, type ErrorCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { oomKills } from "./cgroup.ts";
 import type { Ending, Session } from "./driver.ts";
@@ -49,6 +49,7 @@ export function superviseProcess(child: DriverProcess): Session {
 	const { driver, program, pid, stdout, stderr, oomKillsBefore, onDroppedLines, diagnose, isOurLog = false } = child;
 	const log = child.log.child({ pid });
 	let diagnosis: LauncherError | undefined;
+	let ownDiagnosis: LauncherError | undefined;
 	let lastLine = "";
 	for (const stream of ["stdout", "stderr"] as const) {
 		drain(stream === "stdout" ? stdout : stderr, stream, log, onDroppedLines, (line) => {
@@ -56,6 +57,7 @@ export function superviseProcess(child: DriverProcess): Session {
 			lastLine = logged?.words ?? line;
 			diagnosis ??= diagnose?.(line);
 			if (logged === undefined) return false;
+			ownDiagnosis ??= logged.error;
 			log[logged.level](logged.fields, logged.message);
 			return true;
 		});
@@ -81,7 +83,8 @@ export function superviseProcess(child: DriverProcess): Session {
 		}
 		const how = signal === undefined ? `exited with ${exitCode}` : `was ended by ${signal}`;
 		const words = lastLine === "" ? "" : `: ${lastLine.slice(0, 300)}`;
-		return { kind: "failed", cause: diagnosis ?? new LauncherError("DRIVER_FAILED", `${driver} ${how}${words}`) };
+		const cause = diagnosis ?? ownDiagnosis ?? new LauncherError("DRIVER_FAILED", `${driver} ${how}${words}`);
+		return { kind: "failed", cause };
 	});
 	return {
 		pid,
@@ -117,12 +120,26 @@ interface LogLine {
 	readonly message: string;
 	/** For whoever wants to know the reason of a failure. */
 	readonly words: string;
+	/** What ended the process, when it knows that by a code. */
+	readonly error?: LauncherError;
 }
 
 const logLine = z.looseObject({
 	level: z.enum(["trace", "debug", "info", "warn", "error", "fatal"]),
 	msg: z.string(),
 	err: z.looseObject({ message: z.string() }).optional(),
+	code: z
+		.enum(Object.keys(errorKinds) as ErrorCode[])
+		.optional()
+		.catch(undefined),
+	hint: z.string().optional(),
+});
+
+const fatalLine = z.looseObject({
+	level: z.literal("fatal"),
+	code: z.enum(Object.keys(errorKinds) as ErrorCode[]),
+	error: z.string(),
+	hint: z.string().optional(),
 });
 
 /** A line of our own logger, or undefined for anything else that a process may print. */
@@ -131,11 +148,17 @@ function parseLogLine(line: string): LogLine | undefined {
 	try {
 		const { level, msg: message, time: _, ...fields } = logLine.parse(JSON.parse(line));
 		const cause = fields.err === undefined ? "" : `: ${fields.err.message}`;
-		return { level, fields, message, words: message + cause };
+		const error = fatalError({ level, ...fields });
+		return { level, fields, message, words: message + cause, ...(error !== undefined && { error }) };
 	} catch {
 		// Cut, or of another program.
 		return undefined;
 	}
+}
+
+function fatalError(line: unknown): LauncherError | undefined {
+	const { data } = fatalLine.safeParse(line);
+	return data && new LauncherError(data.code, data.error, data.hint === undefined ? {} : { hint: data.hint });
 }
 
 /** `onLine` says whether it has dealt with the line. */

@@ -10,15 +10,26 @@ import {
 	type RequestContext,
 } from "./filesystem.ts";
 
-type Done = (result: number, value?: unknown) => void;
+type Done<Value = unknown> = (result: number, value?: Value) => void;
 type Failed = (operation: string, thrown: unknown) => void;
 
-interface OpenFile {
+/** A node that stays as long as it is held. */
+interface Held {
 	readonly node: number;
+	readonly letGo: () => void;
+}
+
+interface OpenFile extends Held {
 	readonly handle: number;
 }
 
-const root = 1;
+/** Names of a directory, and of each what its type and number are, as fuse-native wants struct stat. */
+export interface DirectoryList {
+	readonly names: readonly string[];
+	readonly stats: readonly Uint32Array[];
+}
+
+const root: Held = { node: 1, letGo: () => undefined };
 const openFlags = { readWrite: 2, create: 0o100, directory: 0o200_000 } as const;
 /** What chown(2) leaves as it is. */
 const unchanged = 0xff_ff_ff_ff;
@@ -36,9 +47,15 @@ const context: RequestContext = {
 	},
 };
 
+/** The names that libfuse gives to files that are removed while they are open. */
+const hiddenName = /^\.fuse_hidden[0-9a-f]{16}$/;
+
 /**
  * The operations of libfuse's high-level interface, which knows paths, on a filesystem that knows nodes. Each path is walked from the
  * root, and what was looked up on the way is forgotten again; the node of an open file is held until it is closed.
+ *
+ * libfuse renames what is removed while it is open, and removes it later. Here it is removed at once, as the program wanted it, and its
+ * node is held under the name that libfuse believes in: nobody else sees that name, and none is left behind.
  */
 export class PathOperations {
 	requests = 0;
@@ -47,6 +64,8 @@ export class PathOperations {
 	readonly #filesystem: Filesystem;
 	readonly #failed: Failed;
 	readonly #open = new Map<number, OpenFile>();
+	/** By the name that libfuse has given them. */
+	readonly #hidden = new Map<string, Held>();
 	#lastDescriptor = 0;
 
 	constructor(filesystem: Filesystem, failed: Failed) {
@@ -72,7 +91,6 @@ export class PathOperations {
 			chmod: (path: string, mode: number, done: Done) => this.#change("chmod", path, { mode }, done),
 			chown: (path: string, uid: number, gid: number, done: Done) =>
 				this.#change("chown", path, { ...(uid !== unchanged && { uid }), ...(gid !== unchanged && { gid }) }, done),
-			// fuse-native gives the time of access twice, and there is no other way to the time of change.
 			utimens: (path: string, atime: number, mtime: number, done: Done) =>
 				this.#change("utimens", path, { atimeMs: signed(atime), mtimeMs: signed(mtime) }, done),
 			mknod: (path: string, mode: number, _device: number, done: Done) =>
@@ -106,12 +124,12 @@ export class PathOperations {
 					),
 				),
 			unlink: (path: string, done: Done) =>
-				this.#answer("unlink", done, async () =>
-					this.#in(path, async (parent, name) => {
-						if (filesystem.unlink === undefined) throw new FuseError("EPERM");
-						await filesystem.unlink(parent, name, context);
-					}),
-				),
+				this.#answer("unlink", done, async () => {
+					const hidden = this.#hidden.get(lastName(path));
+					if (hidden === undefined) return this.#unlink(path);
+					this.#hidden.delete(lastName(path));
+					hidden.letGo();
+				}),
 			rmdir: (path: string, done: Done) =>
 				this.#answer("rmdir", done, async () =>
 					this.#in(path, async (parent, name) => {
@@ -120,18 +138,19 @@ export class PathOperations {
 					}),
 				),
 			rename: (from: string, to: string, done: Done) =>
-				this.#answer("rename", done, async () =>
-					this.#in(from, async (parent, name) =>
+				this.#answer("rename", done, async () => {
+					if (await this.#hides(from, to)) return;
+					await this.#in(from, async (parent, name) =>
 						this.#in(to, async (newParent, newName) => {
 							if (filesystem.rename === undefined) throw new FuseError("EPERM");
 							await filesystem.rename(parent, name, newParent, newName, 0, context);
 						}),
-					),
-				),
+					);
+				}),
 			open: (path: string, flags: number, done: Done) =>
 				this.#answer("open", done, async () => {
-					const node = await this.#walk(path);
-					return [0, this.#opened(node, await this.#orForget(node, async () => filesystem.open(node, flags, context)))];
+					const held = await this.#walk(path);
+					return [0, this.#opened(held, await orLetGo(held, async () => filesystem.open(held.node, flags, context)))];
 				}),
 			create: (path: string, mode: number, done: Done) =>
 				this.#answer("create", done, async () =>
@@ -139,7 +158,7 @@ export class PathOperations {
 						if (filesystem.create === undefined) throw new FuseError("ENOSYS");
 						const flags = openFlags.readWrite | openFlags.create;
 						const created = await filesystem.create(parent, name, mode, flags, context);
-						return [0, this.#opened(created.node, created)];
+						return [0, this.#opened(this.#held(created.node), created)];
 					}),
 				),
 			read: (_path: string, descriptor: number, target: Buffer, sizeBytes: number, offset: number, done: Done) =>
@@ -175,9 +194,9 @@ export class PathOperations {
 				}),
 			release: (_path: string, descriptor: number, done: Done) =>
 				this.#answer("release", done, async () => {
-					const { node, handle } = this.#file(descriptor);
+					const file = this.#file(descriptor);
 					this.#open.delete(descriptor);
-					await this.#finallyForget(node, async () => filesystem.release(node, handle));
+					await finallyLetGo(file, async () => filesystem.release(file.node, file.handle));
 				}),
 			fsyncdir: (path: string, dataOnly: number, _descriptor: number, done: Done) =>
 				this.#answer("fsyncdir", done, async () =>
@@ -185,17 +204,6 @@ export class PathOperations {
 						filesystem.fsyncdir?.(node, handle, dataOnly !== 0, context),
 					),
 				),
-			readdir: (path: string, done: Done) =>
-				this.#answer("readdir", done, async () => {
-					const names = new Names();
-					await this.#inOpenDirectory(path, async (node, handle) => {
-						for (let before = -1; names.list.length > before;) {
-							before = names.list.length;
-							await filesystem.readdir(node, handle, names.nextOffset, names, context);
-						}
-					});
-					return [0, names.list];
-				}),
 			setxattr: (path: string, name: string, value: Buffer, _position: number, flags: number, done: Done) =>
 				this.#answer("setxattr", done, async () =>
 					this.#at(path, async (node) => {
@@ -213,21 +221,34 @@ export class PathOperations {
 		};
 	}
 
-	getattr(path: string, done: Done): void {
+	readdir(path: string, done: Done<DirectoryList>): void {
+		this.#answer("readdir", done, async () => {
+			const list = new WholeDirectory();
+			await this.#inOpenDirectory(path, async (node, handle) => {
+				for (let before = -1; list.names.length > before;) {
+					before = list.names.length;
+					await this.#filesystem.readdir(node, handle, list.nextOffset, list, context);
+				}
+			});
+			return [0, list];
+		});
+	}
+
+	getattr(path: string, done: Done<Uint32Array>): void {
 		this.#answer("getattr", done, async () => [
 			0,
 			encodedAttributes(await this.#at(path, async (node) => this.#filesystem.getattr(node, undefined, context))),
 		]);
 	}
 
-	fgetattr(descriptor: number, done: Done): void {
+	fgetattr(descriptor: number, done: Done<Uint32Array>): void {
 		this.#answer("fgetattr", done, async () => {
 			const { node, handle } = this.#file(descriptor);
 			return [0, encodedAttributes(await this.#filesystem.getattr(node, handle, context))];
 		});
 	}
 
-	statfs(path: string, done: Done): void {
+	statfs(path: string, done: Done<Uint32Array>): void {
 		this.#answer("statfs", done, async () => [
 			0,
 			encodedStatistics(await this.#at(path, async (node) => this.#filesystem.statfs(node, context))),
@@ -254,11 +275,11 @@ export class PathOperations {
 		);
 	}
 
-	#answer(operation: string, done: Done, action: () => Promise<readonly [number, unknown?] | void>): void {
+	#answer<Value>(operation: string, done: Done<Value>, action: () => Promise<readonly [number, Value?] | void>): void {
 		this.requests++;
 		this.inFlight++;
 		void (async () => {
-			let answer: readonly [number, unknown?];
+			let answer: readonly [number, Value?];
 			try {
 				answer = (await action()) ?? [0];
 			} catch (error) {
@@ -277,18 +298,39 @@ export class PathOperations {
 		});
 	}
 
+	async #unlink(path: string): Promise<void> {
+		await this.#in(path, async (parent, name) => {
+			if (this.#filesystem.unlink === undefined) throw new FuseError("EPERM");
+			await this.#filesystem.unlink(parent, name, context);
+		});
+	}
+
+	/** Whether this is libfuse's way to remove what is open; then it is done. Whoever chooses such a name gets a rename. */
+	async #hides(from: string, to: string): Promise<boolean> {
+		const name = lastName(to);
+		if (!hiddenName.test(name) || hiddenName.test(lastName(from)) || folderOf(from) !== folderOf(to)) return false;
+		const held = await this.#walk(from);
+		const isHidden = await orLetGo(held, async () => {
+			if (![...this.#open.values()].some(({ node }) => node === held.node)) return false;
+			await this.#unlink(from);
+			return true;
+		});
+		if (isHidden) this.#hidden.set(name, held);
+		else held.letGo();
+		return isHidden;
+	}
+
 	/** With a node that is held meanwhile. */
 	async #at<T>(path: string, action: (node: number) => Promise<T>): Promise<T> {
-		const node = await this.#walk(path);
-		return this.#finallyForget(node, async () => action(node));
+		const held = await this.#walk(path);
+		return finallyLetGo(held, async () => action(held.node));
 	}
 
 	/** With the folder that a path is in, and the last name of the path. */
 	async #in<T>(path: string, action: (parent: number, name: string) => Promise<T>): Promise<T> {
-		const slash = path.lastIndexOf("/");
-		const name = path.slice(slash + 1);
+		const name = lastName(path);
 		if (isGarbled(name)) throw new FuseError("EILSEQ", "a name is not UTF-8");
-		return this.#at(path.slice(0, slash), async (parent) => action(parent, name));
+		return this.#at(folderOf(path), async (parent) => action(parent, name));
 	}
 
 	async #inOpenDirectory(path: string, action: (node: number, handle: number) => Promise<void>): Promise<void> {
@@ -302,45 +344,32 @@ export class PathOperations {
 		});
 	}
 
-	/** The node of a path, to be forgotten by whoever asked. */
-	async #walk(path: string): Promise<number> {
-		let node = root;
+	/** The node of a path, to be let go by whoever asked. */
+	async #walk(path: string): Promise<Held> {
+		const hidden = this.#hidden.get(lastName(path));
+		// It is held until libfuse removes it, which is after the last of those that use it.
+		if (hidden !== undefined) return { node: hidden.node, letGo: () => undefined };
+		let held = root;
 		for (const name of path.split("/")) {
 			if (name === "") continue;
-			const parent = node;
-			({ node } = await this.#finallyForget(parent, async () => {
+			const parent = held;
+			held = await finallyLetGo(parent, async () => {
 				if (isGarbled(name)) throw new FuseError("ENOENT", "a name is not UTF-8");
-				return this.#filesystem.lookup(parent, name, context);
-			}));
+				return this.#held((await this.#filesystem.lookup(parent.node, name, context)).node);
+			});
 		}
-		return node;
+		return held;
 	}
 
-	async #finallyForget<T>(node: number, action: () => Promise<T>): Promise<T> {
-		try {
-			return await action();
-		} finally {
-			this.#forget(node);
-		}
+	/** A node that the filesystem has counted once more. */
+	#held(node: number): Held {
+		return { node, letGo: () => this.#filesystem.forget(node, 1) };
 	}
 
-	async #orForget<T>(node: number, action: () => Promise<T>): Promise<T> {
-		try {
-			return await action();
-		} catch (error) {
-			this.#forget(node);
-			throw error;
-		}
-	}
-
-	#forget(node: number): void {
-		if (node !== root) this.#filesystem.forget(node, 1);
-	}
-
-	#opened(node: number, { handle }: Opened): number {
+	#opened({ node, letGo }: Held, { handle }: Opened): number {
 		// Zero is what fuse-native takes for none.
 		this.#lastDescriptor = (this.#lastDescriptor % 0x7f_ff_ff_ff) + 1;
-		this.#open.set(this.#lastDescriptor, { node, handle });
+		this.#open.set(this.#lastDescriptor, { node, letGo, handle });
 		return this.#lastDescriptor;
 	}
 
@@ -351,17 +380,47 @@ export class PathOperations {
 	}
 }
 
-/** All names of a directory: libfuse asks for them at once, and for the attributes of each by itself. */
-class Names implements DirectoryPage {
+/** All of a directory: libfuse asks for the names at once, and for the attributes of each by itself. */
+class WholeDirectory implements DirectoryPage, DirectoryList {
 	readonly plus = false;
-	readonly list: string[] = [];
+	readonly names: string[] = [];
+	readonly stats: Uint32Array[] = [];
 	nextOffset = 0;
 
-	add(name: string, _entry: Pick<Attributes, "ino" | "mode">, nextOffset: number): boolean {
-		this.list.push(name);
+	add(name: string, { ino, mode }: Pick<Attributes, "ino" | "mode">, nextOffset: number): boolean {
+		const stat = new Uint32Array(18);
+		stat[0] = mode;
+		stat[7] = ino;
+		this.names.push(name);
+		this.stats.push(stat);
 		this.nextOffset = nextOffset;
 		return true;
 	}
+}
+
+async function finallyLetGo<T>(held: Held, action: () => Promise<T>): Promise<T> {
+	try {
+		return await action();
+	} finally {
+		held.letGo();
+	}
+}
+
+async function orLetGo<T>(held: Held, action: () => Promise<T>): Promise<T> {
+	try {
+		return await action();
+	} catch (error) {
+		held.letGo();
+		throw error;
+	}
+}
+
+function folderOf(path: string): string {
+	return path.slice(0, path.lastIndexOf("/"));
+}
+
+function lastName(path: string): string {
+	return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /** fuse-native puts this where bytes are not UTF-8. */
@@ -400,14 +459,21 @@ function encodedAttributes(attributes: Attributes): Uint32Array {
 	]);
 }
 
-/** As fuse-native wants struct statvfs. */
+/** As fuse-native wants struct statvfs: its numbers have 32 bits, so that many blocks become fewer and larger ones. */
 function encodedStatistics(statistics: FilesystemStatistics): Uint32Array {
 	const { blockSizeBytes, blocks, freeBlocks, files, freeFiles, maximumNameLength } = statistics;
-	const counts = [blocks, freeBlocks, freeBlocks, files, freeFiles, freeFiles];
-	const most = 0xff_ff_ff_ff;
+	const most = 2 ** 32 - 1;
+	let scale = 1;
+	while (blocks / scale > most && blockSizeBytes * scale < 2 ** 31) scale *= 2;
+	const counts = [
+		...[blocks, freeBlocks, freeBlocks].map((count) => Math.floor(count / scale)),
+		files,
+		freeFiles,
+		freeFiles,
+	];
 	return Uint32Array.from([
 		blockSizeBytes,
-		blockSizeBytes,
+		blockSizeBytes * scale,
 		...counts.map((count) => Math.min(count, most)),
 		0,
 		0,

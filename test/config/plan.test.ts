@@ -445,4 +445,30 @@ describe("mounts are folders of one mount", () => {
 		expect(isOne([a, b, { mountPoint: "pvc://claim" }])).toBe(true);
 		expect(isOne([a, { mountPoint: "pvc://claim" }])).toBe(true);
 	});
+
+	it("which have to agree about what is that mount's: what the first one says holds", async () => {
+		const libfuse = { ...source, name: "a", options: { transport: "libfuse" } };
+		const direct = { ...source, name: "b" };
+		const agreed = planOf(fileWith([libfuse, direct], { runtimeOptions: { transport: "libfuse" } }));
+		expect(agreed.refused).toEqual([]);
+		const given = { ...source, name: "c", options: { transport: "direct" } };
+		expect(planOf(fileWith([direct, given])).refused).toEqual([]);
+		const { mounts, refused, together } = planOf(fileWith([libfuse, direct, given, { ...libfuse, name: "d" }]));
+		expect(together).toBe(true);
+		expect(mounts.map(({ name }) => name)).toEqual(["a", "d"]);
+		const why =
+			'found "direct", but mounts[0] has "libfuse", and both are folders of one mount: give it at the runtime';
+		expect(refused.map(({ name, faults }) => [name, faults])).toEqual([
+			["b", [{ path: "mounts[1].options.transport", message: why }]],
+			["c", [{ path: "mounts[2].options.transport", message: why }]],
+		]);
+	});
+
+	it("where a value that is none is a fault of its own", async () => {
+		const misspelt = { ...source, name: "a", options: { transport: "libfues" } };
+		const text = fileWith([misspelt, { ...source, name: "b" }]);
+		expect(await faultsOf(text)).toEqual([
+			'mounts[0].options.transport: expected one of direct, libfuse, found "libfues"',
+		]);
+	});
 });

@@ -104,6 +104,7 @@ async function run(served: ServedMemory): Promise<void> {
 					subtype: "memory",
 					readOnly: false,
 					allowOther: true,
+					validMs: 1000,
 					filesystem,
 					log,
 				})
