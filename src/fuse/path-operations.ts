@@ -47,6 +47,8 @@ const context: RequestContext = {
 	},
 };
 
+/** What libfuse hands on for a path that it does not know any more. */
+const noPath = "-";
 /** The names that libfuse gives to files that are removed while they are open. */
 const hiddenName = /^\.fuse_hidden[0-9a-f]{16}$/;
 
@@ -192,10 +194,12 @@ export class PathOperations {
 					const { node, handle } = this.#file(descriptor);
 					await filesystem.fsync?.(node, handle, dataOnly !== 0, context);
 				}),
-			release: (_path: string, descriptor: number, done: Done) =>
+			release: (path: string, descriptor: number, done: Done) =>
 				this.#answer("release", done, async () => {
 					const file = this.#file(descriptor);
 					this.#open.delete(descriptor);
+					// Its folder is gone, and with it the path by which libfuse would remove what it has hidden.
+					if (path === noPath) this.#dropHidden(file.node);
 					await finallyLetGo(file, async () => filesystem.release(file.node, file.handle));
 				}),
 			fsyncdir: (path: string, dataOnly: number, _descriptor: number, done: Done) =>
@@ -305,13 +309,26 @@ export class PathOperations {
 		});
 	}
 
+	#dropHidden(node: number): void {
+		if (this.#isOpen(node)) return;
+		for (const [name, held] of this.#hidden) {
+			if (held.node !== node) continue;
+			this.#hidden.delete(name);
+			held.letGo();
+		}
+	}
+
+	#isOpen(node: number): boolean {
+		return [...this.#open.values()].some((file) => file.node === node);
+	}
+
 	/** Whether this is libfuse's way to remove what is open; then it is done. Whoever chooses such a name gets a rename. */
 	async #hides(from: string, to: string): Promise<boolean> {
 		const name = lastName(to);
 		if (!hiddenName.test(name) || hiddenName.test(lastName(from)) || folderOf(from) !== folderOf(to)) return false;
 		const held = await this.#walk(from);
 		const isHidden = await orLetGo(held, async () => {
-			if (![...this.#open.values()].some(({ node }) => node === held.node)) return false;
+			if (!this.#isOpen(held.node)) return false;
 			await this.#unlink(from);
 			return true;
 		});
@@ -453,9 +470,9 @@ function encodedAttributes(attributes: Attributes): Uint32Array {
 		rdev,
 		blockSizeBytes,
 		...halves(Math.ceil(sizeBytes / 512)),
-		...halves(Math.floor(attributes.atimeMs)),
-		...halves(Math.floor(attributes.mtimeMs)),
-		...halves(Math.floor(attributes.ctimeMs)),
+		...halves(wholeMs(attributes.atimeMs)),
+		...halves(wholeMs(attributes.mtimeMs)),
+		...halves(wholeMs(attributes.ctimeMs)),
 	]);
 }
 
@@ -479,6 +496,11 @@ function encodedStatistics(statistics: FilesystemStatistics): Uint32Array {
 		0,
 		maximumNameLength,
 	]);
+}
+
+/** The addon knows no time before 1970, and would show one far in the future. */
+function wholeMs(timeMs: number): number {
+	return Math.max(0, Math.floor(timeMs));
 }
 
 function halves(value: number): [number, number] {

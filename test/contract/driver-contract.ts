@@ -41,17 +41,21 @@ export function testDriver(title: string, { driver, source, options, missingSour
 			return { session, mountpoint, directory };
 		}
 
-		async function mounted(readOnly = false) {
-			const started = await start(readOnly);
+		async function untilMounted(mountpoint: string): Promise<void> {
 			const isThere = async (): Promise<boolean> => {
-				const top = layersAt(await readMountinfo(), started.mountpoint).at(-1);
+				const top = layersAt(await readMountinfo(), mountpoint).at(-1);
 				return (
 					top !== undefined &&
 					driver.filesystemTypes.includes(top.type) &&
-					(await statfs(started.mountpoint, 2000)).kind === "answered"
+					(await statfs(mountpoint, 2000)).kind === "answered"
 				);
 			};
 			await until(isThere, 20_000, () => "not mounted");
+		}
+
+		async function mounted(readOnly = false) {
+			const started = await start(readOnly);
+			await untilMounted(started.mountpoint);
 			return started;
 		}
 
@@ -135,11 +139,7 @@ export function testDriver(title: string, { driver, source, options, missingSour
 					readOnly: false,
 				});
 				session = shared;
-				await until(
-					async () => (await statfs(mountpoint, 2000)).kind === "answered",
-					20_000,
-					() => "not mounted",
-				);
+				await untilMounted(mountpoint);
 				for (const name of ["a", "b/c"]) expect(read(join(mountpoint, name, "hello.txt"))).toBe("hello\n");
 				const touch = (name: string): string =>
 					spawnSync("touch", [join(mountpoint, name, "new")], { encoding: "utf8", timeout: 10_000 }).stderr;

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { delimiter } from "node:path";
 import { Secret } from "../../src/config/secret.ts";
+import type { RawOptions } from "../../src/drivers/driver.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { cachedBinaries } from "../support/pod.ts";
-import { s3Drivers } from "../support/s3-drivers.ts";
+import { s3Drivers, type S3DriverUnderTest } from "../support/s3-drivers.ts";
 import { testDriver } from "./driver-contract.ts";
 
 let minio: Minio;
@@ -18,7 +19,12 @@ afterAll(async () => minio.stop());
 
 const path = process.env["PATH"];
 
-for (const { title, name, programs } of s3Drivers()) {
+const tested: readonly (S3DriverUnderTest & { readonly options?: RawOptions })[] = [
+	...s3Drivers(),
+	{ title: "native, by libfuse", name: "native", options: { transport: "libfuse" } },
+];
+
+for (const { title, name, programs, options } of tested) {
 	const driver = drivers.find((candidate) => candidate.name === name);
 	if (driver === undefined) throw new Error(`no driver ${name}`);
 	describe(title, () => {
@@ -29,6 +35,7 @@ for (const { title, name, programs } of s3Drivers()) {
 			driver,
 			source: () => "s3://contract",
 			options: () => ({
+				...options,
 				endpoint: minio.endpoint,
 				"access-key": new Secret(minio.accessKey, "minio/access-key"),
 				"secret-key": new Secret(minio.secretKey, "minio/secret-key"),

@@ -115,6 +115,9 @@ describe("a mount by libfuse", () => {
 			"new/copy",
 			"new/moved",
 		]);
+		// libfuse's own way would leave a name there, and an object in the bucket.
+		const removed = "mkdir d; echo text >d/file; exec 3<d/file; rm d/file; ls -A d; cat <&3; rmdir d; ls -A";
+		expect(sh(here, removed)).toEqual({ status: 0, out: "text\nfolder\nhello.txt\nnew\n" });
 		expect(await here.mount()).toMatchObject({ state: "ready", restarts: 0, driverStats: { open_files: 0 } });
 		expect(await here.stop()).toBe(0);
 		expect(await here.layers()).toEqual([]);
@@ -184,7 +187,7 @@ describe("a mount by libfuse", () => {
 	test("is read-only when the Dataset is", async () => {
 		const here = createPod([mount("one")], { accessModes: ["ReadOnlyMany"] });
 		await here.untilReady();
-		expect(sh(here, "cat hello.txt; echo x >new").out).toMatch(/^hello from one\n.*: Read-only file system\n$/);
+		expect(sh(here, "cat hello.txt; echo x >absent").out).toMatch(/^hello from one\n.*: Read-only file system\n$/);
 		expect((await here.layers())[0]?.readOnly).toBe(true);
 		expect(await here.stop()).toBe(0);
 	});

@@ -15,7 +15,7 @@ export interface Capabilities {
 	/** Modes and owners can be changed, and are checked. */
 	readonly modes: boolean;
 	readonly times: boolean;
-	/** Each time by itself, in microseconds and before 1970. */
+	/** Each time can be set without the other, in microseconds and before 1970. */
 	readonly exactTimes: boolean;
 	/** New files belong to whoever created them. */
 	readonly creatorsOwn: boolean;
@@ -525,6 +525,15 @@ export function testFilesystem(title: string, mount: () => Promise<MountedFilesy
 					mkdir d; touch -d @77 d; stat -c %Y d; touch -d @1700000000.5 f; touch -r f g; test ! f -nt g; test ! g -nt f`,
 				);
 				expect(printed).toBe("1234567890.500 1234567890.500\n7258118400\n77\n");
+			});
+
+			test.skipIf(!able.times)("keep the time of access and that of change apart", async () => {
+				const printed = await bash(
+					directory,
+					`touch f; python3 -c 'import os; os.utime("f", (1000000000.25, 1234567890.5))'; stat -c '%.2X %.2Y' f
+					cp -p f g; test ! f -nt g; test ! g -nt f; stat -c %.2Y g`,
+				);
+				expect(printed).toBe("1000000000.25 1234567890.50\n1234567890.50\n");
 			});
 
 			test.skipIf(!able.exactTimes)("show each time as it was set, also long ago", async () => {

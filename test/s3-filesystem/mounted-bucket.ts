@@ -26,10 +26,15 @@ export interface BucketOptions {
 	readonly settings?: Partial<Omit<FilesystemSettings, "log">>;
 	readonly volume?: Partial<Pick<VolumeOptions, "attributes" | "ttlMs" | "uid" | "gid" | "directoryMode" | "fileMode">>;
 	readonly env?: Readonly<Record<string, string>>;
+	/** Default: what `MountedBucket.transport` says. */
+	readonly transport?: Transport;
 }
+
+type Transport = "direct" | "libfuse";
 
 /** What the process that serves is told first. */
 export interface ServedBucket {
+	readonly transport: Transport;
 	readonly target: string;
 	readonly readOnly: boolean;
 	readonly store: Omit<ObjectStoreOptions, "endpoint" | "pathStyle" | "credentials" | "onEvent"> & {
@@ -61,6 +66,8 @@ const unmountLimitMs = 60_000;
  * limit: synchronous calls would stop its proxy and its server's client.
  */
 export class MountedBucket {
+	/** For a file of tests that are all to be run over another one. */
+	static transport: Transport = "direct";
 	readonly target: string;
 	/** Where changed content is until it is uploaded. */
 	readonly stagingDirectory: string;
@@ -99,6 +106,7 @@ export class MountedBucket {
 		});
 		const mounted = new MountedBucket(folder, stagingDirectory, server);
 		const served: ServedBucket = {
+			transport: options.transport ?? MountedBucket.transport,
 			target: mounted.target,
 			readOnly,
 			store: {

@@ -3,8 +3,10 @@
  * asked for its numbers, over Node's channel.
  */
 import { closeSync } from "node:fs";
+import type { Filesystem } from "../../src/fuse/filesystem.ts";
+import { serveLibfuse } from "../../src/fuse/libfuse.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
-import { serve } from "../../src/fuse/session.ts";
+import { serve, type Session } from "../../src/fuse/session.ts";
 import { S3Error, type ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
@@ -17,7 +19,7 @@ process.once("message", (served: ServedBucket) => {
 });
 
 async function run(served: ServedBucket): Promise<void> {
-	const { target, store: storeOptions, settings, volume, readOnly } = served;
+	const { store: storeOptions, settings, volume, readOnly } = served;
 	const log = (level: string, fields: object, message: string): void => say({ kind: "log", level, message, fields });
 	const plainStore = createObjectStore({
 		...storeOptions,
@@ -33,15 +35,11 @@ async function run(served: ServedBucket): Promise<void> {
 	let retries = 0;
 	const store = withFailuresTold(plainStore, (message) => log("info", {}, message));
 	const filesystem = createS3Filesystem([{ ...volume, folder: "", readOnly, store }], { ...settings, log });
-	const fd = await openAndMount({
-		target,
-		source: "bucket",
-		subtype: "thin-s3",
-		readOnly,
-		allowOther: true,
-		signal: AbortSignal.timeout(20_000),
-	});
-	const session = serve({ fd, filesystem, log });
+	const { session, close } = await (served.transport === "libfuse" ? mountByLibfuse : mountDirectly)(
+		served,
+		filesystem,
+		log,
+	);
 	process.on("message", (message: ToFilesystem) => {
 		switch (message.kind) {
 			case "stats":
@@ -63,9 +61,43 @@ async function run(served: ServedBucket): Promise<void> {
 	say({ kind: "mounted" });
 	const ending = await session.ended;
 	store.close();
-	closeSync(fd);
+	close();
 	say({ kind: "ended", ...(ending.kind === "failed" && { reason: String(ending.cause) }) });
 	process.disconnect();
+}
+
+interface Served {
+	readonly session: Session;
+	readonly close: () => void;
+}
+
+type Log = (level: string, fields: object, message: string) => void;
+
+async function mountDirectly({ target, readOnly }: ServedBucket, filesystem: Filesystem, log: Log): Promise<Served> {
+	const fd = await openAndMount({
+		target,
+		source: "bucket",
+		subtype: "thin-s3",
+		readOnly,
+		allowOther: true,
+		signal: AbortSignal.timeout(20_000),
+	});
+	return { session: serve({ fd, filesystem, log }), close: () => closeSync(fd) };
+}
+
+async function mountByLibfuse(served: ServedBucket, filesystem: Filesystem, log: Log): Promise<Served> {
+	const { target, readOnly, volume } = served;
+	const session = await serveLibfuse({
+		target,
+		source: "bucket",
+		subtype: "thin-s3",
+		readOnly,
+		allowOther: true,
+		validMs: Math.min(1000, volume.ttlMs),
+		filesystem,
+		log,
+	});
+	return { session, close: () => undefined };
 }
 
 /** So that a test that fails can show why. */
