@@ -41,14 +41,15 @@ export async function s3CheckWithIdentity(mount: Mount, options: S3OptionValues,
 		await check(signed(keys), options, context);
 	} catch (error) {
 		if (!(error instanceof LauncherError) || error.class !== "authentication") throw error;
-		const { code, message, cause } = error;
+		const { code, message, hint, cause } = error;
 		// Whoever gave them may have others by now.
 		const others = isRefusal(code) ? await identity.keys({ refused: keys }) : keys;
 		if (others !== keys) return check(signed(others), options, context);
+		// What to do about a key in a Secret is of no help here.
+		const advice = "Check that this identity is one of this server, or give the mount access-key and secret-key.";
+		const shown = isRefusal(code) ? advice : hint;
 		throw new LauncherError(code, `${message}; signed as the pod's identity (${keys.provider})`, {
-			hint: isRefusal(code)
-				? "Check that this identity is one of this server, or give the mount access-key and secret-key."
-				: (error.hint ?? ""),
+			...(shown !== undefined && { hint: shown }),
 			cause,
 		});
 	}

@@ -8,6 +8,8 @@ export interface ProvidedKeys extends StaticCredentials {
 export interface ExpiringKeysOptions<Keys extends ProvidedKeys> {
 	/** Asks for keys; one question at a time. */
 	readonly provide: () => Promise<Keys>;
+	/** What to say of keys that have expired when they come. */
+	readonly expired: (keys: Keys) => Error;
 	/** New keys are in use. */
 	readonly onRenewed?: (keys: Keys) => void;
 	/** It did not work, and is tried again after so many milliseconds at the earliest. */
@@ -34,6 +36,8 @@ export class ExpiringKeys<Keys extends ProvidedKeys> {
 	readonly #options: ExpiringKeysOptions<Keys>;
 	readonly #now: () => number;
 	#keys: Keys | undefined;
+	/** Of the keys; the same ones may be prolonged. */
+	#expiresAt: number | undefined;
 	#renewing: Promise<Keys> | undefined;
 	#renewAt = 0;
 	/** Not asked again before. */
@@ -49,15 +53,15 @@ export class ExpiringKeys<Keys extends ProvidedKeys> {
 	/** `refused`: the server does not take these any more. Rejects with what `provide` said last, if there are no keys that still hold. */
 	async get({ refused }: { readonly refused?: StaticCredentials | undefined } = {}): Promise<Keys> {
 		const keys = this.#keys;
-		if (keys === undefined || this.#hasExpired(keys)) return this.#renew();
+		if (keys === undefined || this.#isOver(this.#expiresAt)) return this.#renew();
 		if (refused === keys) return this.#renew().catch(() => keys);
 		// Whoever needs new ones later is told what went wrong.
 		if (this.#now() >= this.#renewAt) void this.#renew().catch(() => undefined);
 		return keys;
 	}
 
-	#hasExpired({ expiresAt }: Keys): boolean {
-		return expiresAt !== undefined && expiresAt.getTime() - reserveMs <= this.#now();
+	#isOver(expiresAt: number | undefined): boolean {
+		return expiresAt !== undefined && expiresAt - reserveMs <= this.#now();
 	}
 
 	async #renew(): Promise<Keys> {
@@ -74,7 +78,7 @@ export class ExpiringKeys<Keys extends ProvidedKeys> {
 		}
 		try {
 			const found = await this.#options.provide();
-			if (this.#hasExpired(found)) throw new RangeError("the keys that it gives have expired already");
+			if (this.#isOver(found.expiresAt?.getTime())) throw this.#options.expired(found);
 			return this.#take(found);
 		} catch (error) {
 			const retryInMs = Math.min(longestPauseMs, shortestPauseMs * 2 ** Math.min(this.#failures, 10));
@@ -91,22 +95,24 @@ export class ExpiringKeys<Keys extends ProvidedKeys> {
 		this.#failures = 0;
 		this.#failure = undefined;
 		this.#pausedUntil = now + shortestPauseMs;
-		const lifeMs = found.expiresAt === undefined ? undefined : found.expiresAt.getTime() - now;
-		const usableMs =
-			lifeMs === undefined
-				? uncertainLifeMs
-				: lifeMs - Math.min(renewalLeadMs, Math.max(reserveMs, lifeMs * renewalShare));
-		this.#renewAt = now + Math.max(shortestPauseMs, usableMs);
+		this.#expiresAt = found.expiresAt?.getTime();
+		this.#renewAt = now + Math.max(shortestPauseMs, usableMs(this.#expiresAt, now));
 		const before = this.#keys;
 		// The same object for the same keys: it is how a request tells that there are others.
 		const isSame =
 			before?.accessKeyId === found.accessKeyId &&
 			before.secretAccessKey === found.secretAccessKey &&
-			before.sessionToken === found.sessionToken &&
-			before.expiresAt?.getTime() === found.expiresAt?.getTime();
+			before.sessionToken === found.sessionToken;
 		if (before !== undefined && isSame) return before;
 		this.#keys = found;
 		this.#options.onRenewed?.(found);
 		return found;
 	}
+}
+
+/** How long keys are used before others are asked for. */
+function usableMs(expiresAt: number | undefined, now: number): number {
+	if (expiresAt === undefined) return uncertainLifeMs;
+	const lifeMs = expiresAt - now;
+	return lifeMs - Math.min(renewalLeadMs, Math.max(reserveMs, lifeMs * renewalShare));
 }

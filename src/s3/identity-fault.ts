@@ -19,6 +19,15 @@ export function noIdentity(): LauncherError {
 	});
 }
 
+/** Keys that could not be used for a moment. */
+export function expiredAlready(keys: { readonly provider: string; readonly expiresAt?: Date }): LauncherError {
+	const time = keys.expiresAt?.toISOString() ?? "";
+	const message = `the mount has no keys, and those of the pod's identity (${keys.provider}) expired at ${time}`;
+	return new LauncherError("IDENTITY_UNAVAILABLE", message, {
+		hint: "Compare the node's clock with the time: either it is wrong, or what gives the keys has stopped to renew them.",
+	});
+}
+
 /** Which identity it is: names and paths, as the variables have them. */
 export function describeProvider(provider: ProviderName, variables: NodeJS.ProcessEnv): string {
 	const value = (name: string): string => printable(variables[name] ?? "", 200);
@@ -87,6 +96,7 @@ function judge(provider: ProviderName, thrown: unknown): Judgement {
 	}
 	// The parser's message quotes what it could not parse.
 	if (error instanceof SyntaxError) return { problem: "an answer that is not JSON", isFinal: false };
+	if (code?.startsWith("ERR_") === true) return { problem: `it fails (${code})`, isFinal: false };
 	const problem = code === undefined ? printable(error.message.split("\n")[0] ?? "", 200) : `no connection (${code})`;
 	if (provider === "environment" || provider === "profile") return { problem, isFinal: code === undefined };
 	// Where nobody answers, there is no such service: it is asked when nothing else is configured.

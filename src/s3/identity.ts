@@ -1,6 +1,6 @@
 import { LauncherError } from "../errors.ts";
 import { ExpiringKeys, type ProvidedKeys } from "./expiring-keys.ts";
-import { describeProvider, identityFault, noIdentity } from "./identity-fault.ts";
+import { describeProvider, expiredAlready, identityFault, noIdentity } from "./identity-fault.ts";
 import { candidatesFor, isSet, type ProviderName } from "./identity-provider.ts";
 import type { StaticCredentials } from "./object-store.ts";
 import { proxyFor } from "./proxy.ts";
@@ -58,6 +58,7 @@ export function createIdentity(variables: NodeJS.ProcessEnv, events: IdentityEve
 	const { onRenewed, onFailed } = events;
 	const keys = new ExpiringKeys({
 		provide,
+		expired: expiredAlready,
 		...(onRenewed !== undefined && { onRenewed }),
 		...(onFailed !== undefined && {
 			onFailed: (error, retryInMs) => {

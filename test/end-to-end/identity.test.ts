@@ -20,6 +20,8 @@ let lifeMs: number;
 let policy: object | undefined;
 /** Access keys that requests came with, in order, each once in a row. */
 let seen: string[];
+/** The same of regions. */
+let regions: string[];
 
 beforeAll(async () => {
 	minio = await startMinio();
@@ -43,6 +45,7 @@ beforeEach(async () => {
 	lifeMs = 900_000;
 	policy = undefined;
 	seen = [];
+	regions = [];
 	server.fail(undefined);
 	await proxy.fail({ kind: "lose-answer" }, { only: (request) => note(request) && false });
 });
@@ -59,6 +62,8 @@ function accessKeyOf({ headers }: IncomingMessage): string {
 function note(request: IncomingMessage): true {
 	const key = accessKeyOf(request);
 	if (seen.at(-1) !== key) seen.push(key);
+	const region = /Credential=[^/]+\/\d+\/([^/]+)\//.exec(request.headers.authorization ?? "")?.[1] ?? "none";
+	if (regions.at(-1) !== region) regions.push(region);
 	return true;
 }
 
@@ -216,6 +221,21 @@ describe("a mount without keys", () => {
 		expect(await here.stop()).toBe(0);
 		expectNoSecrets(here.output, server.handedOut);
 		expect(here.output).not.toContain(minio.secretKey);
+	});
+
+	test("signs for the region that the environment names, until the server names another", async () => {
+		const here = createPod({ ...containerUri(), AWS_REGION: "eu-north-1" });
+		await here.untilReady();
+		expect(regions).toEqual(["eu-north-1"]);
+		expect(await read(here, 3)).toBe("content 3");
+		expect(regions).toEqual(["eu-north-1", "us-east-1"]);
+	});
+
+	test("with keys of another server is refused with that in the hint", async () => {
+		const here = createPod({ AWS_ACCESS_KEY_ID: "AKIAUNKNOWN", AWS_SECRET_ACCESS_KEY: "unknown-secret-key" });
+		expect(await here.ended()).toBe(77);
+		expect(here.terminationMessage).toMatchObject({ reason: "KEY_UNKNOWN" });
+		expect(here.terminationMessage?.["hint"]).toContain("this identity is one of this server");
 	});
 
 	test("may come in later, beside one with keys, whose process knows nothing of the identity before", async () => {

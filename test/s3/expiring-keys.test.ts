@@ -18,6 +18,7 @@ class Stage {
 	readonly retries: number[] = [];
 	readonly keys = new ExpiringKeys<ProvidedKeys>({
 		now: () => this.now,
+		expired: ({ accessKeyId }) => new Error(`${accessKeyId} expired already`),
 		onRenewed: ({ accessKeyId }) => void this.renewed.push(accessKeyId),
 		onFailed: (_, retryInMs) => void this.retries.push(retryInMs),
 		provide: async () => {
@@ -103,6 +104,18 @@ describe("keys", () => {
 		expect(stage.renewed).toEqual(["same"]);
 	});
 
+	test("may be prolonged, and are the same then", async () => {
+		const stage = new Stage();
+		stage.sameKeys = true;
+		const first = await stage.keys.get();
+		stage.now += 58 * minute;
+		await stage.keys.get();
+		await stage.settled();
+		stage.now += 10 * minute;
+		expect(await stage.keys.get()).toBe(first);
+		expect([stage.asked, stage.renewed]).toEqual([2, ["same"]]);
+	});
+
 	test("that the server refuses are asked for again, once a second at most", async () => {
 		const stage = new Stage();
 		const first = await stage.keys.get();
@@ -154,6 +167,6 @@ describe("a provider that fails", () => {
 	test("also fails when its keys have expired already", async () => {
 		const stage = new Stage();
 		stage.lifeMs = -minute;
-		await expect(stage.name()).rejects.toThrow("expired already");
+		await expect(stage.name()).rejects.toThrow("key-1 expired already");
 	});
 });

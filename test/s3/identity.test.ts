@@ -41,7 +41,7 @@ beforeEach(() => {
 });
 afterEach(() => {
 	rmSync(folder, { recursive: true });
-	for (const name of Object.keys(process.env)) if (name.startsWith("AWS_") || name === "HOME") delete process.env[name];
+	for (const name of Object.keys(process.env)) if (!Object.hasOwn(before, name)) delete process.env[name];
 	Object.assign(process.env, before);
 });
 
@@ -154,6 +154,15 @@ describe("the pod's identity comes from", () => {
 			.not.toBe(first.accessKeyId);
 	});
 
+	test("STS behind a proxy, if there is one; what is nearby is asked directly", async () => {
+		const proxies = { HTTP_PROXY: server.endpoint, NO_PROXY: "" };
+		const variables = { ...webIdentity(), AWS_ENDPOINT_URL_STS: "http://sts.example:8080", ...proxies };
+		expect((await keysWith(variables)).sessionToken).toBe(server.handedOut.at(-1)?.sessionToken);
+		expect(server.requests).toEqual(["POST http://sts.example:8080/"]);
+		await keysWith({ ...metadata(), ...proxies, HTTP_PROXY: "http://127.0.0.1:1" });
+		await keysWith({ ...container(), ...proxies, HTTP_PROXY: "http://127.0.0.1:1" });
+	});
+
 	test("the instance's metadata, version 2", async () => {
 		const keys = await keysWith(metadata());
 		expect(keys).toMatchObject({ provider: "instance metadata" });
@@ -233,6 +242,14 @@ describe("one clear error", () => {
 		const silent = await failureWith(container());
 		expect(silent.code).toBe("IDENTITY_UNAVAILABLE");
 		expect(silent.message).toContain("the container's credentials endpoint");
+	});
+
+	test("when the keys are older than this node's clock allows", async () => {
+		lifeMs = -60_000;
+		const error = await failureWith(container());
+		expect(error.code).toBe("IDENTITY_UNAVAILABLE");
+		expect(error.message).toMatch(/\(the container's credentials endpoint\) expired at \d{4}-/);
+		expect(error.hint).toContain("clock");
 	});
 
 	test("without a word of an answer that cannot be read", async () => {

@@ -59,9 +59,11 @@ export async function startIdentityServer({ give, authorization }: IdentityServe
 	};
 
 	async function answer(incoming: http.IncomingMessage): Promise<{ status: number; body: string }> {
-		const { method = "", url = "", headers } = incoming;
+		const { method = "", url: asked = "", headers } = incoming;
+		// With its host when this is taken for a proxy.
+		const url = asked.replace(/^http:\/\/[^/]+/, "");
 		const body = await text(incoming);
-		requests.push(`${method} ${url}`);
+		requests.push(`${method} ${asked}`);
 		if (failure === "silence") return new Promise(() => undefined);
 		if (failure !== undefined) return { body: "", ...failure };
 		if (method === "PUT" && url === "/latest/api/token") {
