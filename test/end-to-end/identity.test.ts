@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { createCertificate } from "../support/certificates.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startIdentityServer, stsRefusal, type IdentityServer } from "../support/identity-server.ts";
 import { startMinio, type Minio, type TemporaryCredentials } from "../support/minio.ts";
@@ -236,6 +237,38 @@ describe("a mount without keys", () => {
 		expect(await here.ended()).toBe(77);
 		expect(here.terminationMessage).toMatchObject({ reason: "KEY_UNKNOWN" });
 		expect(here.terminationMessage?.["hint"]).toContain("this identity is one of this server");
+	});
+
+	test("trusts an STS whose certificate the image's store vouches for, and no other", async () => {
+		const { caFile, certificateFile, keyFile } = await createCertificate(folder);
+		const sts = await startIdentityServer({
+			give: async () => ({ keys: await minio.temporaryCredentials(), lifeMs }),
+			tls: { key: readFileSync(keyFile, "utf8"), cert: readFileSync(certificateFile, "utf8") },
+		});
+		try {
+			writeAtomically(join(folder, "serviceaccount"), { token: "a-service-account-token" });
+			const variables = {
+				AWS_ROLE_ARN: "arn:aws:iam::1:role/reader",
+				AWS_WEB_IDENTITY_TOKEN_FILE: join(folder, "serviceaccount/token"),
+				AWS_ENDPOINT_URL_STS: sts.endpoint,
+			};
+			const here = createPod({ ...variables, SSL_CERT_FILE: caFile });
+			await here.untilReady();
+			expect(await read(here, 4)).toBe("content 4");
+			expect(sts.tokens.length).toBe(2);
+			expect(await here.stop()).toBe(0);
+			await here.cleanup();
+			const other = createPod(variables);
+			await until(
+				async () => (await other.mount().catch(() => undefined))?.lastError?.code === "IDENTITY_UNAVAILABLE",
+				20_000,
+				() => other.output,
+			);
+			expect((await other.mount()).lastError?.message).toContain("UNABLE_TO_VERIFY_LEAF_SIGNATURE");
+			expect(sts.tokens.length).toBe(2);
+		} finally {
+			await sts.stop();
+		}
 	});
 
 	test("may come in later, beside one with keys, whose process knows nothing of the identity before", async () => {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import http from "node:http";
+import https from "node:https";
 import { text } from "node:stream/consumers";
 import { listen } from "./listen.ts";
 import type { TemporaryCredentials } from "./minio.ts";
@@ -29,13 +30,19 @@ export interface IdentityServerOptions {
 	readonly give: () => HandedOut | Promise<HandedOut>;
 	/** What the container endpoint wants to see. */
 	readonly authorization?: () => string;
+	/** PEM texts, to serve https. */
+	readonly tls?: { readonly key: string; readonly cert: string };
 }
 
 const metadataToken = "a-metadata-session-token";
 const metadataRole = "a-node-role";
 
 /** Real HTTP on a free port of 127.0.0.1. */
-export async function startIdentityServer({ give, authorization }: IdentityServerOptions): Promise<IdentityServer> {
+export async function startIdentityServer({
+	give,
+	authorization,
+	tls,
+}: IdentityServerOptions): Promise<IdentityServer> {
 	const requests: string[] = [];
 	const tokens: string[] = [];
 	const handedOut: TemporaryCredentials[] = [];
@@ -92,15 +99,16 @@ export async function startIdentityServer({ give, authorization }: IdentityServe
 		return { status: 404, body: "" };
 	}
 
-	const server = http.createServer((incoming, outgoing) => {
+	const reply = (incoming: http.IncomingMessage, outgoing: http.ServerResponse): void => {
 		void answer(incoming).then(({ status, body }) => {
 			const type = body.startsWith("<") ? "text/xml" : body.startsWith("{") ? "application/json" : "text/plain";
 			outgoing.writeHead(status, { "content-type": type }).end(body);
 		});
-	});
+	};
+	const server = tls === undefined ? http.createServer(reply) : https.createServer(tls, reply);
 	const port = await listen(server);
 	return {
-		endpoint: `http://127.0.0.1:${port}`,
+		endpoint: tls === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}`,
 		requests,
 		tokens,
 		handedOut,
