@@ -47,6 +47,7 @@ const context: RequestContext = {
 	},
 };
 
+const keptDirectories = 1000;
 /** What libfuse hands on for a path that it does not know any more. */
 const noPath = "-";
 /** The names that libfuse gives to files that are removed while they are open. */
@@ -54,7 +55,8 @@ const hiddenName = /^\.fuse_hidden[0-9a-f]{16}$/;
 
 /**
  * The operations of libfuse's high-level interface, which knows paths, on a filesystem that knows nodes. Each path is walked from the
- * root, and what was looked up on the way is forgotten again; the node of an open file is held until it is closed.
+ * root, and what was looked up on the way is forgotten again, directories not at once; the node of an open file is held until it is
+ * closed.
  *
  * libfuse renames what is removed while it is open, and removes it later. Here it is removed at once, as the program wanted it, and its
  * node is held under the name that libfuse believes in: nobody else sees that name, and none is left behind.
@@ -68,6 +70,8 @@ export class PathOperations {
 	readonly #open = new Map<number, OpenFile>();
 	/** By the name that libfuse has given them. */
 	readonly #hidden = new Map<string, Held>();
+	/** Directories by their nodes, the last used last. */
+	readonly #kept = new Map<number, Held>();
 	#lastDescriptor = 0;
 
 	constructor(filesystem: Filesystem, failed: Failed) {
@@ -351,14 +355,18 @@ export class PathOperations {
 	}
 
 	async #inOpenDirectory(path: string, action: (node: number, handle: number) => Promise<void>): Promise<void> {
-		await this.#at(path, async (node) => {
+		const directory = await this.#walk(path);
+		try {
+			const { node } = directory;
 			const { handle } = await this.#filesystem.opendir(node, openFlags.directory, context);
 			try {
 				await action(node, handle);
 			} finally {
 				await this.#filesystem.releasedir(node, handle);
 			}
-		});
+		} finally {
+			this.#keep(directory);
+		}
 	}
 
 	/** The node of a path, to be let go by whoever asked. */
@@ -370,12 +378,31 @@ export class PathOperations {
 		for (const name of path.split("/")) {
 			if (name === "") continue;
 			const parent = held;
-			held = await finallyLetGo(parent, async () => {
+			try {
 				if (isGarbled(name)) throw new FuseError("ENOENT", "a name is not UTF-8");
-				return this.#held((await this.#filesystem.lookup(parent.node, name, context)).node);
-			});
+				held = this.#held((await this.#filesystem.lookup(parent.node, name, context)).node);
+			} finally {
+				this.#keep(parent);
+			}
 		}
 		return held;
+	}
+
+	/** Lets go of a directory, though not before many others were used: with its node goes what is known of its names. */
+	#keep(directory: Held): void {
+		if (directory === root) return;
+		const kept = this.#kept.get(directory.node);
+		if (kept === undefined) this.#kept.set(directory.node, directory);
+		else {
+			directory.letGo();
+			this.#kept.delete(directory.node);
+			this.#kept.set(directory.node, kept);
+		}
+		if (this.#kept.size <= keptDirectories) return;
+		const [oldest] = this.#kept.values();
+		if (oldest === undefined) return;
+		this.#kept.delete(oldest.node);
+		oldest.letGo();
 	}
 
 	/** A node that the filesystem has counted once more. */

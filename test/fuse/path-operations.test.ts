@@ -44,6 +44,7 @@ const hidden = "/folder/.fuse_hidden0000000700000001";
 describe("a file that libfuse hides because it is open", () => {
 	test("is removed at once, and served under the name that libfuse knows until libfuse removes that", async () => {
 		expect(await call("mkdir", "/folder", 0o755)).toBe(0);
+		await names("/folder");
 		const remembered = filesystem.remembered;
 		const descriptor = await written("/folder/file", "text");
 		expect(await call("rename", "/folder/file", hidden)).toBe(0);
@@ -66,8 +67,9 @@ describe("a file that libfuse hides because it is open", () => {
 	});
 
 	test("is let go when it is closed after its folder was removed, which libfuse cannot name then", async () => {
-		const remembered = filesystem.remembered;
 		await call("mkdir", "/folder", 0o755);
+		await names("/folder");
+		const remembered = filesystem.remembered;
 		const descriptor = await written("/folder/file", "text");
 		const again = Number(await call("open", "/folder/file", 0));
 		await call("rename", "/folder/file", hidden);
@@ -94,8 +96,9 @@ describe("a file that libfuse hides because it is open", () => {
 	});
 });
 
-test("no node is held by a path that was walked, whether it led to something or not", async () => {
+test("no file is held by a path that was walked, whether it led to something or not", async () => {
 	for (const path of ["/a", "/a/b", "/a/b/c"]) await call("mkdir", path, 0o755);
+	await names("/a/b/c");
 	const remembered = filesystem.remembered;
 	await call("release", "/a/b/c/file", await written("/a/b/c/file", "text"));
 	for (let round = 0; round < 10; round++) {
@@ -107,6 +110,19 @@ test("no node is held by a path that was walked, whether it led to something or 
 	expect(await call("unlink", "/a/b/c/file")).toBe(0);
 	expect(filesystem.remembered).toBe(remembered);
 	expect(failures).toEqual([]);
+});
+
+test("directories that were used are held, since what is known of their names goes with them, and a thousand at most", async () => {
+	const before = filesystem.remembered;
+	for (let index = 0; index < 1100; index++) {
+		await call("mkdir", `/${index}`, 0o755);
+		expect(await exists(`/${index}/absent`)).toBe("ENOENT");
+		await names("/0");
+	}
+	expect(filesystem.remembered - before).toBe(1000);
+	const lookups = filesystem.remembered;
+	expect(await names("/0")).toEqual([".", ".."]);
+	expect(filesystem.remembered).toBe(lookups);
 });
 
 test("numbers that do not fit into 32 bits become fewer and larger blocks", async () => {
