@@ -1,9 +1,10 @@
 import { fileTypes } from "./posix-metadata.ts";
 import type { DirectoryPage, Entry } from "../fuse/filesystem.ts";
 import type { DirectoryPageContent, Listed } from "./listing.ts";
-import { freshSince, type Namespace } from "./namespace.ts";
-import { areAttributesKnown, attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
+import type { Namespace } from "./namespace.ts";
+import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
 import { compareKeys, inodeOf } from "./names.ts";
+import { freshSince } from "./validity.ts";
 
 /** Names of one directory reader that the kernel is given nodes for; those of a larger directory would only fill memory. */
 const nodesPerReader = 100_000;
@@ -28,6 +29,8 @@ export class DirectoryReader {
 	#through = "";
 	#isStarted = false;
 	#isListed = false;
+	/** When the page was asked for that came last. */
+	#listedAt = 0;
 	#next: Promise<void> | undefined;
 	#nodesGiven = 0;
 	/** Files beside which a directory of the same name may still be listed: then that one is shown. */
@@ -78,9 +81,7 @@ export class DirectoryReader {
 		}
 		const attributes = { ino: node.ino, mode: modeOf(node) };
 		if (!page.plus) return page.add(name, attributes, nextOffset);
-		const known = entryOf(node);
-		// A listing does not hold a directory's own attributes: who wants them asks for them.
-		const entry = areAttributesKnown(node) ? known : { ...known, attributesValidMs: 0 };
+		const entry = entryOf(node);
 		if (page.add(name, attributes, nextOffset, entry)) {
 			node.lookups++;
 			this.#nodesGiven++;
@@ -98,8 +99,10 @@ export class DirectoryReader {
 		const { volume } = directory;
 		if (volume === undefined) return present;
 		if (present === undefined && (!make || this.#nodesGiven >= nodesPerReader)) return undefined;
-		const current = directory.listing.find(name, Number.NEGATIVE_INFINITY)?.entry ?? listed;
-		return this.#namespace.reconcile(directory, volume, name, current);
+		const known = directory.listing.find(name, Number.NEGATIVE_INFINITY);
+		if (known !== undefined) return this.#namespace.reconcile(directory, volume, name, known.entry, known.at);
+		// The directory is too large to be remembered.
+		return this.#namespace.reconcile(directory, volume, name, listed, this.#listedAt);
 	}
 
 	#isGone(name: string): boolean {
@@ -175,6 +178,7 @@ export class DirectoryReader {
 		} else {
 			const key = keyOf(directory);
 			const start = listing.begin(this.#through, performance.now());
+			this.#listedAt = start.at;
 			try {
 				const page = await volume.store.list({
 					prefix: key,

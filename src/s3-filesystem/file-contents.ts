@@ -142,6 +142,7 @@ export class FileContents {
 	/** What was written here is in the kernel's pages already, and in every handle's view. */
 	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
 		node.version = version;
+		node.knownAt = performance.now();
 		node.posixEtag = isPosixKnown ? version.etag : undefined;
 		node.kernelEtag = version.etag;
 		for (const file of node.handles) {

@@ -21,7 +21,6 @@ import { listedDirectory } from "./listing.ts";
 import { Locks } from "./locks.ts";
 import { Namespace } from "./namespace.ts";
 import {
-	areAttributesKnown,
 	attributesOf,
 	detachNode,
 	isSymlink,
@@ -36,6 +35,7 @@ import {
 import type { OpenFile } from "./open-file.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
 import { renameDirectory } from "./rename-directory.ts";
+import { areAttributesKnown, attributesValidMs, entryValidMs } from "./validity.ts";
 import type { FilesystemSettings, VolumeOptions } from "./volume.ts";
 
 export interface S3Filesystem extends Filesystem {
@@ -704,12 +704,16 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	#attributes(node: Node): Timed<Attributes> {
-		return { ...attributesOf(node), attributesValidMs: node.volume?.ttlMs ?? forever };
+		return { ...attributesOf(node), attributesValidMs: attributesValidMs(node) };
 	}
 
 	#entry(node: Node): Entry {
-		const validMs = node.volume?.ttlMs ?? forever;
-		return { node: node.id, attributes: attributesOf(node), entryValidMs: validMs, attributesValidMs: validMs };
+		return {
+			node: node.id,
+			attributes: attributesOf(node),
+			entryValidMs: entryValidMs(node),
+			attributesValidMs: attributesValidMs(node),
+		};
 	}
 
 	/** The same, for a reply that the kernel counts. */
@@ -720,9 +724,6 @@ class BucketFilesystem implements S3Filesystem {
 }
 
 type WritableDirectory = DirectoryNode & { readonly volume: VolumeOptions };
-
-/** Folders above the volumes never change. */
-const forever = 3_600_000;
 
 const emptyBody = { sizeBytes: 0, crc32: 0, read: () => [] };
 

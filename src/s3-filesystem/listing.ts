@@ -124,15 +124,19 @@ export class DirectoryListing {
 		this.#addRange({ after: start.after, through: page.through, at: start.at });
 	}
 
-	/** What is known of a name since `since`: an entry, that there is none, or nothing. */
-	find(name: string, since: number): { readonly entry: Listed | undefined } | undefined {
+	/** What is known of a name since `since`, and since when: an entry, that there is none, or nothing. */
+	find(name: string, since: number): { readonly entry: Listed | undefined; readonly at: number } | undefined {
 		const entry = this.#entries.get(name);
-		if (entry?.kind === "directory") return this.isKnown(`${name}/`, since) ? { entry } : undefined;
-		return this.isKnown(name, since) && this.isKnown(`${name}/`, since) ? { entry } : undefined;
+		const asDirectory = this.#knownAt(`${name}/`);
+		const at = entry?.kind === "directory" ? asDirectory : Math.min(asDirectory, this.#knownAt(name));
+		return at >= since && at > never ? { entry, at } : undefined;
 	}
 
-	isKnown(key: string, since: number): boolean {
-		return this.#ranges.some(({ after, through, at }) => at >= since && covers(after, through, key));
+	/** When it was last listed whether there is such a key. */
+	#knownAt(key: string): number {
+		let last = never;
+		for (const { after, through, at } of this.#ranges) if (at > last && covers(after, through, key)) last = at;
+		return last;
 	}
 
 	/** Whether anything is known since then. */
@@ -207,6 +211,7 @@ export class DirectoryListing {
 }
 
 const maximumRanges = 128;
+const never = Number.NEGATIVE_INFINITY;
 
 function covers(after: string, through: string | undefined, key: string): boolean {
 	return (after === "" || compareKeys(key, after) > 0) && (through === undefined || compareKeys(key, through) <= 0);

@@ -2,16 +2,9 @@ import { FuseError } from "../fuse/filesystem.ts";
 import { S3Error, type ListPage } from "../s3/object-store.ts";
 import { listedDirectory, readPage, type DirectoryPageContent, type Listed, type ListingStart } from "./listing.ts";
 import { keyBefore } from "./names.ts";
-import {
-	areAttributesKnown,
-	detachNode,
-	keyOf,
-	NodeTable,
-	type DirectoryNode,
-	type FileNode,
-	type Node,
-} from "./nodes.ts";
+import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
+import { areAttributesKnown, freshSince, isOurs, lacksMetadata } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 /** Names that one directory's listing keeps at most; a larger directory is listed anew, page by page. */
@@ -97,7 +90,7 @@ export class Namespace {
 		if (directory.hidden.has(name)) return undefined;
 		const known = directory.listing.find(name, freshSince(volume));
 		if (known === undefined) return this.#ask(directory, volume, name);
-		return this.#withMetadata(this.reconcile(directory, volume, name, known.entry));
+		return this.#withMetadata(this.reconcile(directory, volume, name, known.entry, known.at));
 	}
 
 	async #ask(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Node | undefined> {
@@ -116,25 +109,26 @@ export class Namespace {
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
 		if (directory.hidden.has(name)) return undefined;
-		return this.#withMetadata(this.reconcile(directory, volume, name, known.entry));
+		return this.#withMetadata(this.reconcile(directory, volume, name, known.entry, known.at));
 	}
 
 	async #askAlone(
 		directory: DirectoryNode,
 		volume: VolumeOptions,
 		name: string,
-	): Promise<{ readonly entry: Listed | undefined }> {
+	): Promise<{ readonly entry: Listed | undefined; readonly at: number }> {
 		const key = keyOf(directory) + name;
-		const start = directory.listing.begin(name, performance.now());
+		const at = performance.now();
+		const start = directory.listing.begin(name, at);
 		try {
 			const below = await volume.store.list({ prefix: `${key}/`, delimiter: "/", maxKeys: 1 });
 			const isDirectory = below.objects.length + below.prefixes.length > 0;
 			directory.listing.knowDirectory(start, name, isDirectory);
-			if (isDirectory) return { entry: listedDirectory(name) };
+			if (isDirectory) return { entry: listedDirectory(name), at };
 			const { sizeBytes, modifiedMs, etag, metadata } = await volume.store.head(key);
-			return { entry: { name, kind: "file", sizeBytes, modifiedMs, etag, metadata } };
+			return { entry: { name, kind: "file", sizeBytes, modifiedMs, etag, metadata }, at };
 		} catch (error) {
-			if (error instanceof S3Error && error.kind === "NOT_FOUND") return { entry: undefined };
+			if (error instanceof S3Error && error.kind === "NOT_FOUND") return { entry: undefined, at };
 			throw error;
 		} finally {
 			directory.listing.end();
@@ -187,14 +181,21 @@ export class Namespace {
 		return content;
 	}
 
-	/** Brings the node of a name, if there is one, in line with what the server lists, and makes it if need be. */
-	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, entry: Listed): Node;
-	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, entry: Listed | undefined): Node | undefined;
+	/** Brings the node of a name, if there is one, in line with what the server listed at that time, and makes it if need be. */
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, entry: Listed, at: number): Node;
 	reconcile(
 		directory: DirectoryNode,
 		volume: VolumeOptions,
 		name: string,
 		entry: Listed | undefined,
+		at: number,
+	): Node | undefined;
+	reconcile(
+		directory: DirectoryNode,
+		volume: VolumeOptions,
+		name: string,
+		entry: Listed | undefined,
+		at: number,
 	): Node | undefined {
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
@@ -203,9 +204,13 @@ export class Namespace {
 			return undefined;
 		}
 		if (entry.kind === "directory") {
-			if (child?.kind === "directory") return child;
+			if (child?.kind === "directory") {
+				child.knownAt = Math.max(child.knownAt, at);
+				return child;
+			}
 			if (child !== undefined) this.#replaced(child);
 			const made = this.nodes.directory({ volume, parent: directory, name });
+			made.knownAt = at;
 			directory.children.set(name, made);
 			return made;
 		}
@@ -214,7 +219,9 @@ export class Namespace {
 		if (child !== undefined && isOther) this.#replaced(child);
 		const file = isOther ? this.nodes.file(directory, volume, name) : child;
 		directory.children.set(name, file);
+		file.knownAt = isOther ? at : Math.max(file.knownAt, at);
 		if (file.version?.etag !== entry.etag) {
+			file.knownAt = at;
 			file.version = { etag: entry.etag, sizeBytes: entry.sizeBytes, modifiedMs: entry.modifiedMs };
 			file.posix = {};
 			file.posixEtag = undefined;
@@ -234,7 +241,7 @@ export class Namespace {
 	}
 
 	#withMetadata(node: Node | undefined): Node | undefined | Promise<Node | undefined> {
-		// Listings never hold a directory's own; one request more, once, beside the one that lists it.
+		// Listings never hold a directory's own; one request more, beside the one that lists it.
 		if (node === undefined) return undefined;
 		const isWanted = node.volume?.attributes === "all" || !areAttributesKnown(node);
 		if (!isWanted || !lacksMetadata(node)) return node;
@@ -274,20 +281,4 @@ export class Namespace {
 		directory.listing.clear();
 		for (const child of directory.children.values()) if (child.kind === "directory") this.forgetListings(child);
 	}
-}
-
-/** What an application has open for writing is as it left it, whatever the server lists. */
-export function isOurs(node: Node): boolean {
-	if (node.kind === "file") return node.draft !== undefined || node.version === undefined;
-	return node.isVolumeRoot || node.children.values().some((child) => child.kind === "file" && isOurs(child));
-}
-
-export function freshSince({ ttlMs }: VolumeOptions): number {
-	return ttlMs === 0 ? Number.POSITIVE_INFINITY : performance.now() - ttlMs;
-}
-
-function lacksMetadata(node: Node): boolean {
-	if (node.kind === "file") return node.version !== undefined && node.posixEtag !== node.version.etag;
-	if (node.isVolumeRoot && node.volume?.prefix === "") return false;
-	return node.posixAt === undefined || (node.volume !== undefined && node.posixAt < freshSince(node.volume));
 }

@@ -33,6 +33,8 @@ export interface DirectoryNode {
 	readonly listing: DirectoryListing;
 	/** Names whose objects go when the last handle does. */
 	readonly hidden: Map<string, FileNode>;
+	/** When the server last said that the name is this, by performance.now. */
+	knownAt: number;
 	/** Its own object is there, so that it stays when the last name in it goes. */
 	hasMarker: boolean;
 	posix: PosixMetadata;
@@ -48,6 +50,8 @@ export interface FileNode {
 	readonly volume: VolumeOptions;
 	parent: DirectoryNode | undefined;
 	name: string;
+	/** When the server last said that the name is this version, by performance.now. */
+	knownAt: number;
 	/** What the bucket has; undefined: nothing yet. */
 	version: Version | undefined;
 	posix: PosixMetadata;
@@ -93,11 +97,6 @@ export function modeOf(node: Node): number {
 	const type = isSymlink(node) ? fileTypes.symlink : fileTypes.file;
 	const permissions = posix.mode === undefined ? (volume?.fileMode ?? 0o644) : posix.mode & 0o7777;
 	return type | permissions;
-}
-
-/** A directory's are in no listing: until somebody has asked for them, they are the volume's. */
-export function areAttributesKnown(node: Node): boolean {
-	return node.kind === "file" || node.volume === undefined || node.posixAt !== undefined;
 }
 
 export function attributesOf(node: Node): Attributes {
@@ -170,6 +169,7 @@ export class NodeTable {
 			children: new Map(),
 			listing: new DirectoryListing(),
 			hidden: new Map(),
+			knownAt: performance.now(),
 			hasMarker: isVolumeRoot,
 			posix: {},
 			posixAt: undefined,
@@ -187,6 +187,7 @@ export class NodeTable {
 			volume,
 			parent,
 			name,
+			knownAt: performance.now(),
 			version: undefined,
 			posix: {},
 			posixEtag: undefined,
@@ -233,6 +234,7 @@ export function moveNode(node: Node, to: DirectoryNode, name: string): void {
 	detachNode(node);
 	node.name = name;
 	node.parent = to;
+	node.knownAt = performance.now();
 	to.children.set(name, node);
 }
 
