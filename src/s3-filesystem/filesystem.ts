@@ -22,6 +22,7 @@ import { Locks } from "./locks.ts";
 import { Namespace } from "./namespace.ts";
 import {
 	attributesOf,
+	changedMsOf,
 	detachNode,
 	isSymlink,
 	keyOf,
@@ -140,12 +141,12 @@ class BucketFilesystem implements S3Filesystem {
 		if (Object.keys(changes).length === 0) return;
 		// What the object has must not get lost beside what changes.
 		await this.#namespace.ensureMetadata(node);
-		const posix = { ...node.posix, ...changes };
-		checkSize(posix);
 		if (node.kind === "directory") {
-			await this.#putMarker(node, posix);
+			await this.#putMarker(node, changes);
 			return;
 		}
+		const posix = { ...node.posix, ...changes };
+		checkSize(posix);
 		const before = node.posix;
 		node.posix = posix;
 		if (node.draft !== undefined || node.version === undefined) {
@@ -160,9 +161,12 @@ class BucketFilesystem implements S3Filesystem {
 		}
 	}
 
-	async #putMarker(directory: DirectoryNode, posix: PosixMetadata): Promise<void> {
-		const { volume } = directory;
+	async #putMarker(directory: DirectoryNode, changes: PosixMetadata): Promise<void> {
+		const { volume, changedMs } = directory;
 		if (volume === undefined) throw new FuseError("EROFS");
+		const mtimeMs = changedMsOf(directory);
+		const posix = { ...directory.posix, ...(mtimeMs !== undefined && { mtimeMs }), ...changes };
+		checkSize(posix);
 		const key = keyOf(directory);
 		// A bucket has no object that could hold its own attributes: they are kept as long as the mount is.
 		if (key !== "") {
@@ -174,6 +178,8 @@ class BucketFilesystem implements S3Filesystem {
 		directory.hasMarker = true;
 		directory.posix = posix;
 		directory.posixAt = performance.now();
+		// Names may have changed meanwhile.
+		if (directory.changedMs === changedMs) directory.changedMs = undefined;
 	}
 
 	async readlink(id: number): Promise<string> {
@@ -282,7 +288,12 @@ class BucketFilesystem implements S3Filesystem {
 
 	/** A directory that only what is in it implied would vanish with the last name. */
 	async #keepDirectory(directory: DirectoryNode): Promise<void> {
-		if (!directory.hasMarker) await this.#putMarker(directory, directory.posix);
+		if (directory.hasMarker) return;
+		await this.#locks.with(directory, async () => {
+			// Its object may be there with attributes that nobody has asked for.
+			await this.#namespace.ensureMetadata(directory);
+			if (!directory.hasMarker) await this.#putMarker(directory, {});
+		});
 	}
 
 	async rmdir(parent: number, name: string): Promise<void> {
@@ -700,7 +711,7 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	#touch(directory: DirectoryNode): void {
-		directory.posix = { ...directory.posix, mtimeMs: Date.now() };
+		directory.changedMs = Date.now();
 	}
 
 	#attributes(node: Node): Timed<Attributes> {

@@ -1,5 +1,5 @@
 import { FuseError } from "../fuse/filesystem.ts";
-import { S3Error, type ListPage } from "../s3/object-store.ts";
+import { S3Error, type ListPage, type ObjectMetadata } from "../s3/object-store.ts";
 import { listedDirectory, readPage, type DirectoryPageContent, type Listed, type ListingStart } from "./listing.ts";
 import { keyBefore } from "./names.ts";
 import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
@@ -90,7 +90,14 @@ export class Namespace {
 		if (directory.hidden.has(name)) return undefined;
 		const known = directory.listing.find(name, freshSince(volume));
 		if (known === undefined) return this.#ask(directory, volume, name);
-		return this.#withMetadata(this.reconcile(directory, volume, name, known.entry, known.at));
+		const node = this.reconcile(directory, volume, name, known.entry, known.at);
+		if (!isToBeAskedFor(node)) return node;
+		return this.#withMetadata(node).catch(async (error: unknown) => {
+			if (!(error instanceof FuseError && error.errno === "ESTALE")) throw error;
+			// Replaced since it was listed.
+			directory.listing.clear();
+			return this.#ask(directory, volume, name);
+		});
 	}
 
 	async #ask(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Node | undefined> {
@@ -109,7 +116,8 @@ export class Namespace {
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
 		if (directory.hidden.has(name)) return undefined;
-		return this.#withMetadata(this.reconcile(directory, volume, name, known.entry, known.at));
+		const node = this.reconcile(directory, volume, name, known.entry, known.at);
+		return isToBeAskedFor(node) ? this.#withMetadata(node) : node;
 	}
 
 	async #askAlone(
@@ -172,11 +180,7 @@ export class Namespace {
 		this.hiddenKeys += content.hidden;
 		directory.listing.merge(start, content, namesPerDirectory);
 		if (start.after === "") {
-			directory.hasMarker = content.marker !== undefined || directory.isVolumeRoot;
-			if (content.marker?.metadata !== undefined) {
-				directory.posix = parseMetadata(content.marker.metadata);
-				directory.posixAt = performance.now();
-			}
+			takeMarker(directory, start.at, content.marker);
 		}
 		return content;
 	}
@@ -227,6 +231,10 @@ export class Namespace {
 			file.posixEtag = undefined;
 			file.target = undefined;
 			file.changedMs = undefined;
+		} else if (file.version.modifiedMs !== entry.modifiedMs) {
+			// Only its metadata is another: the server copied the object onto itself.
+			file.version = { ...file.version, modifiedMs: entry.modifiedMs };
+			file.posixEtag = undefined;
 		}
 		if (entry.metadata !== undefined && file.posixEtag !== entry.etag) {
 			file.posix = parseMetadata(entry.metadata);
@@ -240,33 +248,42 @@ export class Namespace {
 		this.nodes.dropIfUnused(node);
 	}
 
-	#withMetadata(node: Node | undefined): Node | undefined | Promise<Node | undefined> {
-		// Listings never hold a directory's own; one request more, beside the one that lists it.
-		if (node === undefined) return undefined;
-		const isWanted = node.volume?.attributes === "all" || !areAttributesKnown(node);
-		if (!isWanted || !lacksMetadata(node)) return node;
-		return this.ensureMetadata(node).then(() => node);
+	async #withMetadata(node: Node): Promise<Node> {
+		await this.ensureMetadata(node);
+		return node;
 	}
 
 	/** Asks the server for the metadata of a node of which only the listing is known. */
 	async ensureMetadata(node: Node): Promise<void> {
 		const { volume } = node;
 		if (volume === undefined || !lacksMetadata(node)) return;
-		const key = keyOf(node);
+		if (node.kind === "directory") await this.#askForDirectory(node, volume);
+		else await this.#askForFile(node, volume);
+	}
+
+	async #askForDirectory(node: DirectoryNode, { store }: VolumeOptions): Promise<void> {
+		const askedAt = performance.now();
 		try {
-			if (key === "") return;
-			const headers = await volume.store.head(key);
-			node.posix = parseMetadata(headers.metadata);
-			if (node.kind === "directory") {
-				node.hasMarker = true;
-				node.posixAt = performance.now();
-			} else if (headers.etag === node.version?.etag) node.posixEtag = headers.etag;
-			else throw new FuseError("ESTALE", `${key} was replaced`);
+			takeMarker(node, askedAt, await store.head(keyOf(node)));
 		} catch (error) {
-			if (!(error instanceof S3Error && error.kind === "NOT_FOUND") || node.kind === "file") throw error;
+			if (!(error instanceof S3Error && error.kind === "NOT_FOUND")) throw error;
 			// Only implied by what is below it.
-			node.posixAt = performance.now();
+			takeMarker(node, askedAt, undefined);
 		}
+	}
+
+	async #askForFile(node: FileNode, volume: VolumeOptions): Promise<void> {
+		const { posix } = node;
+		const key = keyOf(node);
+		const { etag, metadata } = await volume.store.head(key);
+		// Changed here meanwhile: the answer is older than that.
+		if (node.posix !== posix) return this.ensureMetadata(node);
+		if (etag !== node.version?.etag) throw new FuseError("ESTALE", `${key} was replaced`);
+		node.posixEtag = etag;
+		const { mtimeMs, ...others } = parseMetadata(metadata);
+		// The time is that of the content before it was changed here.
+		const isOutdated = mtimeMs === undefined || (node.draft !== undefined && node.changedMs !== undefined);
+		node.posix = isOutdated ? others : { ...others, mtimeMs };
 	}
 
 	/** The names of a directory that are not in the bucket yet. */
@@ -281,4 +298,26 @@ export class Namespace {
 		directory.listing.clear();
 		for (const child of directory.children.values()) if (child.kind === "directory") this.forgetListings(child);
 	}
+}
+
+/** Listings never hold a directory's own attributes: one request more, beside the one that lists it. */
+function isToBeAskedFor(node: Node | undefined): node is Node {
+	if (node === undefined) return false;
+	return node.volume?.attributes === "all" ? lacksMetadata(node) : !areAttributesKnown(node);
+}
+
+/** What the server said, when asked at that time, of a directory's own object. */
+function takeMarker(
+	directory: DirectoryNode,
+	askedAt: number,
+	marker: { readonly metadata: ObjectMetadata | undefined } | undefined,
+): void {
+	// A bucket has none, and keeps what it was given here.
+	if (directory.isVolumeRoot && directory.volume?.prefix === "") return;
+	// It was stored here meanwhile.
+	if (directory.posixAt !== undefined && askedAt < directory.posixAt) return;
+	directory.hasMarker = marker !== undefined || directory.isVolumeRoot;
+	if (marker !== undefined && marker.metadata === undefined) return;
+	directory.posix = parseMetadata(marker?.metadata ?? {});
+	directory.posixAt = askedAt;
 }

@@ -38,8 +38,10 @@ export interface DirectoryNode {
 	/** Its own object is there, so that it stays when the last name in it goes. */
 	hasMarker: boolean;
 	posix: PosixMetadata;
-	/** When posix was read, by performance.now; undefined: never. */
+	/** When posix was asked for or stored, by performance.now; undefined: never. */
 	posixAt: number | undefined;
+	/** Since names changed here, in milliseconds since 1970; no object says that. */
+	changedMs: number | undefined;
 	lookups: number;
 }
 
@@ -108,7 +110,7 @@ export function attributesOf(node: Node): Attributes {
 		gid: posix.gid ?? volume?.gid ?? 0,
 	};
 	if (node.kind === "directory") {
-		const mtimeMs = posix.mtimeMs ?? startedMs;
+		const mtimeMs = changedMsOf(node) ?? startedMs;
 		// 1 tells find(1) that it cannot count on subdirectories being counted.
 		return { ...shared, nlink: 1, sizeBytes: 4096, atimeMs: posix.atimeMs ?? mtimeMs, mtimeMs, ctimeMs: mtimeMs };
 	}
@@ -123,6 +125,12 @@ export function attributesOf(node: Node): Attributes {
 		ctimeMs: writtenMs,
 		blockSizeBytes: 4096,
 	};
+}
+
+/** Undefined: nothing says when the directory was changed. */
+export function changedMsOf({ posix, changedMs }: DirectoryNode): number | undefined {
+	if (changedMs === undefined) return posix.mtimeMs;
+	return Math.max(changedMs, posix.mtimeMs ?? changedMs);
 }
 
 export function sizeOf(node: FileNode): number {
@@ -173,6 +181,7 @@ export class NodeTable {
 			hasMarker: isVolumeRoot,
 			posix: {},
 			posixAt: undefined,
+			changedMs: undefined,
 			lookups: 0,
 		};
 		this.#nodes.set(node.id, node);

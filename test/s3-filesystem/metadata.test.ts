@@ -1,0 +1,131 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { CopyObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { execa } from "execa";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+
+let minio: Minio;
+/** A server whose listings hold no metadata, as most do not. */
+let plain: FaultProxy;
+let bucket: string;
+let buckets = 0;
+let mounted: MountedBucket[] = [];
+
+beforeAll(async () => {
+	minio = await startMinio();
+	plain = await startFaultProxy(minio.endpoint);
+	await plain.fail({ kind: "headers", headers: { server: undefined } });
+});
+afterAll(async () => {
+	await plain.stop();
+	await minio.stop();
+});
+beforeEach(async () => {
+	bucket = `metadata-${++buckets}`;
+	await minio.createBucket(bucket);
+});
+afterEach(async () => {
+	for (const one of mounted) await one.abort();
+	mounted = [];
+});
+
+async function mount(options: Partial<BucketOptions> = {}): Promise<MountedBucket> {
+	const one = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket, ...options });
+	mounted.push(one);
+	return one;
+}
+
+async function sh(here: MountedBucket, script: string): Promise<string> {
+	const { stdout } = await execa("bash", ["-c", `cd "$M" && ${script}`], {
+		env: { M: here.target, LC_ALL: "C" },
+		cwd: "/",
+		timeout: 40_000,
+	});
+	return stdout;
+}
+
+async function put(key: string, body: string, metadata: Record<string, string>): Promise<void> {
+	await minio.client.send(
+		new PutObjectCommand({ Bucket: bucket, Key: key, Body: body, ContentLength: body.length, Metadata: metadata }),
+	);
+}
+
+async function metadataOf(key: string): Promise<Record<string, string>> {
+	const { Metadata = {} } = await minio.client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+	return Metadata;
+}
+
+const mode = (permissions: number): string => String(0o100_000 | permissions);
+
+describe.each(["MinIO", "plain"])("with listings of %s", (kind) => {
+	const endpoint = (): string => (kind === "MinIO" ? minio.endpoint : plain.endpoint);
+
+	test("attributes that another mount changed are seen, though the content and its ETag stay the same", async () => {
+		await put("file", "x", { mode: mode(0o644) });
+		const here = await mount({ endpoint: endpoint(), volume: { ttlMs: 1000, attributes: "all" } });
+		expect(await sh(here, "stat -c %a file")).toBe("644");
+		await minio.client.send(
+			new CopyObjectCommand({
+				Bucket: bucket,
+				Key: "file",
+				CopySource: `${bucket}/file`,
+				Metadata: { mode: mode(0o600), other: "kept" },
+				MetadataDirective: "REPLACE",
+			}),
+		);
+		await delay(1500);
+		expect(await sh(here, "stat -c %a file")).toBe("600");
+		await sh(here, "chmod 640 file");
+		expect(await metadataOf("file")).toMatchObject({ mode: mode(0o640), other: "kept" });
+	});
+
+	test("a file that was changed has the time of the change, whatever its object said before", async () => {
+		await put("file", "x", { mode: mode(0o600), mtime: "1000000000", other: "kept" });
+		const here = await mount({ endpoint: endpoint() });
+		const before = Date.now() / 1000 - 1;
+		await sh(here, "echo more >>file");
+		const { mtime = "", ...others } = await metadataOf("file");
+		expect(Number(mtime)).toBeGreaterThan(before);
+		expect(others).toEqual({ mode: mode(0o600), other: "kept" });
+	});
+
+	test("a time that is set while the file is open stays", async () => {
+		await put("file", "x", { mtime: "1000000000" });
+		const here = await mount({ endpoint: endpoint() });
+		await sh(here, "exec 3>>file; echo more >&3; touch -d @1500000000 file; exec 3>&-");
+		expect((await metadataOf("file"))["mtime"]).toBe("1500000000");
+	});
+
+	test("removing a name leaves the attributes of its directory alone that nobody has asked for", async () => {
+		await put("directory/", "", { mode: String(0o040_710), uid: "7" });
+		await minio.put(bucket, "directory/file", "x");
+		const here = await mount({ endpoint: endpoint() });
+		await sh(here, "ls -U; rm directory/file");
+		expect(await metadataOf("directory/")).toMatchObject({ mode: String(0o040_710), uid: "7" });
+		expect(await sh(here, "stat -c '%a %u' directory")).toBe("710 7");
+	});
+
+	test("the time of a directory does not go back when its attributes are asked for again", async () => {
+		await put("directory/", "", { mtime: "1000000000" });
+		const here = await mount({ endpoint: endpoint(), volume: { ttlMs: 500 } });
+		const stat = "stat -c %Y directory";
+		expect(await sh(here, stat)).toBe("1000000000");
+		await sh(here, "echo x >directory/file");
+		await delay(800);
+		expect(Number(await sh(here, stat))).toBeGreaterThan(1_700_000_000);
+		await sh(here, "touch -d @1500000000 directory");
+		await delay(800);
+		expect(await sh(here, stat)).toBe("1500000000");
+	});
+});
+
+test("a file that was replaced since it was listed is looked up as it is now", async () => {
+	await minio.put(bucket, "file", "old");
+	await minio.put(bucket, "other", "x");
+	const here = await mount({ endpoint: plain.endpoint, volume: { attributes: "all" } });
+	await sh(here, "stat other");
+	await minio.put(bucket, "file", "newer");
+	expect(await sh(here, "cat file")).toBe("newer");
+});
