@@ -128,12 +128,22 @@ class BucketFilesystem implements S3Filesystem {
 					await this.#contents.truncate(node, changes.sizeBytes);
 					// Without an open file nobody would write it later.
 					const isOpen = handle !== undefined || isOpenForWriting(node);
-					if (!isOpen) await this.#contents.commit(node);
+					if (!isOpen) await this.#commitClosed(node);
 				}
 				await this.#changePosix(node, posixChanges(node, changes));
 				return this.#attributes(node);
 			}),
 		);
+	}
+
+	/** Stores what nobody has open, so that nobody would write it later; without success it is given up. */
+	async #commitClosed(node: FileNode): Promise<void> {
+		try {
+			await this.#contents.commit(node);
+		} finally {
+			// Unless somebody has opened it meanwhile.
+			if (!isOpenForWriting(node)) await this.#contents.discard(node);
+		}
 	}
 
 	/** Stores other metadata, with the content when that is to be written anyway. */
@@ -222,7 +232,14 @@ class BucketFilesystem implements S3Filesystem {
 			await this.#refuseIfPresent(directory, name);
 			await this.#unhide(directory, name);
 			const node = this.#makeFile(directory, name, mode, context, false);
-			await this.#locks.with(node, async () => this.#contents.commit(node));
+			await this.#locks.with(node, async () => {
+				try {
+					await this.#commitClosed(node);
+				} catch (error) {
+					if (node.draft === undefined) this.#forgetName(node);
+					throw error;
+				}
+			});
 			return this.#counted(node);
 		});
 	}
@@ -564,12 +581,17 @@ class BucketFilesystem implements S3Filesystem {
 			await this.#contents.discard(node);
 			// The kernel has pages of what is not there.
 			this.#kernel?.invalidateNode(node.id, 0, 0);
-			const { parent, name } = node;
-			if (node.version === undefined && parent !== undefined) {
-				detachNode(node);
-				this.#kernel?.invalidateEntry(parent.id, name);
-			}
+			if (node.version === undefined) this.#forgetName(node);
 		}
+	}
+
+	/** The file was never in the bucket, and will not be. */
+	#forgetName(node: FileNode): void {
+		const { parent, name } = node;
+		if (parent === undefined) return;
+		detachNode(node);
+		this.#kernel?.invalidateEntry(parent.id, name);
+		this.#namespace.nodes.dropIfUnused(node);
 	}
 
 	opendir(id: number): Opened {
