@@ -160,6 +160,7 @@ export class FileContents {
 		const { draft } = node;
 		node.draft = undefined;
 		node.metadataDirty = false;
+		node.isKnownToFail = false;
 		await draft?.discard();
 	}
 
@@ -258,6 +259,7 @@ const unlinkedFolder = ".fluid-fuse-unlinked";
 const largestAsideBytes = 5 * 1024 ** 3;
 
 function changedNow(node: FileNode): void {
+	node.isKnownToFail = false;
 	node.changedMs = Date.now();
 	// A time that was set before does not hold any more.
 	if (node.posix.mtimeMs !== undefined) {

@@ -453,6 +453,8 @@ class BucketFilesystem implements S3Filesystem {
 		if ((flags & openFlags.truncate) !== 0 && writable) {
 			return attempt(async () =>
 				this.#locks.with(node, async () => {
+					// It may have been given up meanwhile.
+					if (isReplaced(node)) throw new FuseError("ESTALE");
 					await this.#contents.truncate(node, 0);
 					return this.#open(node, writable);
 				}),
@@ -536,11 +538,20 @@ class BucketFilesystem implements S3Filesystem {
 
 	async flush(_id: number, handle: number): Promise<void> {
 		const { node, writable } = this.#file(handle);
-		if (writable) await this.#commit(node);
+		if (writable) await this.#commitForWriter(node);
 	}
 
 	async fsync(_id: number, handle: number): Promise<void> {
-		await this.#commit(this.#file(handle).node);
+		await this.#commitForWriter(this.#file(handle).node);
+	}
+
+	async #commitForWriter(node: FileNode): Promise<void> {
+		try {
+			await this.#commit(node);
+		} catch (error) {
+			node.isKnownToFail = true;
+			throw error;
+		}
 	}
 
 	async #commit(node: FileNode): Promise<void> {
@@ -564,25 +575,36 @@ class BucketFilesystem implements S3Filesystem {
 			file.reader?.close();
 			node.handles.delete(file);
 			if (isOpenForWriting(node)) return;
-			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#lastChance(node);
+			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#commitOrGiveUp(node);
+			// Somebody may have opened it meanwhile.
+			if (isOpenForWriting(node)) return;
 			if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
 			if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteUnlinked(node);
 		});
 		this.#namespace.nodes.dropIfUnused(node);
 	}
 
-	/** What close(2) could not upload is tried once more before it is given up. */
-	async #lastChance(node: FileNode): Promise<void> {
+	/** Stores what no close(2) has tried to, such as what came from mapped memory. */
+	async #commitOrGiveUp(node: FileNode): Promise<void> {
+		// Stored after all, it could replace what was done about the failure meanwhile, here or elsewhere.
+		if (node.isKnownToFail) {
+			await this.#giveUp(node, "changes that close could not upload are given up");
+			return;
+		}
 		try {
 			await this.#contents.commit(node);
 		} catch (error) {
-			const key = keyOf(node);
-			this.#settings.log?.("error", { key, err: error }, "changes could not be uploaded and are lost");
-			await this.#contents.discard(node);
-			// The kernel has pages of what is not there.
-			this.#kernel?.invalidateNode(node.id, 0, 0);
-			if (node.version === undefined) this.#forgetName(node);
+			if (!isOpenForWriting(node)) await this.#giveUp(node, "changes could not be uploaded and are lost", error);
 		}
+	}
+
+	/** Leaves the file as the bucket has it. */
+	async #giveUp(node: FileNode, message: string, error?: unknown): Promise<void> {
+		this.#settings.log?.("error", { key: keyOf(node), ...(error !== undefined && { err: error }) }, message);
+		await this.#contents.discard(node);
+		// The kernel has pages of what is not there.
+		this.#kernel?.invalidateNode(node.id, 0, 0);
+		if (node.version === undefined) this.#forgetName(node);
 	}
 
 	/** The file was never in the bucket, and will not be. */

@@ -63,6 +63,8 @@ export interface FileNode {
 	draft: Draft | undefined;
 	/** Attributes were changed since the last commit of the draft. */
 	metadataDirty: boolean;
+	/** Close or fsync has said that this draft could not be stored, and nothing was written since. */
+	isKnownToFail: boolean;
 	/** Since the content changed here, in milliseconds since 1970. */
 	changedMs: number | undefined;
 	readonly handles: Set<OpenFile>;
@@ -202,6 +204,7 @@ export class NodeTable {
 			posixEtag: undefined,
 			draft: undefined,
 			metadataDirty: false,
+			isKnownToFail: false,
 			changedMs: undefined,
 			handles: new Set(),
 			kernelEtag: undefined,

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
@@ -56,6 +56,13 @@ const isPut = ({ method }: { method?: string | undefined }): boolean => method =
 const truncate = (path: string, sizeBytes: number): string =>
 	`perl -e 'truncate("${path}", ${sizeBytes}) or die "$!\\n"'`;
 const mknod = (path: string): string => `python3 -c 'import os, stat; os.mknod("${path}", 0o644 | stat.S_IFREG)'`;
+/** Prints the name of the error that close(2) gives. */
+const writeAndClose = (path: string): string => `python3 -c '
+import os
+file = os.open("${path}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+os.write(file, b"new")
+try: os.close(file)
+except OSError as error: print(type(error).__name__)'`;
 
 test("what others do with a file that mknod or truncate by its path has made is seen", async () => {
 	await minio.put(bucket, "truncated", "0123456789");
@@ -79,4 +86,79 @@ test("a truncate by path that fails leaves the file as it was, and mknod no name
 	expect(await get("file")).toBe("0123456789more\n");
 	await here.unmount();
 	expect(await minio.list(bucket)).toEqual(["file"]);
+});
+
+test("what close could not upload does not appear later, and the next program sees the file as it was", async () => {
+	await minio.put(bucket, "file", "old");
+	const here = await mount();
+	await sh(here, "ls");
+	// Another attempt would succeed.
+	await proxy.fail(denied, { only: isPut, times: 2 });
+	expect(await sh(here, `${writeAndClose("file")}; ${writeAndClose("made")}`)).toBe("PermissionError\nPermissionError");
+	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(0));
+	expect(await sh(here, "cat file; echo; ls")).toBe("old\nfile");
+	expect(await get("file")).toBe("old");
+	await here.unmount();
+	expect(await minio.list(bucket)).toEqual(["file"]);
+});
+
+test("what one close could not upload is tried again by the close of another program, and by fsync", async () => {
+	const here = await mount();
+	await proxy.fail(denied, { only: isPut, times: 3 });
+	const script = `
+import os
+one, two = os.open("file", os.O_CREAT | os.O_WRONLY), os.open("file", os.O_WRONLY)
+os.write(one, b"one")
+for attempt in (lambda: os.close(os.dup(one)), lambda: os.fsync(two), lambda: os.close(one), lambda: os.close(two)):
+	try:
+		attempt()
+		print("stored")
+	except PermissionError:
+		print("failed")`;
+	expect(await sh(here, `python3 -c '${script}'`)).toBe("failed\nfailed\nfailed\nstored");
+	expect(await get("file")).toBe("one");
+});
+
+/** Changes mapped memory when the last descriptor is closed already; Python's own mmap keeps another. */
+const mapAndWrite = `python3 -c '
+import ctypes, os
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+file = os.open("file", os.O_RDWR)
+memory = libc.mmap(None, ctypes.c_size_t(14), 3, 1, file, ctypes.c_long(0))
+os.close(file)
+ctypes.memmove(memory, b"MAPPED", 6)'`;
+
+test("what was written to mapped memory after the file was closed is stored at the end", async () => {
+	await minio.put(bucket, "file", "mapped content");
+	const here = await mount();
+	await sh(here, mapAndWrite);
+	await vi.waitFor(async () => expect(await get("file")).toBe("MAPPED content"));
+});
+
+test("who opens a file while its last upload is failing keeps what was written to it", async () => {
+	await minio.put(bucket, "file", "mapped content");
+	const here = await mount();
+	const [asked, opened] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+	await proxy.fail(denied, {
+		only: isPut,
+		times: 1,
+		before: async () => {
+			asked.resolve();
+			await opened.promise;
+		},
+	});
+	await sh(here, mapAndWrite);
+	await asked.promise;
+	const appending = execa("bash", ["-c", `cd "$M"; exec 3>>file; read; echo " and more" >&3`], {
+		env: { M: here.target },
+		cwd: "/",
+		timeout: 20_000,
+	});
+	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(1));
+	opened.resolve();
+	await vi.waitFor(() => expect(proxy.failed).toBe(1));
+	appending.stdin.end("\n");
+	await appending;
+	expect(await get("file")).toBe("MAPPED content and more\n");
 });
