@@ -19,6 +19,7 @@ import { toFuseError, toOpenFileError } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
 import { listedDirectory } from "./listing.ts";
 import { Locks } from "./locks.ts";
+import { isKeyTooLong } from "./names.ts";
 import { Namespace } from "./namespace.ts";
 import {
 	attributesOf,
@@ -58,8 +59,6 @@ const openFlags = { accessMode: 3, exclusive: 0o200, truncate: 0o1000 } as const
 const renameFlags = { noReplace: 1 } as const;
 const xattrFlags = { create: 1, replace: 2 } as const;
 const maximumNameBytes = 255;
-/** S3 allows keys of so many bytes. */
-const maximumKeyBytes = 1024;
 
 class BucketFilesystem implements S3Filesystem {
 	readonly #settings: FilesystemSettings;
@@ -246,6 +245,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	async mkdir(parent: number, name: string, mode: number, { uid, gid }: RequestContext): Promise<Entry> {
 		const directory = this.#writableDirectory(parent, name);
+		refuseIfTooLong(`${keyOf(directory)}${name}/`);
 		return attempt(async () => {
 			await this.#refuseIfPresent(directory, name);
 			await this.#unhide(directory, name);
@@ -414,6 +414,7 @@ class BucketFilesystem implements S3Filesystem {
 		}
 		if (target !== undefined) await this.#refuseIfNotEmpty(target);
 		const [oldKey, newKey] = [keyOf(node), `${keyOf(to)}${newName}/`];
+		refuseIfTooLong(newKey);
 		await this.#commitBelow(node);
 		const moved = await renameDirectory(from.volume.store, oldKey, newKey, async () => this.#keepDirectory(from));
 		from.listing.remove(name);
@@ -732,10 +733,8 @@ class BucketFilesystem implements S3Filesystem {
 		const directory = this.#directory(id);
 		refuseIfReadOnly(directory);
 		if (newName !== undefined) {
-			const isTooLong = Buffer.byteLength(newName) > maximumNameBytes;
-			if (isTooLong || Buffer.byteLength(keyOf(directory) + newName) > maximumKeyBytes) {
-				throw new FuseError("ENAMETOOLONG");
-			}
+			if (Buffer.byteLength(newName) > maximumNameBytes) throw new FuseError("ENAMETOOLONG");
+			refuseIfTooLong(keyOf(directory) + newName);
 			if (directory.overlay.has(newName)) throw new FuseError("EEXIST");
 			// Only what can be read back may be written.
 			if (!newName.isWellFormed()) throw new FuseError("EILSEQ");
@@ -796,6 +795,10 @@ function rethrow(error: unknown): never {
 
 function refuseIfReadOnly({ volume }: Node): void {
 	if (volume === undefined || volume.readOnly) throw new FuseError("EROFS");
+}
+
+function refuseIfTooLong(key: string): void {
+	if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG");
 }
 
 /** The name leads to another version or to nothing, by somebody else's doing: there is no key for what would be written. */

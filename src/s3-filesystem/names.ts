@@ -37,6 +37,11 @@ export function isName(part: string): boolean {
 	return part !== "" && part !== "." && part !== ".." && !part.includes("\0") && Buffer.byteLength(part) <= 255;
 }
 
+/** S3 allows 1024 bytes. */
+export function isKeyTooLong(key: string): boolean {
+	return Buffer.byteLength(key) > 1024;
+}
+
 /** A number for stat(2) that stays the same as long as the key does: 53 bits of a hash of it. */
 export function inodeOf(volume: string, key: string): number {
 	// cyrb53, by bryc: good enough to tell files apart, and fast.

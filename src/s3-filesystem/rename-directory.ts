@@ -1,4 +1,6 @@
+import { FuseError } from "../fuse/filesystem.ts";
 import type { ListedObject, ObjectStore } from "../s3/object-store.ts";
+import { isKeyTooLong } from "./names.ts";
 import type { Version } from "./nodes.ts";
 import { inParallel } from "./turns.ts";
 
@@ -24,6 +26,7 @@ export async function renameDirectory(
 			// All have ended when this fails, so that none copies on while the copies are removed.
 			await inParallel(page.objects, copiesAtATime, async (object) => {
 				const key = to + object.key.slice(from.length);
+				if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG", `${key} is more than S3 allows`);
 				moved.set(key, await copyObject(store, object, key));
 				oldKeys.push(object.key);
 			});

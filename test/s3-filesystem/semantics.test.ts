@@ -406,9 +406,23 @@ describe("Names and directories", () => {
 		expect((await sh(here, `touch ${"é".repeat(128)}`)).err).toContain("File name too long");
 		await ok(here, `touch ${"é".repeat(127)}`);
 	});
-});
 
-describe("Attributes", () => {
+	test("refuses paths of more than 1024 bytes", async () => {
+		const here = await mount();
+		const top = "d".repeat(200);
+		const deep = Array.from({ length: 5 }, () => top).join("/");
+		// With the slash after it, 1005 bytes.
+		await ok(here, `mkdir -p ${deep}`);
+		const [file, directory, long] = ["f".repeat(19), "g".repeat(18), "n".repeat(20)];
+		await ok(here, `cd ${deep}; touch ${file}; mkdir ${directory}`);
+		for (const command of [`touch ${long}`, `mkdir ${file}x`, `ln -s x ${long}`, `mv ${directory} ${directory}x`]) {
+			expect((await sh(here, `cd ${deep}; ${command}`)).err, command).toContain("File name too long");
+		}
+		expect((await sh(here, `mkdir to; mv ${top} to`)).err).toContain("File name too long");
+		expect((await list()).filter((key) => key.startsWith("to/"))).toEqual(["to/"]);
+		expect(await ok(here, `ls ${deep}`)).toBe(`${file}\n${directory}`);
+	});
+
 	test("keeps mode, owner and times in the object's metadata, also for the next mount", async () => {
 		const here = await mount();
 		await ok(here, "echo x >file; chown 1000:100 file; chmod 2751 file; touch -d @1500000000.25 file");
