@@ -266,8 +266,8 @@ export class Namespace {
 		try {
 			takeMarker(node, askedAt, await store.head(keyOf(node)));
 		} catch (error) {
-			if (!(error instanceof S3Error && error.kind === "NOT_FOUND")) throw error;
-			// Only implied by what is below it.
+			if (!(error instanceof S3Error && (error.kind === "NOT_FOUND" || error.kind === "DENIED"))) throw error;
+			// Only implied by what is below it, which may be all that the key may see.
 			takeMarker(node, askedAt, undefined);
 		}
 	}

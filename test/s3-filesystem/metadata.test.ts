@@ -129,3 +129,18 @@ test("a file that was replaced since it was listed is looked up as it is now", a
 	await minio.put(bucket, "file", "newer");
 	expect(await sh(here, "cat file")).toBe("newer");
 });
+
+test("a directory whose own object the key may not read is shown with what is below it", async () => {
+	await minio.put(bucket, "shared/public/file", "x");
+	const credentials = await minio.temporaryCredentials({
+		policy: {
+			Version: "2012-10-17",
+			Statement: [
+				{ Effect: "Allow", Action: ["s3:ListBucket"], Resource: [`arn:aws:s3:::${bucket}`] },
+				{ Effect: "Allow", Action: ["s3:GetObject"], Resource: [`arn:aws:s3:::${bucket}/shared/public/*`] },
+			],
+		},
+	});
+	const here = await mount({ credentials });
+	expect(await sh(here, "cat shared/public/file; stat -c %a shared")).toBe("x755");
+});
