@@ -139,12 +139,12 @@ export class FileContents {
 		this.#becomes(node, version, key, isPosixKnown);
 	}
 
-	/** What was written here is in the kernel's pages already, and in every handle's view. */
+	/** What was written here is in the kernel's pages already, if they were right before, and in every handle's view. */
 	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
+		if (node.kernelEtag === node.version?.etag) node.kernelEtag = version.etag;
 		node.version = version;
 		node.knownAt = performance.now();
 		node.posixEtag = isPosixKnown ? version.etag : undefined;
-		node.kernelEtag = version.etag;
 		for (const file of node.handles) {
 			file.reader?.close();
 			file.reader = undefined;

@@ -426,9 +426,12 @@ class BucketFilesystem implements S3Filesystem {
 		to.listing.put(listedDirectory(newName));
 		this.#namespace.forgetListings(node);
 		for (const file of filesBelow(node)) {
-			const version = moved.get(keyOf(file));
-			if (version === undefined) continue;
-			this.#contents.moved(file, keyOf(file), version);
+			const key = keyOf(file);
+			const present = moved.get(key);
+			const isThis = present !== undefined && present.fromEtag === file.version?.etag;
+			if (isThis) this.#contents.moved(file, key, present.version);
+			// Somebody else had replaced it: neither what is open nor the kernel's pages are of what was moved.
+			else if (file.draft === undefined && file.version !== undefined) this.#forgetName(file);
 		}
 	}
 
@@ -471,7 +474,7 @@ class BucketFilesystem implements S3Filesystem {
 		node.handles.add(open);
 		this.#files.set(handle, open);
 		// Pages of this version, or what was written through this mount, are right; those of another version are dropped.
-		const keepCache = node.draft !== undefined || node.kernelEtag === version?.etag;
+		const keepCache = node.kernelEtag === version?.etag;
 		node.kernelEtag = version?.etag;
 		return { handle, keepCache };
 	}
@@ -608,7 +611,7 @@ class BucketFilesystem implements S3Filesystem {
 		if (node.version === undefined) this.#forgetName(node);
 	}
 
-	/** The file was never in the bucket, and will not be. */
+	/** The name does not lead to this any more. */
 	#forgetName(node: FileNode): void {
 		const { parent, name } = node;
 		if (parent === undefined) return;
