@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { CopyObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
@@ -179,4 +179,22 @@ print("younger" if os.stat("file").st_mtime_ns > now else "older")`;
 	program.stdin.write("\n");
 	for await (const line of program) if (line === "written") written.resolve();
 	expect((await program).stdout).toBe("written\nyounger\nyounger");
+});
+
+test("attributes that were asked for before a change, and come after it, do not take it back", async () => {
+	await put("directory/", "", { mode: String(0o040_755) });
+	const here = await mount({ endpoint: held.endpoint });
+	// The kernel knows the name, and not its attributes.
+	await sh(here, "ls -U");
+	await held.mode("slow-first-byte");
+	const before = held.requests;
+	const asking = sh(here, "stat -c %a directory");
+	await vi.waitFor(() => expect(held.requests).toBeGreaterThan(before));
+	await held.mode("pass");
+	await sh(here, "chmod 700 directory");
+	await asking;
+	expect(await sh(here, "stat -c %a directory")).toBe("700");
+	expect(await metadataOf("directory/")).toMatchObject({ mode: String(0o040_700) });
+	await sh(here, "chown 7 directory");
+	expect(await metadataOf("directory/")).toMatchObject({ mode: String(0o040_700), uid: "7" });
 });

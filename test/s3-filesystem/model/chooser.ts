@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { tooLongXattrBytes, type Model, type ModelFile, type ModelHandle, type ModelNode } from "./model.ts";
-import type { Operation } from "./operation.ts";
+import type { ElsewhereOperation, Operation } from "./operation.ts";
 import type { Random } from "./random.ts";
 
 const MiB = 1024 ** 2;
@@ -28,6 +28,7 @@ const weights = {
 	truncate: 3,
 	unlink: 6,
 	rename: 8,
+	mknod: 1,
 	mkdir: 4,
 	rmdir: 3,
 	symlink: 2,
@@ -78,6 +79,8 @@ export class Chooser {
 				return { op, path: this.#path(this.#random.chance(0.9) ? "file" : "any") };
 			case "rename":
 				return this.#rename();
+			case "mknod":
+				return { op, path: this.#newPath(), mode: this.#random.pick([0o644, 0o600]) };
 			case "mkdir":
 				return { op, path: this.#newPath(directoryNames, 2), mode: this.#random.pick([0o755, 0o700, 0o777]) };
 			case "rmdir":
@@ -122,6 +125,18 @@ export class Chooser {
 			default:
 				return op satisfies never;
 		}
+	}
+
+	/** What another client does to a name that nobody here has open, if there is one. */
+	elsewhere(): ElsewhereOperation | undefined {
+		const random = this.#random;
+		const path = random.chance(0.5) ? this.#newPath() : this.#path("file");
+		const place = this.#model.placeOfObject(path);
+		if (place === undefined) return undefined;
+		if (place.node !== undefined && random.chance(0.3)) return { op: "delete-elsewhere", path };
+		const mayBeLarge = this.#largeFiles() < largeFilesAtMost && random.chance(0.1);
+		const lengthBytes = random.below(mayBeLarge ? partBytes + MiB : smallFileBytes);
+		return { op: "put-elsewhere", path, lengthBytes, seed: this.#nextSeed++ };
 	}
 
 	#open(): Operation {
@@ -199,9 +214,11 @@ export class Chooser {
 		const random = this.#random;
 		const path = this.#path(random.chance(0.7) ? "file" : "any");
 		const isDirectory = this.#model.resolve(path)?.kind === "directory";
-		const to = random.chance(0.3)
+		let to = random.chance(0.3)
 			? this.#path("any")
 			: this.#newPath(isDirectory ? directoryNames : names, isDirectory ? 2 : 3);
+		// MinIO's directories have shorter names than its files.
+		if (isDirectory && Buffer.byteLength(to) > 200) to = this.#newPath(directoryNames, 2);
 		return { op: "rename", path, to };
 	}
 
