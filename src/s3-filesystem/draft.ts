@@ -343,18 +343,18 @@ export class Draft {
 
 	/** When somebody else has ended the upload, another is begun: once, and if what the first one had is still here. */
 	async #sendToUpload(part: DraftPart, sizeBytes: number): Promise<DraftPart["uploaded"]> {
-		for (let attempt = 1; ; attempt++) {
+		for (let timesGone = 0; ;) {
 			const upload = this.#openUpload(false);
 			try {
 				const sent = await this.#staging.uploads.take(async () => upload.send(part.index, part.staged.body(sizeBytes)));
+				// Otherwise another part has found out meanwhile.
 				if (this.#upload === upload) return { part: sent, sizeBytes, to: upload };
-				// Another part has found out meanwhile.
 			} catch (error) {
 				if (!isUploadGone(error)) throw error;
 				this.#forgetUpload(upload, error);
+				if (this.#isLost === undefined && ++timesGone > 1) throw error;
 			}
 			if (this.#isLost !== undefined) throw this.#isLost;
-			if (attempt > 1) throw lost(undefined);
 		}
 	}
 

@@ -10,7 +10,7 @@ const largestFileBytes = 26 * MiB;
 const largeFilesAtMost = 2;
 const handlesAtMost = 8;
 
-const { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
 /** Few, so that they meet; some sort before and some after what is in a directory of the same name. */
 const names = ["a", "b", "a-", "a0", "a.b", "d e", "Ü", "é", "-x", "%2F+", "日本", "😀", "q'\"\n"] as const;
@@ -150,6 +150,7 @@ export class Chooser {
 		if (random.chance(0.15)) flags |= O_CREAT | O_EXCL;
 		if (random.chance(0.2)) flags |= O_TRUNC;
 		if (random.chance(0.2)) flags |= O_APPEND;
+		if (random.chance(0.1)) flags |= O_DIRECT;
 		// Open directories are another matter. O_TRUNC and O_RDONLY together are not defined.
 		if (node?.kind === "directory") flags |= O_WRONLY;
 		if ((flags & (O_WRONLY | O_RDWR)) === 0) flags &= ~O_TRUNC;
