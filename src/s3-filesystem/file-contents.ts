@@ -206,8 +206,8 @@ export class FileContents {
 			}
 			this.#leaveHiding(node);
 			node.unlinkedKey = key;
-			if (copy === undefined) node.version = undefined;
-			else this.moved(node, key, copy);
+			// Without one it keeps its size: with none, what is left to read would look like the end of the file.
+			if (copy !== undefined) this.moved(node, key, copy);
 		};
 		await (node.draft === undefined ? work() : node.draft.hold(work));
 	}

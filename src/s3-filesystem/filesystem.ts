@@ -376,16 +376,17 @@ class BucketFilesystem implements S3Filesystem {
 				store.copy(oldKey, newKey, { etag: version.etag, sizeBytes: version.sizeBytes }),
 			);
 			const { etag, modifiedMs } = copied;
-			await this.#keepDirectory(from);
-			await store.delete(oldKey);
-			from.listing.remove(name);
+			// At once: who comes by the new name must not find what was set aside, and may be gone.
+			if (target !== undefined) detachNode(target);
+			moveNode(node, to, newName);
+			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
 			if (target !== undefined) {
-				detachNode(target);
 				if (target.handles.size === 0) await this.#contents.discard(target);
 				this.#namespace.nodes.dropIfUnused(target);
 			}
-			moveNode(node, to, newName);
-			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
+			await this.#keepDirectory(from);
+			await store.delete(oldKey);
+			from.listing.remove(name);
 		});
 	}
 
@@ -804,9 +805,12 @@ function refuseIfTooLong(key: string): void {
 	if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG");
 }
 
-/** The name leads to another version or to nothing, by somebody else's doing: there is no key for what would be written. */
-function isReplaced(node: FileNode): boolean {
-	return node.parent === undefined && node.unlinkedKey === undefined;
+/**
+ * The name leads to another version or to nothing, and no handle keeps what there was: there is nothing to read, and no key for what
+ * would be written.
+ */
+function isReplaced({ parent, unlinkedKey, handles }: FileNode): boolean {
+	return unlinkedKey === undefined ? parent === undefined : handles.size === 0;
 }
 
 function isOpenForWriting({ handles }: FileNode): boolean {
