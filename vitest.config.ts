@@ -1,13 +1,8 @@
-import { configDefaults, defineConfig } from "vitest/config";
+import { defineConfig } from "vitest/config";
 
 export default defineConfig({
 	test: {
 		include: ["test/**/*.test.ts"],
-		// Random sequences that still find differences from time to time; run by name, with its seed: npm run test:model.
-		exclude: [
-			...configDefaults.exclude,
-			...(process.env["MODEL"] === undefined ? ["test/s3-filesystem/model.test.ts"] : []),
-		],
 		globalSetup: "test/support/global-setup.ts",
 		// Two cores: more files at once would only make each other late.
 		maxWorkers: 2,

@@ -1,6 +1,7 @@
 import type { UploadedPart } from "../s3/object-store.ts";
 import { DraftError } from "./draft-error.ts";
 import { RecordFile } from "./draft-record.ts";
+import type { DraftUpload } from "./draft-upload.ts";
 import { StagedPart } from "./staged-part.ts";
 import type { Staging } from "./staging.ts";
 
@@ -9,7 +10,7 @@ export interface DraftPart {
 	readonly index: number;
 	readonly staged: StagedPart;
 	/** What the multipart upload has of it, while that is the present content. */
-	uploaded: { readonly part: UploadedPart; readonly sizeBytes: number } | undefined;
+	uploaded: { readonly part: UploadedPart; readonly sizeBytes: number; readonly to: DraftUpload } | undefined;
 	/** On its way; never rejects. Nothing may be written meanwhile. */
 	uploading: Promise<void> | undefined;
 	/** Sending it failed while it was written: the next commit tries again. */

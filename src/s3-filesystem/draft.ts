@@ -322,14 +322,13 @@ export class Draft {
 	}
 
 	#send(part: DraftPart): void {
-		part.uploading = this.#staging.freeing(this.#sendNow(part, this.#openUpload(false)));
+		part.uploading = this.#staging.freeing(this.#sendNow(part));
 	}
 
-	async #sendNow(part: DraftPart, upload: DraftUpload): Promise<void> {
+	async #sendNow(part: DraftPart): Promise<void> {
 		const sizeBytes = this.#grid.sizeOf(part.index);
 		try {
-			const sent = await this.#staging.uploads.take(async () => upload.send(part.index, part.staged.body(sizeBytes)));
-			part.uploaded = { part: sent, sizeBytes };
+			part.uploaded = await this.#sendToUpload(part, sizeBytes);
 			// The first part stays while there is room: many formats fill in their header at the end.
 			if (part.index === 0) this.#staging.keep(part.staged, () => part.staged.remove());
 			else if (!part.isAwaited) part.staged.remove();
@@ -339,6 +338,23 @@ export class Draft {
 		} finally {
 			part.uploading = undefined;
 			part.isAwaited = false;
+		}
+	}
+
+	/** When somebody else has ended the upload, another is begun: once, and if what the first one had is still here. */
+	async #sendToUpload(part: DraftPart, sizeBytes: number): Promise<DraftPart["uploaded"]> {
+		for (let timesGone = 0; ;) {
+			const upload = this.#openUpload(false);
+			try {
+				const sent = await this.#staging.uploads.take(async () => upload.send(part.index, part.staged.body(sizeBytes)));
+				// Otherwise another part has found out meanwhile.
+				if (this.#upload === upload) return { part: sent, sizeBytes, to: upload };
+			} catch (error) {
+				if (!isUploadGone(error)) throw error;
+				this.#forgetUpload(upload, error);
+				if (this.#isLost === undefined && ++timesGone > 1) throw error;
+			}
+			if (this.#isLost !== undefined) throw this.#isLost;
 		}
 	}
 
@@ -485,7 +501,7 @@ export class Draft {
 				return await this.#bringUpToDate(committed, upload.isFinal);
 			} catch (error) {
 				if (!isUploadGone(error)) throw error;
-				this.#forgetUpload(error);
+				this.#forgetUpload(upload, error);
 				if (this.#isLost !== undefined) throw this.#isLost;
 				if (attempt > 1) throw error;
 			}
@@ -530,9 +546,11 @@ export class Draft {
 	}
 
 	/** Somebody else ended our multipart upload: what is still staged is sent again. */
-	#forgetUpload(cause: unknown): void {
-		this.#upload = undefined;
+	#forgetUpload(upload: DraftUpload, cause: unknown): void {
+		// Another may have been begun by a part that has found out first.
+		if (this.#upload === upload) this.#upload = undefined;
 		for (const part of this.#parts.all()) {
+			if (part.uploaded?.to !== upload) continue;
 			if (isOnlyUploaded(part)) this.#isLost ??= lost(cause);
 			else this.#reopen(part);
 		}

@@ -73,6 +73,8 @@ export class FileContents {
 		{ sizeBytes, onlyIfAbsent = false }: { readonly sizeBytes?: number; readonly onlyIfAbsent?: boolean },
 	): Draft {
 		const base = this.versionOf(node);
+		/** What the metadata said of the file when it was asked for last. */
+		let said = { posix: node.posix, changedMs: node.changedMs };
 		const draft = new Draft({
 			store: node.volume.store,
 			staging: this.#staging,
@@ -80,13 +82,19 @@ export class FileContents {
 			base,
 			sizeBytes: sizeBytes ?? base?.sizeBytes ?? 0,
 			metadata: (isFinal) => {
+				said = { posix: node.posix, changedMs: node.changedMs };
 				// While it is being written, the time of the last write is not known.
 				const mtimeMs = node.posix.mtimeMs ?? (isFinal ? node.changedMs : undefined);
 				return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtimeMs !== undefined && { mtimeMs }) });
 			},
 			...(onlyIfAbsent && { onlyIfAbsent }),
 			onCommit: ({ etag, sizeBytes: committedBytes, modifiedMs, metadata }) => {
-				if (metadata !== undefined) node.posix = parseMetadata(metadata);
+				// Otherwise attributes were changed while the server was told of those before.
+				if (metadata !== undefined && node.posix === said.posix) {
+					const { mtimeMs, ...others } = parseMetadata(metadata);
+					const isWrittenSince = mtimeMs === undefined || node.changedMs !== said.changedMs;
+					node.posix = isWrittenSince ? others : { ...others, mtimeMs };
+				}
 				this.#becomes(node, { etag, sizeBytes: committedBytes, modifiedMs: modifiedMs ?? Date.now() });
 			},
 		});
@@ -139,12 +147,12 @@ export class FileContents {
 		this.#becomes(node, version, key, isPosixKnown);
 	}
 
-	/** What was written here is in the kernel's pages already, and in every handle's view. */
+	/** What was written here is in the kernel's pages already, if they were right before, and in every handle's view. */
 	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
+		if (node.kernelEtag === node.version?.etag) node.kernelEtag = version.etag;
 		node.version = version;
 		node.knownAt = performance.now();
 		node.posixEtag = isPosixKnown ? version.etag : undefined;
-		node.kernelEtag = version.etag;
 		for (const file of node.handles) {
 			file.reader?.close();
 			file.reader = undefined;
@@ -198,8 +206,8 @@ export class FileContents {
 			}
 			this.#leaveHiding(node);
 			node.unlinkedKey = key;
-			if (copy === undefined) node.version = undefined;
-			else this.moved(node, key, copy);
+			// Without one it keeps its size: with none, what is left to read would look like the end of the file.
+			if (copy !== undefined) this.moved(node, key, copy);
 		};
 		await (node.draft === undefined ? work() : node.draft.hold(work));
 	}

@@ -377,16 +377,17 @@ class BucketFilesystem implements S3Filesystem {
 				store.copy(oldKey, newKey, { etag: version.etag, sizeBytes: version.sizeBytes }),
 			);
 			const { etag, modifiedMs } = copied;
-			await this.#keepDirectory(from);
-			await store.delete(oldKey);
-			from.listing.remove(name);
+			// At once: who comes by the new name must not find what was set aside, and may be gone.
+			if (target !== undefined) detachNode(target);
+			moveNode(node, to, newName);
+			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
 			if (target !== undefined) {
-				detachNode(target);
 				if (target.handles.size === 0) await this.#contents.discard(target);
 				this.#namespace.nodes.dropIfUnused(target);
 			}
-			moveNode(node, to, newName);
-			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
+			await this.#keepDirectory(from);
+			await store.delete(oldKey);
+			from.listing.remove(name);
 		});
 	}
 
@@ -427,9 +428,12 @@ class BucketFilesystem implements S3Filesystem {
 		to.listing.put(listedDirectory(newName));
 		this.#namespace.forgetListings(node);
 		for (const file of filesBelow(node)) {
-			const version = moved.get(keyOf(file));
-			if (version === undefined) continue;
-			this.#contents.moved(file, keyOf(file), version);
+			const key = keyOf(file);
+			const present = moved.get(key);
+			const isThis = present !== undefined && present.fromEtag === file.version?.etag;
+			if (isThis) this.#contents.moved(file, key, present.version);
+			// Somebody else had replaced it: neither what is open nor the kernel's pages are of what was moved.
+			else if (file.draft === undefined && file.version !== undefined) this.#forgetName(file);
 		}
 	}
 
@@ -472,7 +476,7 @@ class BucketFilesystem implements S3Filesystem {
 		node.handles.add(open);
 		this.#files.set(handle, open);
 		// Pages of this version, or what was written through this mount, are right; those of another version are dropped.
-		const keepCache = node.draft !== undefined || node.kernelEtag === version?.etag;
+		const keepCache = node.kernelEtag === version?.etag;
 		node.kernelEtag = version?.etag;
 		return { handle, keepCache };
 	}
@@ -618,7 +622,7 @@ class BucketFilesystem implements S3Filesystem {
 		if (node.version === undefined) this.#forgetName(node);
 	}
 
-	/** The file was never in the bucket, and will not be. */
+	/** The name does not lead to this any more. */
 	#forgetName(node: FileNode): void {
 		const { parent, name } = node;
 		if (parent === undefined) return;
@@ -811,9 +815,12 @@ function refuseIfTooLong(key: string): void {
 	if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG");
 }
 
-/** The name leads to another version or to nothing, by somebody else's doing: there is no key for what would be written. */
-function isReplaced(node: FileNode): boolean {
-	return node.parent === undefined && node.unlinkedKey === undefined;
+/**
+ * The name leads to another version or to nothing, and no handle keeps what there was: there is nothing to read, and no key for what
+ * would be written.
+ */
+function isReplaced({ parent, unlinkedKey, handles }: FileNode): boolean {
+	return unlinkedKey === undefined ? parent === undefined : handles.size === 0;
 }
 
 function isOpenForWriting({ handles }: FileNode): boolean {

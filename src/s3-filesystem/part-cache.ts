@@ -100,7 +100,8 @@ export class PartCache {
 
 	/** All parts of the range, each pinned; what is missing is being fetched from now on. */
 	acquire(need: Need, signal: AbortSignal | undefined): Part[] | Promise<Part[]> {
-		if (need.end - need.start > this.#budget.limitBytes / 4)
+		// Beside it there are the parts at its two ends, which may reach further: more could never be there at the same time.
+		if (need.end - need.start > this.#budget.limitBytes / 2)
 			throw new FuseError("ENOMEM", `a read of ${need.end - need.start} bytes is too much for the memory budget`);
 		const parts = this.#waiters.length > 0 ? undefined : this.#attempt(need, "wish");
 		return parts ?? this.#inTurn(need, signal);

@@ -4,20 +4,26 @@ import { isKeyTooLong } from "./names.ts";
 import type { Version } from "./nodes.ts";
 import { inParallel } from "./turns.ts";
 
+/** An object that was copied: which version, and what its copy is. */
+export interface Moved {
+	readonly fromEtag: string;
+	readonly version: Version;
+}
+
 const copiesAtATime = 16;
 const keysPerDelete = 1000;
 
 /**
  * Moves every object below one prefix below another: first all are copied, then all are deleted, so that a failure leaves the
- * old directory whole; copies that were made by then are removed again. Returns the new objects' versions by their keys.
+ * old directory whole; copies that were made by then are removed again. Returns what was moved, by the new keys.
  */
 export async function renameDirectory(
 	store: ObjectStore,
 	from: string,
 	to: string,
 	beforeDelete: () => Promise<void>,
-): Promise<Map<string, Version>> {
-	const moved = new Map<string, Version>();
+): Promise<Map<string, Moved>> {
+	const moved = new Map<string, Moved>();
 	const oldKeys: string[] = [];
 	try {
 		let token: string | undefined;
@@ -47,10 +53,10 @@ export async function renameDirectory(
 	return moved;
 }
 
-async function copyObject(store: ObjectStore, object: ListedObject, key: string): Promise<Version> {
+async function copyObject(store: ObjectStore, object: ListedObject, key: string): Promise<Moved> {
 	const { etag, sizeBytes, modifiedMs } = object;
 	const copied = await store.copy(object.key, key, { etag, sizeBytes });
-	return { etag: copied.etag, sizeBytes, modifiedMs: copied.modifiedMs ?? modifiedMs };
+	return { fromEtag: etag, version: { etag: copied.etag, sizeBytes, modifiedMs: copied.modifiedMs ?? modifiedMs } };
 }
 
 async function deleteAll(store: ObjectStore, keys: readonly string[]): Promise<void> {

@@ -61,7 +61,7 @@ interface Tries {
 	progress: number;
 	isFresh: boolean;
 	staleConnections: number;
-	/** The connection broke while a body was sent: the server may have had something to say about its headers. */
+	/** The connection broke without an answer to a body: the server may have had something to say about its headers. */
 	asksBeforeBody: boolean;
 	hasCorrectedClock: boolean;
 	regions: number;
@@ -215,7 +215,8 @@ export class Client {
 			tries.isFresh = true;
 			return;
 		}
-		if (failure?.wasSending === true && failure.code !== "ETIMEDOUT") tries.asksBeforeBody = true;
+		// Also when all was sent: what a server says of the headers goes with a connection on which it has not read the body.
+		if (failure !== undefined && call.body !== undefined && failure.code !== "ETIMEDOUT") tries.asksBeforeBody = true;
 		const progress = call.progress?.() ?? 0;
 		if (progress - tries.progress >= noticeableProgressBytes) {
 			tries.failingSince = undefined;

@@ -46,8 +46,6 @@ export class ExchangeError extends Error {
 	readonly code: string;
 	/** The server closed a connection that it had kept, instead of taking a request from it. To ask again is not to try again. */
 	readonly isStale: boolean;
-	/** The request's body was not sent to its end. */
-	readonly wasSending: boolean;
 	/** By `performance.now()`: when a byte went either way for the last time. */
 	readonly lastByteAt: number;
 
@@ -56,7 +54,6 @@ export class ExchangeError extends Error {
 		facts: {
 			readonly code: string;
 			readonly isStale?: boolean;
-			readonly wasSending?: boolean;
 			readonly lastByteAt?: number;
 			readonly cause?: unknown;
 		},
@@ -64,7 +61,6 @@ export class ExchangeError extends Error {
 		super(message, { cause: facts.cause });
 		this.code = facts.code;
 		this.isStale = facts.isStale ?? false;
-		this.wasSending = facts.wasSending ?? false;
 		this.lastByteAt = facts.lastByteAt ?? performance.now();
 	}
 }
@@ -196,8 +192,7 @@ export class Connection {
 		const current = this.#current;
 		if (current !== undefined && !current.isSettled) {
 			const isStale = this.#answers > 0 && !current.hasReceived && code !== "ETIMEDOUT" && code !== "ABORTED";
-			const { isSending: wasSending } = current;
-			this.#reject(new ExchangeError(problem, { code, isStale, wasSending, lastByteAt: this.#lastByteAt, cause }));
+			this.#reject(new ExchangeError(problem, { code, isStale, lastByteAt: this.#lastByteAt, cause }));
 		}
 		this.close();
 	}

@@ -56,6 +56,8 @@ class Store implements ObjectStore {
 	readonly #lacking = new Set<Ability>();
 	#listing: "unknown" | "plain" | "with-metadata" = "unknown";
 	#listsMetadata = false;
+	/** Parts may be copied to an upload with a checksum algorithm. */
+	#copiesWithChecksums = true;
 
 	constructor(options: ObjectStoreOptions) {
 		this.#client = new Client(options);
@@ -407,7 +409,7 @@ class Store implements ObjectStore {
 
 	async #createMultipart(key: string, headers: RequestHeaders): Promise<string> {
 		return this.#conceding(["checksums"], async (lacking) => {
-			const withChecksums = !lacking.has("checksums") && !this.#isMinio;
+			const withChecksums = !lacking.has("checksums") && !this.#isMinio && this.#copiesWithChecksums;
 			const uploadId = await this.#beginMultipart(key, {
 				...headers,
 				...(withChecksums && { "x-amz-checksum-algorithm": "CRC32" }),
@@ -477,7 +479,7 @@ class Store implements ObjectStore {
 		} catch (error) {
 			// A server like MinIO under another name: the next upload is made without.
 			if (error instanceof S3Error && error.kind === "REFUSED" && /checksum missing/i.test(error.message)) {
-				this.#lacking.add("checksums");
+				this.#copiesWithChecksums = false;
 				throw new S3Error("UNSUPPORTED", error.message, { status: error.status, code: error.code, cause: error });
 			}
 			throw error;

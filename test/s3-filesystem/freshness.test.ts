@@ -76,6 +76,26 @@ test("attributes of a directory that another mount changed are seen after the TT
 	expect(await sh(here, "stat -c %a directory")).toBe("700");
 });
 
+test.each(["chmod 600 file", "mv file other; mv other file", `perl -e 'truncate("file", 12)'`])(
+	"pages of the version before are not shown after %s",
+	async (change) => {
+		await minio.put(bucket, "file", "old content, long");
+		const here = await mount({ volume: { ttlMs: 0 } });
+		expect(await sh(here, "cat file")).toBe("old content, long");
+		await minio.put(bucket, "file", "new content, long");
+		expect(await sh(here, `${change}; head -c 12 file`)).toBe("new content,");
+	},
+);
+
+test("a file that another node has replaced is not taken for the old one when its directory is renamed", async () => {
+	await minio.put(bucket, "directory/file", "old content");
+	const here = await mount();
+	await sh(here, "cat directory/file");
+	await minio.put(bucket, "directory/file", "new content");
+	expect(await sh(here, "exec 3<directory/file; mv directory to; cat to/file")).toBe("new content");
+	expect(await sh(here, "exec 3<to/file; mv to directory; cat <&3 directory/file")).toBe("new content");
+});
+
 test("directories in a listing take no request each until somebody wants their attributes", async () => {
 	await Promise.all(Array.from({ length: 300 }, async (_, index) => minio.put(bucket, `all/${index}/file`, "x")));
 	const here = await mount();

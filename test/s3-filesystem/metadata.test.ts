@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { CopyObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
@@ -9,6 +9,7 @@ import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
 let minio: Minio;
 /** A server whose listings hold no metadata, as most do not. */
 let plain: FaultProxy;
+let held: FaultProxy;
 let bucket: string;
 let buckets = 0;
 let mounted: MountedBucket[] = [];
@@ -16,10 +17,12 @@ let mounted: MountedBucket[] = [];
 beforeAll(async () => {
 	minio = await startMinio();
 	plain = await startFaultProxy(minio.endpoint);
+	held = await startFaultProxy(minio.endpoint);
 	await plain.fail({ kind: "headers", headers: { server: undefined } });
 });
 afterAll(async () => {
 	await plain.stop();
+	await held.stop();
 	await minio.stop();
 });
 beforeEach(async () => {
@@ -143,4 +146,55 @@ test("a directory whose own object the key may not read is shown with what is be
 	});
 	const here = await mount({ credentials });
 	expect(await sh(here, "cat shared/public/file; stat -c %a shared")).toBe("x755");
+});
+
+test("what is written while the close of another descriptor is under way counts for the time", async () => {
+	const [asked, written] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+	const before = async (): Promise<void> => {
+		asked.resolve();
+		await written.promise;
+	};
+	await held.fail({ kind: "headers", headers: {} }, { only: ({ method }) => method === "PUT", times: 1, before });
+	const here = await mount({ endpoint: held.endpoint });
+	const script = `
+import os, sys, threading, time
+file = os.open("file", os.O_CREAT | os.O_WRONLY)
+os.write(file, b"one")
+closing = threading.Thread(target=os.close, args=[os.dup(file)])
+closing.start()
+sys.stdin.readline()
+time.sleep(0.1)
+now = time.time_ns()
+writing = threading.Thread(target=os.write, args=[file, b"two"])
+writing.start()
+# It waits for what close uploads.
+time.sleep(0.2)
+print("written", flush=True)
+closing.join(), writing.join()
+print("younger" if os.fstat(file).st_mtime_ns > now else "older")
+os.close(file)
+print("younger" if os.stat("file").st_mtime_ns > now else "older")`;
+	const program = execa("python3", ["-c", script], { cwd: here.target, timeout: 20_000 });
+	await asked.promise;
+	program.stdin.write("\n");
+	for await (const line of program) if (line === "written") written.resolve();
+	expect((await program).stdout).toBe("written\nyounger\nyounger");
+});
+
+test("attributes that were asked for before a change, and come after it, do not take it back", async () => {
+	await put("directory/", "", { mode: String(0o040_755) });
+	const here = await mount({ endpoint: held.endpoint });
+	// The kernel knows the name, and not its attributes.
+	await sh(here, "ls -U");
+	await held.mode("slow-first-byte");
+	const before = held.requests;
+	const asking = sh(here, "stat -c %a directory");
+	await vi.waitFor(() => expect(held.requests).toBeGreaterThan(before));
+	await held.mode("pass");
+	await sh(here, "chmod 700 directory");
+	await asking;
+	expect(await sh(here, "stat -c %a directory")).toBe("700");
+	expect(await metadataOf("directory/")).toMatchObject({ mode: String(0o040_700) });
+	await sh(here, "chown 7 directory");
+	expect(await metadataOf("directory/")).toMatchObject({ mode: String(0o040_700), uid: "7" });
 });

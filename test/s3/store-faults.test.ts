@@ -1,10 +1,12 @@
 import type { IncomingMessage } from "node:http";
+import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { ObjectStore, ObjectStoreOptions, StoreEvent } from "../../src/s3/object-store.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
+import { listen } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { bodyOf, failureOf, MiB, noise, storeOn } from "./bucket.ts";
 
@@ -375,6 +377,27 @@ describe("an upload", () => {
 		expect(await failureOf(store.put("early", bodyOf(large, 1)))).toMatchObject({ kind: "DENIED" });
 		await proxy.mode("pass");
 		expect((await store.head("object")).etag).toBe(etag);
+	});
+
+	test("whose refusal was lost with the connection is asked for before it is sent again", async () => {
+		// As a server does that closes without reading the body: the answer goes with what was not read.
+		const server = createServer((socket) => {
+			socket.on("error", () => undefined);
+			socket.once("data", (head: Buffer) => {
+				const body = errorXml("NoSuchUpload");
+				if (!/expect: 100-continue/i.test(head.toString("latin1"))) socket.resetAndDestroy();
+				else socket.end(`HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+			});
+		});
+		const port = await listen(server);
+		try {
+			const store = open({ endpoint: new URL(`http://127.0.0.1:${port}`) });
+			const work = store.uploadPart("object", "gone", 1, bodyOf("small"));
+			expect(await failureOf(work)).toMatchObject({ kind: "NOT_FOUND", code: "NoSuchUpload" });
+			expect(events.filter(({ kind }) => kind === "retry")).toHaveLength(1);
+		} finally {
+			server.close();
+		}
 	});
 
 	test("of what must be absent is not mistaken for another's when its answer is lost", async () => {

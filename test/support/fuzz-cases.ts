@@ -22,9 +22,9 @@ export function fuzzCases(property: keyof typeof percent): number {
 	return Math.ceil((all * percent[property]) / 100);
 }
 
-/** How long the model test plays. FUZZ_SECONDS sets it. */
+/** How long the model test plays each seed. FUZZ_SECONDS sets it. */
 export function playSeconds(): number {
-	const seconds = Number(process.env["FUZZ_SECONDS"] || 60);
+	const seconds = Number(process.env["FUZZ_SECONDS"] || 20);
 	if (!(seconds > 0)) throw new Error(`FUZZ_SECONDS is not a number of seconds: ${process.env["FUZZ_SECONDS"]}`);
 	return seconds;
 }

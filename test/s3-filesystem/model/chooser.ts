@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { tooLongXattrBytes, type Model, type ModelFile, type ModelHandle, type ModelNode } from "./model.ts";
-import type { Operation } from "./operation.ts";
+import type { ElsewhereOperation, Operation } from "./operation.ts";
 import type { Random } from "./random.ts";
 
 const MiB = 1024 ** 2;
@@ -10,7 +10,7 @@ const largestFileBytes = 26 * MiB;
 const largeFilesAtMost = 2;
 const handlesAtMost = 8;
 
-const { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
 /** Few, so that they meet; some sort before and some after what is in a directory of the same name. */
 const names = ["a", "b", "a-", "a0", "a.b", "d e", "Ü", "é", "-x", "%2F+", "日本", "😀", "q'\"\n"] as const;
@@ -28,6 +28,7 @@ const weights = {
 	truncate: 3,
 	unlink: 6,
 	rename: 8,
+	mknod: 1,
 	mkdir: 4,
 	rmdir: 3,
 	symlink: 2,
@@ -78,6 +79,8 @@ export class Chooser {
 				return { op, path: this.#path(this.#random.chance(0.9) ? "file" : "any") };
 			case "rename":
 				return this.#rename();
+			case "mknod":
+				return { op, path: this.#newPath(), mode: this.#random.pick([0o644, 0o600]) };
 			case "mkdir":
 				return { op, path: this.#newPath(directoryNames, 2), mode: this.#random.pick([0o755, 0o700, 0o777]) };
 			case "rmdir":
@@ -124,6 +127,18 @@ export class Chooser {
 		}
 	}
 
+	/** What another client does to a name that nobody here has open, if there is one. */
+	elsewhere(): ElsewhereOperation | undefined {
+		const random = this.#random;
+		const path = random.chance(0.5) ? this.#newPath() : this.#path("file");
+		const place = this.#model.placeOfObject(path);
+		if (place === undefined) return undefined;
+		if (place.node !== undefined && random.chance(0.3)) return { op: "delete-elsewhere", path };
+		const mayBeLarge = this.#largeFiles() < largeFilesAtMost && random.chance(0.1);
+		const lengthBytes = random.below(mayBeLarge ? partBytes + MiB : smallFileBytes);
+		return { op: "put-elsewhere", path, lengthBytes, seed: this.#nextSeed++ };
+	}
+
 	#open(): Operation {
 		const random = this.#random;
 		if (this.#model.handles.size >= handlesAtMost) return this.#onHandle("close");
@@ -135,6 +150,7 @@ export class Chooser {
 		if (random.chance(0.15)) flags |= O_CREAT | O_EXCL;
 		if (random.chance(0.2)) flags |= O_TRUNC;
 		if (random.chance(0.2)) flags |= O_APPEND;
+		if (random.chance(0.1)) flags |= O_DIRECT;
 		// Open directories are another matter. O_TRUNC and O_RDONLY together are not defined.
 		if (node?.kind === "directory") flags |= O_WRONLY;
 		if ((flags & (O_WRONLY | O_RDWR)) === 0) flags &= ~O_TRUNC;
@@ -199,9 +215,11 @@ export class Chooser {
 		const random = this.#random;
 		const path = this.#path(random.chance(0.7) ? "file" : "any");
 		const isDirectory = this.#model.resolve(path)?.kind === "directory";
-		const to = random.chance(0.3)
+		let to = random.chance(0.3)
 			? this.#path("any")
 			: this.#newPath(isDirectory ? directoryNames : names, isDirectory ? 2 : 3);
+		// MinIO's directories have shorter names than its files.
+		if (isDirectory && Buffer.byteLength(to) > 200) to = this.#newPath(directoryNames, 2);
 		return { op: "rename", path, to };
 	}
 

@@ -8,13 +8,30 @@ import type { Readable, Writable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
 import { Chooser } from "./chooser.ts";
 import { differenceOf, Model, settleTime, type Expected, type ModelFile } from "./model.ts";
-import { digestBlockBytes, digestOf, type Digest, type Operation, type Outcome } from "./operation.ts";
+import {
+	bytesOf,
+	digestBlockBytes,
+	digestOf,
+	type Digest,
+	type ElsewhereOperation,
+	type Operation,
+	type Outcome,
+} from "./operation.ts";
 import { Random } from "./random.ts";
 
 /** No single call may take longer. */
 const callLimitMs = 60_000;
+/** Of what is done by another client, where that is seen at once. */
+const elsewhereShare = 0.05;
 const shownOperations = 60;
 const durableBytesAtMost = 4 * 1024 ** 2;
+
+/** The bucket as another client has it, by paths of the mount. */
+export interface Elsewhere {
+	get(path: string): Promise<Buffer>;
+	put(path: string, bytes: Buffer): Promise<void>;
+	delete(path: string): Promise<void>;
+}
 
 /** One player: a process that makes calls, and the model that they are compared with. */
 export class Game {
@@ -27,28 +44,30 @@ export class Game {
 	readonly #chooser: Chooser;
 	readonly #given = new Set<ModelFile>();
 	readonly #history: string[] = [];
-	/** What the bucket has at a path of the mount. */
-	readonly #objectAt: (path: string) => Promise<Buffer>;
+	readonly #elsewhere: Elsewhere;
 	#player: Player | undefined;
 	#onlyListed = false;
+	#seesOthers = false;
 
-	constructor(seed: number, directory: string, objectAt: (path: string) => Promise<Buffer>) {
+	constructor(seed: number, directory: string, elsewhere: Elsewhere) {
 		this.seed = seed;
 		this.directory = directory;
 		this.#random = new Random(seed);
 		this.#chooser = new Chooser(this.#random, this.model, this.#given);
-		this.#objectAt = objectAt;
+		this.#elsewhere = elsewhere;
 	}
 
-	/** Begins to play in a mount; of `attributes` as the filesystem has them. */
-	start(target: string, attributes: "listed" | "all"): void {
-		this.#onlyListed = attributes === "listed";
+	/** Begins to play in a mount; of `attributes` as the filesystem has them, and whether it sees at once what others do. */
+	start(target: string, options: { readonly attributes: "listed" | "all"; readonly seesOthers: boolean }): void {
+		this.#onlyListed = options.attributes === "listed";
+		this.#seesOthers = options.seesOthers;
 		this.#player = new Player(join(target, this.directory));
 		this.#history.push("--- mounted");
 	}
 
 	async play(until: () => boolean): Promise<void> {
 		while (!until()) {
+			if (this.#seesOthers && this.#random.chance(elsewhereShare)) await this.#doElsewhere();
 			const operation = this.#chooser.next();
 			const outcome = await this.#do(operation);
 			if (!("error" in outcome)) await this.#checkDurable(operation);
@@ -80,6 +99,17 @@ export class Game {
 
 	kill(): void {
 		this.#player?.kill();
+	}
+
+	async #doElsewhere(): Promise<void> {
+		const operation = this.#chooser.elsewhere();
+		if (operation === undefined) return;
+		this.model.applyElsewhere(operation);
+		const path = `${this.directory}/${operation.path}`;
+		if (operation.op === "delete-elsewhere") await this.#elsewhere.delete(path);
+		else await this.#elsewhere.put(path, bytesOf(operation.seed, operation.lengthBytes));
+		for (const { node } of this.model.walk()) settleTime(node);
+		this.#history.push(JSON.stringify(operation satisfies ElsewhereOperation));
 	}
 
 	async #do(operation: Operation): Promise<Outcome> {
@@ -118,9 +148,9 @@ export class Game {
 		);
 		if (found?.node.kind !== "file") return;
 		const path = `${this.directory}/${found.path}`;
-		const bytes = await this.#objectAt(path).catch((error: unknown) =>
-			this.#fail(`${path} is not in the bucket: ${String(error)}`),
-		);
+		const bytes = await this.#elsewhere
+			.get(path)
+			.catch((error: unknown) => this.#fail(`${path} is not in the bucket: ${String(error)}`));
 		const mismatch = differenceOfDigests(digestOf(found.node.content), digestOf(bytes));
 		if (mismatch !== undefined) this.#fail(`the object of ${path}: ${mismatch}`);
 	}

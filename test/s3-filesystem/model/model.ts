@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { bytesOf, digestOf, type Operation, type Outcome, type Status } from "./operation.ts";
+import { bytesOf, digestOf, type ElsewhereOperation, type Operation, type Outcome, type Status } from "./operation.ts";
 
 export type ModelNode = ModelFile | ModelDirectory | ModelLink;
 
@@ -36,6 +36,7 @@ export interface ModelLink extends Shared {
 interface Moment {
 	readonly fromMs: number;
 	readonly untilMs: number;
+	readonly isSet?: boolean;
 }
 
 export interface ModelHandle {
@@ -63,7 +64,7 @@ const done: Expected = { kind: "outcome", outcome: { done: true } };
 /** S3 keeps 2 KB of metadata. */
 export const tooLongXattrBytes = 3000;
 
-interface Place {
+export interface Place {
 	readonly parent: ModelDirectory;
 	readonly name: string;
 	readonly node: ModelNode | undefined;
@@ -137,6 +138,12 @@ export class Model {
 			case "rename":
 				this.#rename(operation.path, operation.to);
 				return done;
+			case "mknod": {
+				const { parent, name, node } = this.#place(operation.path, false);
+				if (node !== undefined) throw new Refused("EEXIST");
+				this.#addName(parent, name, emptyFile(operation.mode));
+				return done;
+			}
 			case "mkdir": {
 				const { parent, name, node } = this.#place(operation.path, false);
 				if (node !== undefined) throw new Refused("EEXIST");
@@ -183,7 +190,7 @@ export class Model {
 			case "utimes": {
 				const { node } = this.#place(operation.path, false);
 				if (node === undefined) throw new Refused("ENOENT");
-				node.mtime = { fromMs: operation.mtimeMs, untilMs: operation.mtimeMs };
+				node.mtime = { fromMs: operation.mtimeMs, untilMs: operation.mtimeMs, isSet: true };
 				node.atimeMs = operation.atimeMs;
 				return done;
 			}
@@ -225,6 +232,37 @@ export class Model {
 		}
 	}
 
+	/** What another client does, which is seen at once. */
+	applyElsewhere(operation: ElsewhereOperation): void {
+		const place = this.placeOfObject(operation.path);
+		if (place === undefined) throw new Error(`there is no object for ${operation.path}`);
+		const { parent, name } = place;
+		this.#removeName(parent, name);
+		if (operation.op === "delete-elsewhere") return;
+		const file = emptyFile(0o644);
+		file.content = bytesOf(operation.seed, operation.lengthBytes);
+		// Some servers tell it in whole seconds.
+		file.mtime = undefined;
+		this.#addName(parent, name, file);
+	}
+
+	/** Where another client may put an object, or replace one: not through links, and not what is open here or was. */
+	placeOfObject(path: string): Place | undefined {
+		const names = path.split("/");
+		const last = names.pop() ?? "";
+		let parent = this.root;
+		for (const name of names) {
+			const node = parent.children.get(name);
+			if (node?.kind !== "directory") return undefined;
+			parent = node;
+		}
+		const node = parent.children.get(last);
+		if (Buffer.byteLength(last) > 255 || node?.kind === "directory") return undefined;
+		if (node?.kind === "file" && this.isOpen(node)) return undefined;
+		const isHidden = this.#orphans.values().some(({ orphan }) => orphan?.parent === parent && orphan.name === last);
+		return isHidden ? undefined : { parent, name: last, node };
+	}
+
 	handle(handle: number): ModelHandle {
 		const open = this.handles.get(handle);
 		if (open === undefined) throw new Error(`handle ${handle} is not open`);
@@ -261,14 +299,7 @@ export class Model {
 		const writable = (flags & O_ACCMODE) !== O_RDONLY;
 		if (node === undefined) {
 			if ((flags & O_CREAT) === 0) throw new Refused("ENOENT");
-			const file: ModelFile = {
-				kind: "file",
-				...shared(mode),
-				content: Buffer.alloc(0),
-				xattrs: new Map(),
-				orphan: undefined,
-				mayBeStale: false,
-			};
+			const file = emptyFile(mode);
 			this.#addName(parent, name, file);
 			this.#addHandle(handle, file, flags);
 			return;
@@ -301,10 +332,13 @@ export class Model {
 	}
 
 	#rename(path: string, to: string): void {
+		// In the order in which Linux finds them.
+		this.#parentOf(path);
+		this.#parentOf(to);
 		const from = this.#place(path, false);
-		const target = this.#place(to, false);
 		const { node } = from;
 		if (node === undefined) throw new Refused("ENOENT");
+		const target = this.#place(to, false);
 		if (node.kind === "directory" && (target.parent === node || this.#isBelow(node, target.parent))) {
 			throw new Refused("EINVAL");
 		}
@@ -370,6 +404,14 @@ export class Model {
 	}
 
 	#place(path: string, follow: boolean, from = this.root, depth = 0): Place {
+		const { parent, last } = this.#parentOf(path, from, depth);
+		const node = this.#child(parent, last);
+		// Links have targets in their own directory only.
+		if (follow && node?.kind === "symlink") return this.#place(node.target, true, parent, depth + 1);
+		return { parent, name: last, node };
+	}
+
+	#parentOf(path: string, from = this.root, depth = 0): { readonly parent: ModelDirectory; readonly last: string } {
 		const names = path.split("/");
 		const last = names.pop() ?? "";
 		if (depth > 40) throw new Refused("ELOOP");
@@ -380,10 +422,7 @@ export class Model {
 			if (node.kind !== "directory") throw new Refused("ENOTDIR");
 			parent = node;
 		}
-		const node = this.#child(parent, last);
-		// Links have targets in their own directory only.
-		if (follow && node?.kind === "symlink") return this.#place(node.target, true, parent, depth + 1);
-		return { parent, name: last, node };
+		return { parent, last };
 	}
 
 	#child(parent: ModelDirectory, name: string): ModelNode | undefined {
@@ -421,7 +460,7 @@ export function differenceOf(
 	}
 	if (isOnlyListed) return undefined;
 	const { mtime, atimeMs } = node;
-	const isExact = mtime !== undefined && mtime.fromMs === mtime.untilMs;
+	const isExact = mtime?.isSet === true;
 	const isStreamed = node.kind === "file" && node.content.length >= streamedBytes;
 	const earlierMs = isExact ? 0.002 : 50;
 	const laterMs = isExact ? 0.002 : isStreamed ? 60_000 : 50;
@@ -446,6 +485,17 @@ function outcomeOf(file: ModelFile, outcome: Outcome): Expected {
 
 function shared(mode: number): Shared {
 	return { mode, uid: 0, gid: 0, mtime: { fromMs: Date.now(), untilMs: Number.POSITIVE_INFINITY }, atimeMs: undefined };
+}
+
+function emptyFile(mode: number): ModelFile {
+	return {
+		kind: "file",
+		...shared(mode),
+		content: Buffer.alloc(0),
+		xattrs: new Map(),
+		orphan: undefined,
+		mayBeStale: false,
+	};
 }
 
 function directory(mode: number): ModelDirectory {

@@ -1,5 +1,10 @@
 import { crc32 } from "node:zlib";
 
+/** What another client of the bucket does. */
+export type ElsewhereOperation =
+	| { readonly op: "put-elsewhere"; readonly path: string; readonly lengthBytes: number; readonly seed: number }
+	| { readonly op: "delete-elsewhere"; readonly path: string };
+
 /** One call of an application, as it is sent to the process that makes it. Paths are relative to the mount. */
 export type Operation =
 	| {
@@ -26,6 +31,7 @@ export type Operation =
 	| { readonly op: "truncate"; readonly path: string; readonly sizeBytes: number }
 	| { readonly op: "unlink"; readonly path: string }
 	| { readonly op: "rename"; readonly path: string; readonly to: string }
+	| { readonly op: "mknod"; readonly path: string; readonly mode: number }
 	| { readonly op: "mkdir"; readonly path: string; readonly mode: number }
 	| { readonly op: "rmdir"; readonly path: string }
 	| { readonly op: "symlink"; readonly path: string; readonly target: string }

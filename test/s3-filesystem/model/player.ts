@@ -3,7 +3,7 @@
  * since a call that hangs cannot be taken back, only its process ended.
  */
 import { execFileSync } from "node:child_process";
-import fs, { type Stats } from "node:fs";
+import fs, { constants as constantsOfFiles, type Stats } from "node:fs";
 import { constants } from "node:os";
 import { createInterface } from "node:readline";
 import { digestOf, bytesOf, type Operation, type Outcome, type Status } from "./operation.ts";
@@ -68,6 +68,17 @@ function perform(operation: Operation): Outcome {
 			return done;
 		case "rename":
 			fs.renameSync(operation.path, operation.to);
+			return done;
+		case "mknod":
+			// mknod(1) makes no regular files; -100 is the current directory.
+			execute("perl", [
+				"-e",
+				'syscall($ARGV[0] + 0, -100, $ARGV[1], $ARGV[2] + 0, 0) == 0 or die "$!\\n"',
+				"--",
+				process.arch === "arm64" ? "33" : "259",
+				operation.path,
+				String(constantsOfFiles.S_IFREG | operation.mode),
+			]);
 			return done;
 		case "mkdir":
 			fs.mkdirSync(operation.path, operation.mode);
@@ -169,6 +180,7 @@ const messages: Readonly<Record<string, string>> = {
 	"No such file or directory": "ENOENT",
 	"Not a directory": "ENOTDIR",
 	"Is a directory": "EISDIR",
+	"File exists": "EEXIST",
 	"No such attribute": "ENODATA",
 	"No data available": "ENODATA",
 	"No space left on device": "ENOSPC",

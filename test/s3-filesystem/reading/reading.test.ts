@@ -369,6 +369,20 @@ test("serves more streams than the budget has room for, in the order of asking, 
 
 test("refuses a read that the budget can never hold, instead of waiting for ever", async () => {
 	const { open } = setUp({ sizeBytes: 64 * MiB, budgetBytes: 4 * MiB });
-	await expect(async () => readOf(open(), 0, 2 * MiB)).rejects.toMatchObject({ errno: "ENOMEM" });
+	await expect(async () => readOf(open(), 0, 3 * MiB)).rejects.toMatchObject({ errno: "ENOMEM" });
 	expect(await readOf(open(), 0, MiB)).toHaveLength(MiB);
+});
+
+test("lets reads of half the budget wait for each other, wherever they begin", async () => {
+	const { source, open, budget } = setUp({ sizeBytes: 64 * MiB, budgetBytes: 4 * MiB });
+	const readers = Array.from({ length: 12 }, async (_, index) => {
+		const reader = open();
+		for (let turn = 0; turn < 8; turn++) {
+			const offset = (turn % 2 === 0 ? index : turn) * 3 * MiB + index * 1000 + turn;
+			same(source)(offset, await readOf(reader, offset, 2 * MiB));
+		}
+		reader.close();
+	});
+	await Promise.all(readers);
+	expect(budget.usedBytes).toBeLessThanOrEqual(4 * MiB);
 });

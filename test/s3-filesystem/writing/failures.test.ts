@@ -187,6 +187,21 @@ test("a server that cannot copy ranges is sent them", async () => {
 	expect((await bucket.minio.get("writing", "no-copy")).equals(content)).toBe(true);
 });
 
+test("a MinIO that is not known as one, behind another server, takes the first change in the middle too", async () => {
+	await proxy.fail({ kind: "headers", headers: { server: "nginx" } });
+	const content = pattern(30 * MiB, 1);
+	const base = await bucket.put("unknown-minio", content);
+	const behind = bucket.storeAt(proxy.endpoint, 300);
+	const draft = bucket.draft("unknown-minio", { staging: bucket.staging(16 * MiB), base, store: behind });
+	for (const offset of [17 * MiB, 3 * MiB]) {
+		await writeAll(draft, offset, Buffer.from("changed"));
+		content.write("changed", offset);
+		await draft.commit();
+		expect((await bucket.minio.get("writing", "unknown-minio")).equals(content)).toBe(true);
+	}
+	expect(await bucket.multiparts("unknown-minio")).toEqual([]);
+});
+
 test("parts are sent again when somebody else ended the upload and they are still staged", async () => {
 	const draft = bucket.draft("ended", { staging: bucket.staging(64 * MiB), store });
 	const content = pattern(20 * MiB, 1);
@@ -204,6 +219,72 @@ test("parts are sent again when somebody else ended the upload and they are stil
 	await draft.commit();
 	expect((await bucket.minio.get("writing", "ended")).equals(content)).toBe(true);
 	expect(await bucket.multiparts("ended")).toEqual([]);
+});
+
+/** A store in which somebody else ends the upload when this part of it is about to be sent, once. */
+function endingUploads(key: string, partNumber: number): ObjectStore {
+	const direct = bucket.storeAt(bucket.minio.endpoint, 20_000);
+	let isEnded = false;
+	return new Proxy(direct, {
+		get(target, name): unknown {
+			if (name === "uploadPart") {
+				return async (...args: Parameters<ObjectStore["uploadPart"]>) => {
+					if (args[2] === partNumber && !isEnded) {
+						isEnded = true;
+						await abort(key, args[1]);
+					}
+					return target.uploadPart(...args);
+				};
+			}
+			const value: unknown = Reflect.get(target, name);
+			return typeof value === "function" ? value.bind(target) : value;
+		},
+	});
+}
+
+test("an upload that somebody else ended while its parts are sent is noticed at once, and all is sent again", async () => {
+	const draft = bucket.draft("ended-at-part", {
+		staging: bucket.staging(64 * MiB),
+		store: endingUploads("ended-at-part", 2),
+	});
+	const content = pattern(20 * MiB, 1);
+	for (let offset = 19 * MiB; offset >= 0; offset -= MiB) {
+		await writeAll(draft, offset, content.subarray(offset, offset + MiB));
+	}
+	const startedAt = performance.now();
+	await draft.commit();
+	// A connection that breaks is tried again for longer than that.
+	expect(performance.now() - startedAt).toBeLessThan(10_000);
+	expect((await bucket.minio.get("writing", "ended-at-part")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("ended-at-part")).toEqual([]);
+});
+
+test("so it is while the file is written, if everything is still staged, and the writer is not told", async () => {
+	const staging = bucket.staging(64 * MiB);
+	const draft = bucket.draft("ended-early", { staging, store: endingUploads("ended-early", 1) });
+	const content = pattern(20 * MiB, 1);
+	await writeAll(draft, 0, content.subarray(0, 12 * MiB));
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(8 * MiB), 10_000);
+	await writeAll(draft, 12 * MiB, content.subarray(12 * MiB));
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "ended-early")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("ended-early")).toEqual([]);
+});
+
+test("a writer whose upload somebody else ended is told at its next write that bytes are lost", async () => {
+	const draft = bucket.draft("lost-early", {
+		staging: bucket.staging(64 * MiB),
+		store: endingUploads("lost-early", 3),
+	});
+	const content = pattern(25 * MiB, 1);
+	await writeAll(draft, 0, content.subarray(0, 17 * MiB));
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(16 * MiB), 10_000);
+	await writeAll(draft, 17 * MiB, content.subarray(17 * MiB));
+	await vi.waitFor(async () => {
+		const write = async () => draft.write(25 * MiB, Buffer.alloc(1));
+		await expect(write()).rejects.toMatchObject({ kind: "LOST" });
+	}, 10_000);
+	await draft.discard();
 });
 
 test("bytes that only an upload had that somebody else ended are said to be lost, every time", async () => {
