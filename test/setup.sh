@@ -53,7 +53,7 @@ install_packages() {
 	local missing=() entry packages as_root=()
 	# command:package
 	for entry in s3fs:s3fs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone chromium:chromium \
-		pgrep:procps openssl:openssl; do
+		pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
 	((${#missing[@]})) || return 0

@@ -1,0 +1,73 @@
+import { afterAll, afterEach, beforeAll, beforeEach, type TestContext } from "vitest";
+import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+
+/** What the tests of one file share, and what each of them has for itself. */
+export interface Buckets {
+	readonly minio: Minio;
+	/** In front of the server; nothing goes through it unless a mount is told to. */
+	readonly proxy: FaultProxy;
+	/** Of this test alone. */
+	readonly name: string;
+	/** Mounts this test's bucket; after the test the mount is gone, whatever happened. */
+	mount(options?: Partial<BucketOptions>): Promise<MountedBucket>;
+	/** The same through the proxy. */
+	mountThroughProxy(options?: Partial<BucketOptions>): Promise<MountedBucket>;
+}
+
+/** Starts a server for the tests of this file, and makes a bucket for each of them. */
+export function useBuckets(prefix: string, { dataDir }: { readonly dataDir?: string } = {}): Buckets {
+	let minio: Minio | undefined;
+	let proxy: FaultProxy | undefined;
+	let name = "";
+	let count = 0;
+	let mounted: MountedBucket[] = [];
+	const started = <T>(server: T | undefined): T => {
+		if (server === undefined) throw new Error("only tests and their hooks have a server");
+		return server;
+	};
+
+	beforeAll(async () => {
+		minio = await startMinio(dataDir === undefined ? {} : { dataDir });
+		proxy = await startFaultProxy(minio.endpoint);
+	});
+	afterAll(async () => {
+		await proxy?.stop();
+		await minio?.stop();
+	});
+	beforeEach(async () => {
+		name = `${prefix}-${++count}`;
+		await minio?.createBucket(name);
+	});
+	afterEach(async ({ task }: TestContext) => {
+		await proxy?.mode("pass");
+		const failed = task.result?.state === "fail";
+		for (const one of mounted.splice(0)) {
+			// What the filesystem itself said is most of what there is to learn.
+			if (failed) process.stderr.write(`${one.log.join("\n")}\n`);
+			await one.abort();
+		}
+		mounted = [];
+	});
+
+	const mount = async (options: Partial<BucketOptions> = {}): Promise<MountedBucket> => {
+		const server = started(minio);
+		const one = await MountedBucket.mount({ minio: server, endpoint: server.endpoint, bucket: name, ...options });
+		mounted.push(one);
+		return one;
+	};
+	return {
+		get minio() {
+			return started(minio);
+		},
+		get proxy() {
+			return started(proxy);
+		},
+		get name() {
+			return name;
+		},
+		mount,
+		mountThroughProxy: async (options) => mount({ endpoint: started(proxy).endpoint, ...options }),
+	};
+}
