@@ -481,14 +481,19 @@ class BucketFilesystem implements S3Filesystem {
 
 	read(id: number, handle: number, offset: number, sizeBytes: number, context: RequestContext): Reply<ReadResult> {
 		const file = this.#file(handle);
-		const result = this.#contents.read(file, offset, sizeBytes, context);
-		if (!(result instanceof Promise)) return result;
-		return result.catch((error: unknown) => {
-			const known = toOpenFileError(error);
-			// The kernel's pages and attributes are of a version that is gone.
-			if (known instanceof FuseError && known.errno === "ESTALE") this.#forgetVersion(file.node, id);
-			throw known;
-		});
+		try {
+			const result = this.#contents.read(file, offset, sizeBytes, context);
+			return result instanceof Promise ? result.catch((error: unknown) => this.#readFailed(file, id, error)) : result;
+		} catch (error) {
+			return this.#readFailed(file, id, error);
+		}
+	}
+
+	#readFailed({ node }: OpenFile, id: number, error: unknown): never {
+		const known = toOpenFileError(error);
+		// The kernel's pages and attributes are of a version that is gone.
+		if (known instanceof FuseError && known.errno === "ESTALE") this.#forgetVersion(node, id);
+		throw known;
 	}
 
 	#forgetVersion(node: FileNode, id: number): void {
@@ -502,8 +507,12 @@ class BucketFilesystem implements S3Filesystem {
 		const { node, writable } = this.#file(handle);
 		if (!writable) throw new FuseError("EBADF");
 		if (isReplaced(node)) throw new FuseError("ESTALE");
-		const written = this.#contents.write(node, offset, data);
-		return written instanceof Promise ? written.catch(rethrow) : written;
+		try {
+			const written = this.#contents.write(node, offset, data);
+			return written instanceof Promise ? written.catch(rethrow) : written;
+		} catch (error) {
+			return rethrow(error);
+		}
 	}
 
 	async flush(_id: number, handle: number): Promise<void> {

@@ -16,8 +16,8 @@ export interface Buckets {
 	mountThroughProxy(options?: Partial<BucketOptions>): Promise<MountedBucket>;
 }
 
-/** Starts a server for the tests of this file, and makes a bucket for each of them. */
-export function useBuckets(prefix: string, { dataDir }: { readonly dataDir?: string } = {}): Buckets {
+/** Starts a server for the tests of this file or group, and makes a bucket for each of them. `dataDir`: where the server keeps its objects. */
+export function useBuckets(prefix: string, dataDir?: () => Promise<string>): Buckets {
 	let minio: Minio | undefined;
 	let proxy: FaultProxy | undefined;
 	let name = "";
@@ -29,7 +29,7 @@ export function useBuckets(prefix: string, { dataDir }: { readonly dataDir?: str
 	};
 
 	beforeAll(async () => {
-		minio = await startMinio(dataDir === undefined ? {} : { dataDir });
+		minio = await startMinio(dataDir === undefined ? {} : { dataDir: await dataDir() });
 		proxy = await startFaultProxy(minio.endpoint);
 	});
 	afterAll(async () => {

@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 import { execa } from "execa";
 import type { ObjectStoreOptions, StaticCredentials } from "../../src/s3/object-store.ts";
 import type { FilesystemSettings, VolumeOptions } from "../../src/s3-filesystem/index.ts";
@@ -79,7 +80,7 @@ export class MountedBucket {
 		server.on("message", (message: FromFilesystem) => {
 			if (message.kind !== "log") return;
 			if (this.log.length === 500) this.log.shift();
-			this.log.push(`${message.level}: ${message.message} ${JSON.stringify(message.fields)}`);
+			this.log.push(`${message.level}: ${message.message} ${inspect(message.fields, { breakLength: Infinity })}`);
 		});
 		server.stderr?.on("data", (text: Buffer) => void this.log.push(text.toString().trimEnd()));
 	}
