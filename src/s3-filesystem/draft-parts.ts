@@ -12,8 +12,8 @@ export interface DraftPart {
 	uploaded: { readonly part: UploadedPart; readonly sizeBytes: number } | undefined;
 	/** On its way; never rejects. Nothing may be written meanwhile. */
 	uploading: Promise<void> | undefined;
-	/** Sending it failed while it was written: the next commit tries again. */
-	hasFailed: boolean;
+	/** Why sending it failed while it was written: the next commit tries again. */
+	failure: { readonly error: unknown } | undefined;
 	/** Somebody waits to change it once it is uploaded. */
 	isAwaited: boolean;
 }
@@ -53,7 +53,7 @@ export class DraftParts {
 			staged: new StagedPart(this.#staging, `${this.#path}.${index}`),
 			uploaded: undefined,
 			uploading: undefined,
-			hasFailed: false,
+			failure: undefined,
 			isAwaited: false,
 		};
 		this.#parts.set(index, part);

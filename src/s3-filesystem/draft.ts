@@ -334,8 +334,8 @@ export class Draft {
 			if (part.index === 0) this.#staging.keep(part.staged, () => part.staged.remove());
 			else if (!part.isAwaited) part.staged.remove();
 		} catch (error) {
-			part.hasFailed = true;
-			this.#failure ??= { error };
+			part.failure = { error };
+			this.#failure ??= part.failure;
 		} finally {
 			part.uploading = undefined;
 			part.isAwaited = false;
@@ -622,8 +622,8 @@ type Obstacle =
 const pieceBytes = 1024 ** 2;
 
 /** Here, and neither sent nor on its way. */
-function isPending({ staged, uploaded, uploading, hasFailed }: DraftPart): boolean {
-	return !staged.isEmpty && uploaded === undefined && uploading === undefined && !hasFailed;
+function isPending({ staged, uploaded, uploading, failure }: DraftPart): boolean {
+	return !staged.isEmpty && uploaded === undefined && uploading === undefined && failure === undefined;
 }
 
 function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {
