@@ -219,6 +219,17 @@ export class Staging {
 		this.#reservations++;
 	}
 
+	/**
+	 * The disk is full although the limit is not reached, since others use it: waits for something that is on its way to leave it. Throws
+	 * the error when nothing is.
+	 */
+	async untilDiskHasRoom(error: DraftError): Promise<void> {
+		const kept = [...this.#kept.values()];
+		for (const drop of kept) drop();
+		if (this.#freeing > 0) await this.#untilChanged();
+		else if (kept.length === 0) throw error;
+	}
+
 	/** Counts work that frees staging when it ends, so that it is waited for. */
 	async freeing<T>(work: Promise<T>): Promise<T> {
 		this.#freeing++;
