@@ -146,6 +146,37 @@ describe("faults that pass are not seen by who writes", () => {
 	});
 });
 
+describe("faults that pass are not seen by who changes names", () => {
+	test.each<{ name: string; fault: RequestFault }>([
+		{ name: "a storm of 503", fault: slowDown },
+		{ name: "answers that get lost, though the server did as it was told", fault: { kind: "lose-answer" } },
+	])("$name", async ({ fault }) => {
+		const here = await buckets.mountThroughProxy({ store });
+		await bash(here.target, "ls");
+		const isTurn = every(2);
+		await buckets.proxy.fail(fault, { only: ({ method }) => method !== "GET" && isTurn() });
+		const printed = await bash(
+			here.target,
+			`mkdir -p a/b; for i in 1 2 3 4 5 6; do echo $i >a/b/$i; done
+			set -o noclobber; echo mine >a/lock; ! (echo theirs >a/lock) 2>/dev/null; set +o noclobber
+			ln -s b/1 a/link; mv a/b/2 a/two; mv a/b a/c; chmod 600 a/two; touch -d 2001-01-01 a/lock; rm a/c/3; mkdir d; rmdir d
+			ln -sfn c/1 a/link; cp -a a e; rm -r e; cd a; cat link two lock c/*; find . -type f -o -type l | sort | tr '\\n' ' '`,
+		);
+		expect(printed).toBe("1\n2\nmine\n1\n4\n5\n6\n./c/1 ./c/4 ./c/5 ./c/6 ./link ./lock ./two ");
+		await buckets.proxy.mode("pass");
+		const keys = await buckets.minio.list(buckets.name);
+		expect(keys.filter((key) => !key.endsWith("/"))).toEqual([
+			"a/c/1",
+			"a/c/4",
+			"a/c/5",
+			"a/c/6",
+			"a/link",
+			"a/lock",
+			"a/two",
+		]);
+	});
+});
+
 describe("faults that last are told in time, and what was accepted is kept", () => {
 	const lasting = [
 		{ mode: "error-503", error: "EAGAIN" },
@@ -311,6 +342,40 @@ describe("keys that are revoked", () => {
 		expect(await file.write(12 * mebibyte, 8 * mebibyte, 1)).toMatchObject({ result: "ok" });
 		expect(await file.close()).toMatchObject({ result: "ok" });
 		expect(await isStored("file", 20 * mebibyte)).toBe(true);
+	});
+});
+
+describe("a directory whose renaming fails in its middle", () => {
+	const denied: RequestFault = { kind: "answer", status: 403, body: "<Error><Code>AccessDenied</Code></Error>" };
+	const old = ["1", "2", "3", "4", "5", "6"].map((name) => `old/${name}`);
+
+	async function renameWith(
+		only: (request: { method?: string | undefined; url?: string | undefined; headers: object }) => boolean,
+	) {
+		for (const key of old) await put(key, 10_000);
+		const here = await buckets.mountThroughProxy({ store });
+		await bash(here.target, "ls old");
+		await buckets.proxy.fail(denied, { only });
+		// mv would try again in other ways.
+		const rename = `python3 -c 'import os; os.rename("old", "new")' 2>&1 | tail -n 1`;
+		const printed = await bash(here.target, `${rename} || true; cat old/* | wc -c`);
+		expect(printed).toMatch(/Permission denied.*\n60000\n$/);
+		expect(buckets.proxy.failed).toBeGreaterThan(0);
+		await buckets.proxy.mode("pass");
+		return bash(here.target, "ls; ls old; cat old/* | wc -c");
+	}
+
+	test("is whole, without copies elsewhere, when a copy was refused", async () => {
+		let copies = 0;
+		const found = await renameWith(({ headers }) => "x-amz-copy-source" in headers && ++copies > 3);
+		expect(found).toBe("old\n1\n2\n3\n4\n5\n6\n60000\n");
+		expect(await buckets.minio.list(buckets.name)).toEqual(old);
+	});
+
+	test("is whole beside its copy when removing it was refused", async () => {
+		const found = await renameWith(({ method, url = "" }) => method === "DELETE" || url.includes("delete"));
+		expect(found).toBe("new\nold\n1\n2\n3\n4\n5\n6\n60000\n");
+		expect(await buckets.minio.list(buckets.name)).toEqual(expect.arrayContaining(old));
 	});
 });
 
