@@ -101,6 +101,7 @@ export class Draft {
 		const parts = this.#parts;
 		const turns = this.#turns;
 		this.#member = {
+			server: options.store,
 			get stagedBytes() {
 				return parts.stagedBytes;
 			},
@@ -349,6 +350,7 @@ export class Draft {
 			else if (!part.isAwaited) part.staged.remove();
 		} catch (error) {
 			part.failure = { error };
+			this.#staging.uploadFailed(this.#options.store, error);
 			this.#failure ??= part.failure;
 		} finally {
 			part.uploading = undefined;

@@ -220,6 +220,26 @@ describe("faults that last are told in time, and what was accepted is kept", () 
 		expect(stored.length === 0 || (await isStored("file", 20 * mebibyte))).toBe(true);
 	});
 
+	test.each(lasting)("$mode: who needs room that only uploads could make gets ENOSPC", async ({ mode }) => {
+		const settings = { stagingLimitBytes: 24 * mebibyte };
+		const here = await buckets.mountThroughProxy({ store, settings });
+		const users = await Promise.all([1, 2, 3].map(async () => startProgram(here.target)));
+		const files = await Promise.all(users.map(async (program, index) => program.open(`file-${index}`, "w")));
+		for (const file of files) await file.write(0, mebibyte, 1);
+		await buckets.proxy.mode(mode);
+		const outcomes = await Promise.all(files.map(async (file) => file.write(mebibyte, 40 * mebibyte, 1)));
+		for (const outcome of outcomes) expect(inTime(outcome)).toMatch(/^(ENOSPC|EIO|EAGAIN)$/);
+		await buckets.proxy.mode("pass");
+		for (const [index, file] of files.entries()) {
+			const sizeBytes = mebibyte + (outcomes[index]?.count ?? 0);
+			// A part that could not be sent meanwhile is told once, to the next write.
+			await file.write(sizeBytes, 1, 1);
+			expect(await file.write(sizeBytes, 40 * mebibyte, 1)).toMatchObject({ result: "ok", count: 40 * mebibyte });
+			expect(await file.close()).toMatchObject({ result: "ok" });
+			expect(await isStored(`file-${index}`, sizeBytes + 40 * mebibyte)).toBe(true);
+		}
+	});
+
 	test("bodies that stop again and again without a byte: reading gets EIO", async () => {
 		await put("file", 8 * mebibyte);
 		const program = await mountWithProgram();
