@@ -83,13 +83,16 @@ async function uploadStep(
 ): Promise<UploadedPart> {
 	const { parts, staging } = draft;
 	const part = parts.getOrAdd(index);
-	// It may have been on its way already when the commit began.
-	await part.uploading;
+	if (part.uploading !== undefined) {
+		// It was on its way already when the commit began. If that has just failed, the time for tries is over.
+		await part.uploading;
+		if (part.failure !== undefined) throw part.failure.error;
+	}
 	if (part.uploaded?.sizeBytes === sizeBytes) return part.uploaded.part;
 	return completed(draft, part, sizeBytes, async () => {
 		const uploaded = await staging.uploads.take(async () => upload.send(index, bodyOf(part, sizeBytes)));
 		part.uploaded = { part: uploaded, sizeBytes, to: upload };
-		part.hasFailed = false;
+		part.failure = undefined;
 		// It stays for whoever reads or changes it, until the commit is done or somebody needs the room.
 		if (!part.staged.isEmpty) staging.keep(part.staged, () => part.staged.remove());
 		return uploaded;

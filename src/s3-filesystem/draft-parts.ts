@@ -13,8 +13,8 @@ export interface DraftPart {
 	uploaded: { readonly part: UploadedPart; readonly sizeBytes: number; readonly to: DraftUpload } | undefined;
 	/** On its way; never rejects. Nothing may be written meanwhile. */
 	uploading: Promise<void> | undefined;
-	/** Sending it failed while it was written: the next commit tries again. */
-	hasFailed: boolean;
+	/** Why sending it failed while it was written: the next commit tries again. */
+	failure: { readonly error: unknown } | undefined;
 	/** Somebody waits to change it once it is uploaded. */
 	isAwaited: boolean;
 }
@@ -54,7 +54,7 @@ export class DraftParts {
 			staged: new StagedPart(this.#staging, `${this.#path}.${index}`),
 			uploaded: undefined,
 			uploading: undefined,
-			hasFailed: false,
+			failure: undefined,
 			isAwaited: false,
 		};
 		this.#parts.set(index, part);

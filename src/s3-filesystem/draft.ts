@@ -101,6 +101,7 @@ export class Draft {
 		const parts = this.#parts;
 		const turns = this.#turns;
 		this.#member = {
+			server: options.store,
 			get stagedBytes() {
 				return parts.stagedBytes;
 			},
@@ -242,6 +243,10 @@ export class Draft {
 	#checkWrite(offset: number, data: Buffer): void {
 		this.#check();
 		this.#checkSize(offset + data.length);
+		this.#throwFailure();
+	}
+
+	#throwFailure(): void {
 		const failure = this.#failure;
 		this.#failure = undefined;
 		if (failure !== undefined) throw failure.error;
@@ -266,10 +271,16 @@ export class Draft {
 			return { kind: "uploading", until: part.uploading };
 		}
 		if (!this.#reopen(part) || !this.#reopenEnd(offset + length)) return { kind: "sent" };
-		if (!this.#parts.record.exists) this.#record();
-		const bytes = part.staged.cost(start, start + length);
-		if (!this.#staging.tryReserve(bytes)) return { kind: "room", bytes };
-		const written = part.staged.write(start, data.length === length ? data : data.subarray(0, length));
+		let written: number;
+		try {
+			if (!this.#parts.record.exists) this.#record();
+			const bytes = part.staged.cost(start, start + length);
+			if (!this.#staging.tryReserve(bytes)) return { kind: "room", bytes };
+			written = part.staged.write(start, data.length === length ? data : data.subarray(0, length));
+		} catch (error) {
+			if (error instanceof DraftError && error.kind === "NO_SPACE") return { kind: "disk", error };
+			throw error;
+		}
 		this.#staging.join(this.#member);
 		this.#isChanged = true;
 		this.#sizeBytes = Math.max(this.#sizeBytes, offset + written);
@@ -289,6 +300,10 @@ export class Draft {
 			case "room":
 				await this.#staging.reserve(this.#member, obstacle.bytes);
 				return obstacle.bytes;
+			case "disk":
+				await this.#staging.untilDiskHasRoom(obstacle.error);
+				this.#throwFailure();
+				return 0;
 			default:
 				return obstacle satisfies never;
 		}
@@ -333,8 +348,9 @@ export class Draft {
 			if (part.index === 0) this.#staging.keep(part.staged, () => part.staged.remove());
 			else if (!part.isAwaited) part.staged.remove();
 		} catch (error) {
-			part.hasFailed = true;
-			this.#failure ??= { error };
+			part.failure = { error };
+			this.#staging.uploadFailed(this.#options.store, error);
+			this.#failure ??= part.failure;
 		} finally {
 			part.uploading = undefined;
 			part.isAwaited = false;
@@ -634,14 +650,16 @@ type Obstacle =
 	| { readonly kind: "uploading"; readonly until: Promise<void> }
 	/** Only the server has the part, where it cannot be changed. */
 	| { readonly kind: "sent" }
-	| { readonly kind: "room"; readonly bytes: number };
+	| { readonly kind: "room"; readonly bytes: number }
+	/** The limit leaves room that the disk does not have. */
+	| { readonly kind: "disk"; readonly error: DraftError };
 
 /** At most so much room is asked for at once. */
 const pieceBytes = 1024 ** 2;
 
 /** Here, and neither sent nor on its way. */
-function isPending({ staged, uploaded, uploading, hasFailed }: DraftPart): boolean {
-	return !staged.isEmpty && uploaded === undefined && uploading === undefined && !hasFailed;
+function isPending({ staged, uploaded, uploading, failure }: DraftPart): boolean {
+	return !staged.isEmpty && uploaded === undefined && uploading === undefined && failure === undefined;
 }
 
 function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {

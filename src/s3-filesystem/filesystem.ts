@@ -350,8 +350,15 @@ class BucketFilesystem implements S3Filesystem {
 			if (target === node) return;
 			if (target !== undefined && (flags & renameFlags.noReplace) !== 0) throw new FuseError("EEXIST");
 			await this.#unhide(to, newName);
-			if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target);
-			else await this.#renameFile(from, name, node, to, newName, target);
+			try {
+				if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target);
+				else await this.#renameFile(from, name, node, to, newName, target);
+			} catch (error) {
+				// What was done of it is to be seen.
+				to.listing.clear();
+				if (node.kind === "directory") this.#namespace.forgetListings(node);
+				throw error;
+			}
 			this.#touch(from);
 			this.#touch(to);
 		});

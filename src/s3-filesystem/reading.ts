@@ -7,6 +7,7 @@ import { backwardBytes, PartCache, type Need } from "./part-cache.ts";
 import { PartSource } from "./part-source.ts";
 import type { Part } from "./part.ts";
 import { ActiveStreams, ReadPattern, type ReadStream } from "./read-stream.ts";
+import { RecentFailures } from "./recent-failures.ts";
 
 export type { FileVersion } from "./cached-file.ts";
 
@@ -116,6 +117,7 @@ class HandleReader implements Reader {
 	readonly #shared: Shared;
 	readonly #file: CachedFile;
 	readonly #pattern: ReadPattern;
+	readonly #failures = new RecentFailures();
 	#isClosed = false;
 
 	constructor(shared: Shared, file: CachedFile) {
@@ -175,6 +177,8 @@ class HandleReader implements Reader {
 
 	async #wait(stream: ReadStream, span: Span, signal: AbortSignal | undefined): Promise<ReadResult> {
 		const { cache, counts } = this.#shared;
+		this.#failures.throwFor(span.start);
+		const startedAt = performance.now();
 		counts.waits++;
 		this.#grow(stream, span);
 		const acquired = cache.acquire(this.#need(stream, span), signal);
@@ -187,6 +191,9 @@ class HandleReader implements Reader {
 			for (const part of parts) await part.untilFilled(Math.min(span.end, part.end) - part.start, signal);
 			isRead = true;
 			return this.#result(parts, span.start, span.end);
+		} catch (error) {
+			if (signal?.aborted !== true) this.#failures.add(span, startedAt, error);
+			throw error;
 		} finally {
 			if (!isRead) for (const part of parts) cache.unpin(part);
 		}

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 
+import { S3Error, type S3ErrorKind } from "../s3/object-store.ts";
 import { DraftError } from "./draft-error.ts";
 import { OpenFiles } from "./open-files.ts";
 import { s3PartGrid, type PartGrid } from "./part-grid.ts";
@@ -25,6 +26,8 @@ export interface StagingOptions {
 
 /** What staging asks of a draft that holds some of its bytes. */
 export interface StagingMember {
+	/** Where its uploads go: what one of them finds out of reach, the others do too. */
+	readonly server: object;
 	readonly stagedBytes: number;
 	/** Nobody writes to it, truncates it or commits it. */
 	readonly isIdle: boolean;
@@ -33,6 +36,8 @@ export interface StagingMember {
 	/** Commits, on behalf of another draft. */
 	commit(): Promise<unknown>;
 }
+
+const concernsAll: ReadonlySet<S3ErrorKind> = new Set(["UNAVAILABLE", "THROTTLED", "DENIED", "NO_BUCKET", "NO_SPACE"]);
 
 /** Bytes of which the upload needs no more than this at a time. */
 const chunkBytes = 1024 ** 2;
@@ -67,6 +72,8 @@ export class Staging {
 	/** Staged copies of what the server has; the function drops one. */
 	readonly #kept = new Map<object, () => void>();
 	readonly #removals = new Set<Promise<void>>();
+	/** What uploads to each server failed with last, when it was not about their object. */
+	readonly #failures = new WeakMap<object, { readonly at: number; readonly error: unknown }>();
 	readonly #chunks: Buffer[] = [];
 	readonly #onTrouble: StagingOptions["onTrouble"];
 	// Unlike any other process's that had the directory before.
@@ -177,14 +184,24 @@ export class Staging {
 	}
 
 	async #makeRoom(member: StagingMember, bytes: number): Promise<void> {
+		const startedAt = performance.now();
 		const failed = new Map<StagingMember, unknown>();
+		// An upload that fails has been tried for as long as a program may have to wait.
+		const failureOf = (other: StagingMember): unknown => {
+			const failure = this.#failures.get(other.server);
+			return failed.get(other) ?? (failure !== undefined && failure.at >= startedAt ? failure.error : undefined);
+		};
 		while (!this.tryReserve(bytes)) {
 			if (this.#freeing > 0 || this.#reservations > 0) {
 				await this.#untilChanged();
 				continue;
 			}
+			if (failureOf(member) !== undefined && !this.#stuck.has(member)) {
+				this.#stuck.add(member);
+				this.changed();
+			}
 			const resting = [...this.#members].filter(
-				(other) => other.stagedBytes > 0 && (other === member || other.isIdle) && !failed.has(other),
+				(other) => other.stagedBytes > 0 && (other === member || other.isIdle) && failureOf(other) === undefined,
 			);
 			const largest = resting.reduce<StagingMember | undefined>(
 				(best, other) => (best === undefined || other.stagedBytes > best.stagedBytes ? other : best),
@@ -195,7 +212,7 @@ export class Staging {
 					await this.freeing(largest === member ? member.relieve() : largest.commit());
 				} catch (error) {
 					failed.set(largest, error);
-					if (largest === member) this.#stuck.add(member);
+					this.uploadFailed(largest.server, error);
 				}
 				continue;
 			}
@@ -206,7 +223,7 @@ export class Staging {
 					(this.#waiting.has(other) ? other.stagedBytes > 0 && !this.#stuck.has(other) && other !== member : true),
 			);
 			if (!isOtherAtWork) {
-				const [cause] = failed.values();
+				const cause = failureOf(member) ?? [...failed.values()][0];
 				throw new DraftError(
 					"NO_SPACE",
 					"the staging limit is reached and nothing can be uploaded to make room",
@@ -217,6 +234,23 @@ export class Staging {
 		}
 		// Counted in the same breath as it is taken, or the others would see room that nobody has.
 		this.#reservations++;
+	}
+
+	/**
+	 * The disk is full although the limit is not reached, since others use it: waits for something that is on its way to leave it. Throws
+	 * the error when nothing is.
+	 */
+	async untilDiskHasRoom(error: DraftError): Promise<void> {
+		const kept = [...this.#kept.values()];
+		for (const drop of kept) drop();
+		if (this.#freeing > 0) await this.#untilChanged();
+		else if (kept.length === 0) throw error;
+	}
+
+	/** So that who waits for room does not try the same server once more, with another draft. */
+	uploadFailed(server: object, error: unknown): void {
+		if (error instanceof S3Error && concernsAll.has(error.kind))
+			this.#failures.set(server, { at: performance.now(), error });
 	}
 
 	/** Counts work that frees staging when it ends, so that it is waited for. */

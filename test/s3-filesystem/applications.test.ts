@@ -132,9 +132,10 @@ describe("sqlite3", () => {
 		// A small cache has it write into the database before the commit.
 		await bash(
 			here.target,
-			`(echo "PRAGMA cache_size = 10; BEGIN; UPDATE t SET text = 'half' || id; SELECT 'changed';"; sleep 30) | sqlite3 data.db >${elsewhere}/out &
+			`mkfifo ${elsewhere}/sql; sqlite3 -bail data.db <${elsewhere}/sql >${elsewhere}/out & program=$!; exec 7>${elsewhere}/sql
+			echo "PRAGMA cache_size = 10; BEGIN; UPDATE t SET text = 'half' || id; SELECT 'changed';" >&7
 			until grep -q changed ${elsewhere}/out; do sleep 0.1; done; test -s data.db-journal
-			kill -9 $(pgrep -f -x "sqlite3 data.db" -n); kill %1; wait || true`,
+			kill -9 $program; wait $program || true`,
 		);
 		const printed = await bash(
 			here.target,

@@ -200,4 +200,15 @@ describe("a staging disk that is full", () => {
 			expect((await buckets.minio.get(buckets.name, key)).length, key).toBe(8 * mebibyte);
 		}
 	});
+
+	test("only slows down who writes more than it holds, as long as uploads make room", async () => {
+		const here = await buckets.mountThroughProxy({
+			settings: { stagingDirectory: join(disk, "writing"), stagingLimitBytes: 256 * mebibyte },
+		});
+		await bash(here.target, "ls");
+		await buckets.proxy.mode("slow-first-byte");
+		await shell(here.target, `${noise(100, 7)} >large; ls large >${elsewhere}/closed`, 50_000);
+		await buckets.proxy.mode("pass");
+		expect(await shell(here.target, `${noise(100, 7)} | cmp - large; cat ${elsewhere}/closed`, 50_000)).toBe("large\n");
+	});
 });

@@ -15,3 +15,17 @@ export function isStamped(bytes: Buffer, index: number, offset: number): boolean
 	}
 	return true;
 }
+
+/** Whose pages these are: one number if all are of the same content, `undefined` among them for a page that is not where it belongs. */
+export function stampsIn(bytes: Uint8Array, offset: number): Set<number | undefined> {
+	const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+	const found = new Set<number | undefined>();
+	for (let at = (pageBytes - (offset % pageBytes)) % pageBytes; at + pageBytes <= content.length; at += pageBytes) {
+		const page = content.subarray(at, at + pageBytes);
+		const index = page[4];
+		const isRight =
+			index !== undefined && isStamped(page, index, offset + at) && page.subarray(4).every((byte) => byte === index);
+		found.add(isRight ? index : undefined);
+	}
+	return found;
+}
