@@ -61,6 +61,15 @@ async function runCommand(name: CommandName, words: readonly string[], json: boo
 			);
 		case "drivers":
 			return (await import("./cli/drivers.ts")).listDrivers(await allDrivers(environment), words[0], { json }, output);
+		case "conformance":
+			return (await import("./cli/conformance.ts")).runConformance(
+				words,
+				process.env,
+				environment,
+				await allDrivers(environment),
+				{ json },
+				output,
+			);
 		case "schema":
 			return (await import("./cli/schema.ts")).printSchema(await allDrivers(environment), output);
 		default:
