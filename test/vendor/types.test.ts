@@ -53,3 +53,10 @@ test("the declaration knows the types of a driver's own options", async () => {
 	expect(stdout).toContain("Property 'trim' does not exist on type 'number'");
 	expect(stdout).toContain("Property 'nothing' does not exist");
 });
+
+test("the driver of docs/vendors.md compiles, too", async () => {
+	const page = readFileSync(join(projectRoot, "docs/vendors.md"), "utf8");
+	const [, driver = ""] = /^```ts\n([^]*?)^```$/m.exec(page) ?? [];
+	expect(driver).toContain("defineCommandDriver");
+	expect(await compile(driver)).toEqual({ exitCode: 0, stdout: "" });
+});
