@@ -26,6 +26,7 @@ import type { LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./redact.ts";
 import { createIdentity, type Identity } from "./s3/identity.ts";
 import { SharedMount } from "./supervisor/shared-mount.ts";
+import type { DriverFileFault } from "./vendor/load.ts";
 import { defaultTiming, MountSupervisor, type Supervised } from "./supervisor/supervise.ts";
 
 /** What the launcher needs at the end for itself: the last log lines, closing the sockets. */
@@ -39,6 +40,8 @@ export interface LauncherOptions {
 	/** The environment as it is, for what the drivers inherit of it. */
 	readonly variables: NodeJS.ProcessEnv;
 	readonly drivers: readonly Driver[];
+	/** Driver files that cannot be used. */
+	readonly driverFileFaults?: readonly DriverFileFault[];
 	readonly version: string;
 	readonly log: Logger;
 	readonly redactor: Redactor;
@@ -138,16 +141,22 @@ class Launcher {
 
 	/** Until everything is unmounted again. */
 	async run(): Promise<void> {
-		const { environment, drivers, redactor, log } = this.#options;
+		const { environment, drivers, driverFileFaults = [], redactor, log } = this.#options;
 		const beating = this.#beat();
 		try {
 			const loaded = await loadFluidFile(environment);
-			const plan = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
+			const plan = planMounts(loaded, {
+				environment,
+				drivers,
+				driverFileFaults,
+				onSecret: (secret) => redactor.add(secret),
+			});
 			this.#plan = plan;
 			await refuseIfAllFaulty(plan);
 			await checkHost();
 			await makeDirectory(dirname(plan.targetPath));
 			this.warnings.push(...(await findWarnings(dirname(plan.targetPath), environment.FLUID_FUSE_RUN_DIR)));
+			this.warnings.push(...driverFileFaults.map(({ message }) => `a driver file cannot be used: ${message}`));
 			for (const warning of this.warnings) log.warn(warning);
 			this.#refused = plan.refused.map((mount) => this.#refusedStatus(mount));
 			if (this.#stopping.signal.aborted) return;

@@ -3,6 +3,7 @@ import { inspect } from "node:util";
 import { parseArguments, type CommandName } from "./cli/arguments.ts";
 import { parseEnvironment, type Environment } from "./config/environment.ts";
 import { toLauncherError, type LauncherError } from "./errors.ts";
+import type { LoadedDrivers } from "./vendor/load.ts";
 import { version } from "./version.ts";
 
 /** The process edge: nothing else reads argv or the environment's variables, takes signals, or exits. */
@@ -51,22 +52,42 @@ async function runCommand(name: CommandName, words: readonly string[], json: boo
 		case "prestop":
 			return (await import("./cli/prestop.ts")).prestop(environment, output);
 		case "validate":
-			return (await import("./cli/validate.ts")).validate(words[0], environment, { json }, output);
+			return (await import("./cli/validate.ts")).validate(
+				words[0],
+				environment,
+				await allDrivers(environment),
+				{ json },
+				output,
+			);
 		case "drivers":
-			return (await import("./cli/drivers.ts")).listDrivers(words[0], { json }, output);
+			return (await import("./cli/drivers.ts")).listDrivers(await allDrivers(environment), words[0], { json }, output);
+		case "conformance":
+			return (await import("./cli/conformance.ts")).runConformance(
+				words,
+				process.env,
+				environment,
+				await allDrivers(environment),
+				{ json },
+				output,
+			);
 		case "schema":
-			return (await import("./cli/schema.ts")).printSchema(output);
+			return (await import("./cli/schema.ts")).printSchema(await allDrivers(environment), output);
 		default:
 			return name satisfies never;
 	}
 }
 
+async function allDrivers(environment: Environment): Promise<LoadedDrivers> {
+	const [{ loadDrivers }, { drivers }] = await Promise.all([import("./vendor/load.ts"), import("./drivers/index.ts")]);
+	return loadDrivers(environment.FLUID_FUSE_DRIVERS_DIR, drivers);
+}
+
 async function runLauncher(environment: Environment): Promise<number> {
-	const [{ createLog }, { createRedactor }, { launch }, { drivers }] = await Promise.all([
+	const [{ createLog }, { createRedactor }, { launch }, { drivers, faults: driverFileFaults }] = await Promise.all([
 		import("./log.ts"),
 		import("./redact.ts"),
 		import("./launcher.ts"),
-		import("./drivers/index.ts"),
+		allDrivers(environment),
 	]);
 	const redactor = createRedactor();
 	const { logger: log, flush } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
@@ -82,7 +103,16 @@ async function runLauncher(environment: Environment): Promise<number> {
 		process.on(signal, () => log.info({ signal }, "signal ignored"));
 	}
 	try {
-		await launch({ environment, variables: process.env, drivers, version, log, redactor, signal: stop.signal });
+		await launch({
+			environment,
+			variables: process.env,
+			drivers,
+			driverFileFaults,
+			version,
+			log,
+			redactor,
+			signal: stop.signal,
+		});
 		return 0;
 	} catch (thrown) {
 		const error = toLauncherError(thrown);

@@ -7,7 +7,8 @@ import { parseArguments } from "../src/cli/arguments.ts";
 import { parseEnvironment } from "../src/config/environment.ts";
 import { loadFluidFile } from "../src/config/load.ts";
 import { planMounts } from "../src/config/plan.ts";
-import { drivers } from "../src/drivers/index.ts";
+import { drivers as builtIn } from "../src/drivers/index.ts";
+import { loadDrivers } from "../src/vendor/load.ts";
 import { faultsOf, type CustomResourceDefinition } from "./support/crd.ts";
 import { renderFluidConfig, type Dataset, type ThinRuntime } from "./support/fluid-config.ts";
 import { projectRoot, writeAtomically } from "./support/pod.ts";
@@ -72,6 +73,8 @@ describe.each(names)("examples/%s", (name) => {
 			FLUID_FUSE_CONFIG: join(examples, name, "config.json"),
 			FLUID_FUSE_SECRETS_DIR: secrets,
 		});
+		const { drivers, faults } = await loadDrivers(join(examples, name), builtIn);
+		expect(faults).toEqual([]);
 		const plan = planMounts(await loadFluidFile(environment), { environment, drivers, onSecret: () => undefined });
 		expect(plan.refused).toEqual([]);
 		expect(plan.mounts).toHaveLength(dataset.spec.mounts?.length ?? 0);

@@ -52,7 +52,7 @@ quietly() { "$@" >"$build/log" 2>&1 </dev/null 9>&- || { tail -n 20 "$build/log"
 install_packages() {
 	local missing=() entry packages as_root=()
 	# command:package
-	for entry in s3fs:s3fs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone chromium:chromium \
+	for entry in s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone chromium:chromium \
 		pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done

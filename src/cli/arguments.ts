@@ -56,6 +56,14 @@ export const commands = {
 		flags: json,
 		words: [0, 1],
 	},
+	conformance: {
+		usage: "fluid-fuse conformance DRIVER [FILE] [--json]",
+		summary: "try whether a driver keeps its contract, on a real mount",
+		details:
+			"Starts, kills and freezes the driver a dozen times; writes a small file. Exit 0, or 75 when it breaks a promise.",
+		flags: json,
+		words: [1, 2],
+	},
 	schema: {
 		usage: "fluid-fuse schema",
 		summary: "print the JSON Schema of the config file and the options",
@@ -122,7 +130,7 @@ function commandHelp({ usage: line, summary, details, flags }: CommandHelp): str
 }
 
 function generalHelp(): string {
-	const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}`);
+	const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`);
 	return [
 		"Usage: fluid-fuse [COMMAND] [--help] [--version]",
 		"",

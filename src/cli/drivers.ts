@@ -1,9 +1,10 @@
 import { didYouMean } from "../config/faults.ts";
 import { optionMeta } from "../config/option.ts";
-import { drivers } from "../drivers/index.ts";
 import type { Driver } from "../drivers/driver.ts";
-import { LauncherError } from "../errors.ts";
+import { errorKinds, LauncherError } from "../errors.ts";
+import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
+import { printable } from "./terminal.ts";
 
 export interface DescribedDriver {
 	readonly name: string;
@@ -21,8 +22,17 @@ export interface DescribedOption {
 	readonly aliases: readonly string[];
 }
 
-/** Lists the drivers, or the one called `name`, with all that they accept. Throws USAGE for an unknown name. */
-export function listDrivers(name: string | undefined, { json }: { json: boolean }, output: Output): number {
+/**
+ * Lists the drivers, or the one called `name`, with all that they accept. Returns 0, or 78 when a driver file cannot be used.
+ * Throws USAGE for an unknown name.
+ */
+export function listDrivers(
+	{ drivers, faults }: LoadedDrivers,
+	name: string | undefined,
+	{ json }: { json: boolean },
+	output: Output,
+): number {
+	for (const { message } of faults) output.err(`${printable(message)}\n`);
 	const names = drivers.map((driver) => driver.name);
 	const chosen = drivers.filter((driver) => name === undefined || driver.name === name);
 	if (name !== undefined && chosen.length === 0) {
@@ -32,7 +42,7 @@ export function listDrivers(name: string | undefined, { json }: { json: boolean 
 	}
 	const described = chosen.map(describeDriver);
 	output.out(json ? `${JSON.stringify(described, undefined, 2)}\n` : described.map(renderDriver).join("\n"));
-	return 0;
+	return faults.length === 0 ? 0 : errorKinds.CONFIG_INVALID.exitCode;
 }
 
 /** A driver as data. */
@@ -62,6 +72,8 @@ function renderDriver({ name, schemes, filesystemTypes, options, refusedOptions 
 		lines.push(`    ${option.name} (${option.type})`, `      ${option.description}`);
 		if (option.aliases.length > 0) lines.push(`      Also: ${option.aliases.join(", ")}`);
 	}
-	lines.push("", "  Refused:", ...refusedOptions.map((refused) => `    ${refused.name}: ${refused.reason}`));
+	if (options.length === 0) lines.push("    none");
+	if (refusedOptions.length > 0)
+		lines.push("", "  Refused:", ...refusedOptions.map((refused) => `    ${refused.name}: ${refused.reason}`));
 	return lines.map((line) => `${line}\n`).join("");
 }

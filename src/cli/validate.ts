@@ -2,10 +2,10 @@ import type { Environment } from "../config/environment.ts";
 import { ConfigError, type Fault } from "../config/faults.ts";
 import { loadFluidFile } from "../config/load.ts";
 import { planMounts, type PlannedMount, type PlannedOption } from "../config/plan.ts";
-import { drivers } from "../drivers/index.ts";
 import { errorKinds } from "../errors.ts";
 import { parseListenAddress } from "../probe/listen-address.ts";
 import { createRedactor } from "../redact.ts";
+import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
 import { count, printable, rows } from "./terminal.ts";
 
@@ -19,7 +19,7 @@ interface Report {
 	readonly together?: boolean;
 	readonly mounts: readonly ReportedMount[];
 	readonly faults: readonly Fault[];
-	/** What a mount waits for: secret files that are not there. */
+	/** What a mount waits for, such as secret files that are not there, and driver files that cannot be used. */
 	readonly warnings: readonly Fault[];
 }
 
@@ -45,12 +45,14 @@ interface ReportedMount {
 export async function validate(
 	file: string | undefined,
 	environment: Environment,
+	loadedDrivers: LoadedDrivers,
 	{ json }: { json: boolean },
 	output: Output,
 ): Promise<number> {
 	parseListenAddress(environment.FLUID_FUSE_PROBE_ADDRESS);
 	const redactor = createRedactor();
-	const report = await check(file === undefined ? environment : { ...environment, FLUID_FUSE_CONFIG: file }, redactor);
+	const variables = file === undefined ? environment : { ...environment, FLUID_FUSE_CONFIG: file };
+	const report = await check(variables, loadedDrivers, redactor);
 	if (json) {
 		output.out(redactor.redact(`${JSON.stringify(report, undefined, 2)}\n`));
 	} else {
@@ -61,17 +63,26 @@ export async function validate(
 	return report.ok ? 0 : errorKinds.CONFIG_INVALID.exitCode;
 }
 
-async function check(environment: Environment, redactor: ReturnType<typeof createRedactor>): Promise<Report> {
+async function check(
+	environment: Environment,
+	{ drivers, faults: driverFileFaults }: LoadedDrivers,
+	redactor: ReturnType<typeof createRedactor>,
+): Promise<Report> {
+	const warnings: Fault[] = driverFileFaults.map(({ message }) => ({ path: "", message }));
 	let loaded;
 	try {
 		loaded = await loadFluidFile(environment);
 	} catch (error) {
 		if (!(error instanceof ConfigError)) throw error;
-		return { ok: false, configFile: error.where, mounts: [], faults: error.faults, warnings: [] };
+		return { ok: false, configFile: error.where, mounts: [], faults: error.faults, warnings };
 	}
-	const plan = planMounts(loaded, { environment, drivers, onSecret: (secret) => redactor.add(secret) });
+	const plan = planMounts(loaded, {
+		environment,
+		drivers,
+		driverFileFaults,
+		onSecret: (secret) => redactor.add(secret),
+	});
 	const faults = plan.refused.flatMap((mount) => mount.faults);
-	const warnings: Fault[] = [];
 	const mounts: ReportedMount[] = [];
 	for (const mount of plan.mounts) {
 		const inspected = await inspect(mount);

@@ -16,6 +16,9 @@ function duration(minimumMs: number, maximumMs: number, expected: string) {
 
 const absolutePath = z.string().regex(/^\/[^\0]*$/, "expected an absolute path");
 
+/** Where an image has its vendor's driver files. */
+export const defaultDriversDirectory = "/opt/fluid-fuse/drivers";
+
 /** Every variable that the launcher reads; docs/options.md has the same table and a test compares the two. */
 const schema = z.object({
 	FLUID_FUSE_CONFIG: absolutePath
@@ -23,6 +26,9 @@ const schema = z.object({
 		.describe("The config file; else the first that exists of Fluid's own places."),
 	FLUID_FUSE_SECRETS_DIR: absolutePath.default("/etc/fluid/secrets").describe("Where the secrets are mounted."),
 	FLUID_FUSE_DRIVER: z.string().min(1).optional().describe("The driver for mounts that do not choose one themselves."),
+	FLUID_FUSE_DRIVERS_DIR: absolutePath
+		.default(defaultDriversDirectory)
+		.describe("The folder with driver files of your own: docs/vendors.md."),
 	FLUID_FUSE_LAYOUT: z
 		.enum(["auto", "root", "named"])
 		.default("auto")

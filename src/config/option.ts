@@ -142,6 +142,17 @@ export function secret(meta: Description) {
 	return option(schema, "secret", meta);
 }
 
+/** A type of a driver's own: `parse` returns undefined for what is none. */
+export function parsed<Value>(meta: Description, expected: string, parse: (value: string) => Value | undefined) {
+	const schema = plain.transform((value, context) => {
+		const result = parse(value);
+		if (result !== undefined) return result;
+		context.addIssue({ code: "custom", message: `expected ${expected}` });
+		return z.NEVER;
+	});
+	return option(schema, expected, meta);
+}
+
 export function optionMeta(schema: z.ZodType): OptionMeta {
 	return schema.meta() as unknown as OptionMeta;
 }

@@ -84,6 +84,8 @@ export interface Plan {
 export interface PlanContext {
 	readonly environment: Environment;
 	readonly drivers: readonly Driver[];
+	/** Driver files that cannot be used, for whoever misses their drivers. */
+	readonly driverFileFaults?: readonly { readonly message: string }[];
 	/** Told of every secret before anything else sees it, so that it can be redacted. */
 	readonly onSecret: (secret: Secret) => void;
 }
@@ -231,17 +233,18 @@ function chooseDriver(
 	chosen: GivenOption | undefined,
 	source: string,
 	path: string,
-	{ environment, drivers }: PlanContext,
+	{ environment, drivers, driverFileFaults = [] }: PlanContext,
 ): { driver: Driver; driverReason: string } | Fault {
 	const name = chosen?.value ?? environment.FLUID_FUSE_DRIVER;
 	const names = drivers.map((driver) => driver.name);
+	const unusable = driverFileFaults.map(({ message }) => `; a driver file cannot be used: ${message}`).join("");
 	if (name !== undefined) {
 		const driver = drivers.find((candidate) => candidate.name === name);
 		const from = chosen?.from ?? "FLUID_FUSE_DRIVER";
 		if (driver !== undefined) return { driver, driverReason: from };
 		return {
 			path: from,
-			message: `unknown driver ${shown(name)}, expected one of ${names.join(", ")}${didYouMean(name, names)}`,
+			message: `unknown driver ${shown(name)}, expected one of ${names.join(", ")}${didYouMean(name, names)}${unusable}`,
 		};
 	}
 	const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(source)?.[1]?.toLowerCase() ?? "";
@@ -253,7 +256,7 @@ function chooseDriver(
 	const schemes = [...new Set(drivers.flatMap((candidate) => candidate.schemes))].filter((known) => known !== "");
 	return {
 		path: `${path}.mountPoint`,
-		message: `no driver serves the scheme ${shown(scheme)}, expected one of ${schemes.join(", ")}${didYouMean(scheme, schemes)}`,
+		message: `no driver serves the scheme ${shown(scheme)}, expected one of ${schemes.join(", ")}${didYouMean(scheme, schemes)}${unusable}`,
 	};
 }
 

@@ -21,7 +21,11 @@ export function s3Source(mount: Mount): S3Source {
 }
 
 /** Asks the server, signed with the mount's keys if it has some, whether the bucket can be used. Throws what is wrong. */
-export async function s3Check(mount: Mount, options: S3OptionValues, context: CheckContext): Promise<void> {
+export async function s3Check(
+	mount: Mount,
+	options: S3OptionValues,
+	context: Pick<CheckContext, "signal" | "variables">,
+): Promise<void> {
 	await check(bucketLocation(s3Source(mount), options), options, context);
 }
 
@@ -68,7 +72,7 @@ function isRefusal(code: LauncherError["code"]): boolean {
 async function check(
 	location: BucketLocation,
 	options: S3OptionValues,
-	{ signal, variables }: CheckContext,
+	{ signal, variables }: Pick<CheckContext, "signal" | "variables">,
 ): Promise<void> {
 	try {
 		await checkBucket(location, { signal, proxyEnv: variables });

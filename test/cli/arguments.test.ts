@@ -49,7 +49,7 @@ describe("parseArguments", () => {
 			return found.kind === "help" ? found.text : "";
 		};
 		for (const [name, { usage, summary }] of Object.entries(commands)) {
-			expect(help("--help")).toContain(`  ${name.padEnd(9)} ${summary}\n`);
+			expect(help("--help")).toContain(`  ${name.padEnd(11)} ${summary}\n`);
 			expect(help(name, "--help")).toContain(`Usage: ${usage}\n`);
 			expect(help(name, "-h")).toBe(help(name, "--help"));
 		}

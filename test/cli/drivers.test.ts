@@ -3,8 +3,10 @@ import { listDrivers, type DescribedDriver } from "../../src/cli/drivers.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { captured } from "./captured.ts";
 
+const builtIn = { drivers, faults: [] };
+
 const list = async (name: string | undefined, json: boolean) =>
-	captured((output) => listDrivers(name, { json }, output));
+	captured((output) => listDrivers(builtIn, name, { json }, output));
 
 describe("drivers", () => {
 	it("lists each with its schemes, types, options and refusals", async () => {

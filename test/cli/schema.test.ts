@@ -9,6 +9,8 @@ import { fileWith, fixture } from "../config/planning.ts";
 import { projectRoot } from "../support/pod.ts";
 import { captured } from "./captured.ts";
 
+const builtIn = { drivers, faults: [] };
+
 const schema = configSchema(drivers);
 // zod reads JSON Schema too: a second opinion on what was written.
 const reader = z.fromJSONSchema(schema);
@@ -17,7 +19,7 @@ const withOptions = (options: object): string => fileWith([{ mountPoint: "s3://b
 
 describe("schema", () => {
 	it("is printed as JSON", async () => {
-		const { exitCode, out, err } = await captured((output) => printSchema(output));
+		const { exitCode, out, err } = await captured((output) => printSchema(builtIn, output));
 		expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
 		expect(JSON.parse(out)).toEqual(schema);
 		expect(JSON.parse(out)).toMatchObject({ $schema: "https://json-schema.org/draft/2020-12/schema", type: "object" });

@@ -2,11 +2,14 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, it } from "vitest";
+import { drivers } from "../../src/drivers/index.ts";
 import { validate } from "../../src/cli/validate.ts";
 import { parseEnvironment } from "../../src/config/environment.ts";
 import { fileWith, fixture, secretsFolder, targetPath, temporaryFolder } from "../config/planning.ts";
 import { program } from "../support/pod.ts";
 import { captured } from "./captured.ts";
+
+const builtIn = { drivers, faults: [] };
 
 const login = { "minio-login": { "access-key": "AKIAHIDDEN\n", "secret-key": "hidden/secret+key" } };
 
@@ -14,7 +17,7 @@ async function check(text: string, variables: Readonly<Record<string, string>> =
 	const file = join(temporaryFolder(), "config.json");
 	writeFileSync(file, text);
 	const environment = parseEnvironment({ FLUID_FUSE_SECRETS_DIR: secretsFolder(login), ...variables });
-	const result = await captured((output) => validate(file, environment, { json }, output));
+	const result = await captured((output) => validate(file, environment, builtIn, { json }, output));
 	return { ...result, out: result.out.replaceAll(file, "FILE"), err: result.err.replaceAll(file, "FILE") };
 }
 
@@ -201,7 +204,7 @@ describe("validate", () => {
 		const file = join(temporaryFolder(), "config.json");
 		writeFileSync(file, fixture("no-name.json"));
 		const result = await captured((output) =>
-			validate(undefined, parseEnvironment({ FLUID_FUSE_CONFIG: file }), { json: false }, output),
+			validate(undefined, parseEnvironment({ FLUID_FUSE_CONFIG: file }), builtIn, { json: false }, output),
 		);
 		expect(result).toMatchObject({ exitCode: 0, out: expect.stringContaining("mounts[0] images") });
 	});
@@ -209,10 +212,10 @@ describe("validate", () => {
 	it("throws what is not about the config's content", async () => {
 		const environment = (variables: Record<string, string>) =>
 			parseEnvironment({ FLUID_FUSE_CONFIG: "/nowhere/config.json", ...variables });
-		const missing = captured((output) => validate(undefined, environment({}), { json: true }, output));
+		const missing = captured((output) => validate(undefined, environment({}), builtIn, { json: true }, output));
 		await expect(missing).rejects.toMatchObject({ code: "CONFIG_MISSING", exitCode: 66 });
 		const address = captured((output) =>
-			validate(undefined, environment({ FLUID_FUSE_PROBE_ADDRESS: "9180" }), { json: true }, output),
+			validate(undefined, environment({ FLUID_FUSE_PROBE_ADDRESS: "9180" }), builtIn, { json: true }, output),
 		);
 		await expect(address).rejects.toMatchObject({ code: "USAGE", exitCode: 64 });
 	});

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { drivers } from "../../src/drivers/index.ts";
 import { commands, parseArguments } from "../../src/cli/arguments.ts";
 import { listDrivers } from "../../src/cli/drivers.ts";
 import { validate } from "../../src/cli/validate.ts";
@@ -8,6 +9,8 @@ import { parseEnvironment } from "../../src/config/environment.ts";
 import { captured } from "../cli/captured.ts";
 import { fileWith, fixture, secretsFolder, temporaryFolder } from "../config/planning.ts";
 import { projectRoot, writeAtomically } from "../support/pod.ts";
+
+const builtIn = { drivers, faults: [] };
 
 const page = readFileSync(join(projectRoot, "docs/cli.md"), "utf8");
 
@@ -22,7 +25,9 @@ async function validated(name: string, text: string) {
 	writeAtomically(folder, { [name]: text });
 	const secrets = secretsFolder({ "minio-login": { "access-key": "AKIAEXAMPLE", "secret-key": "secret-key-example" } });
 	const environment = parseEnvironment({ FLUID_FUSE_SECRETS_DIR: secrets });
-	const { out, err } = await captured((output) => validate(join(folder, name), environment, { json: false }, output));
+	const { out, err } = await captured((output) =>
+		validate(join(folder, name), environment, builtIn, { json: false }, output),
+	);
 	return { out: out.replaceAll(`${folder}/`, ""), err: err.replaceAll(`${folder}/`, "") };
 }
 
@@ -42,6 +47,6 @@ test("docs/cli.md shows what validate prints", async () => {
 });
 
 test("docs/cli.md shows what drivers prints, apart from what is left out", async () => {
-	const { out } = await captured((output) => listDrivers("s3fs", { json: false }, output));
+	const { out } = await captured((output) => listDrivers(builtIn, "s3fs", { json: false }, output));
 	for (const part of shownFor("fluid-fuse drivers s3fs").split("…\n")) expect(out).toContain(part);
 });
