@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { LauncherError } from "../errors.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
@@ -36,6 +37,8 @@ export interface PlannedMount extends Place {
 	readonly driverReason: string;
 	/** Why it is read-only, or that it is not: a phrase for `validate`. */
 	readonly modeReason: string;
+	/** Absolute paths of the secret files that its options cite. */
+	readonly secretFiles: readonly string[];
 	/** Looks at everything, and goes on without the secrets that cannot be read. Throws ConfigError with all faults. */
 	inspect(): Promise<Inspection>;
 	/**
@@ -51,6 +54,10 @@ export interface Prepared {
 }
 
 export interface Inspection extends Prepared {
+	/** Equal for two mounts that serve the same in the same way. Says nothing about the secrets that are in it. */
+	readonly content: string;
+	/** The same without the values of secrets: equal when nothing but those differs. */
+	readonly settings: string;
 	/** Secrets that cannot be read: SECRET_MISSING or SECRET_UNREADABLE, each at its JSON path. */
 	readonly unread: readonly UnreadSecret[];
 }
@@ -141,6 +148,7 @@ function planMount(
 		driver,
 		driverReason,
 		modeReason,
+		secretFiles: secretFilesOf(layers, context.environment.FLUID_FUSE_SECRETS_DIR),
 		inspect: inspectMount,
 		prepare: async () => withAllSecrets(await inspectMount()),
 	};
@@ -165,6 +173,12 @@ function optionLayers(
 		layer(mount.options, below(path, "options")),
 		layer(mount.encryptOptions, below(path, "encryptOptions")),
 	];
+}
+
+function secretFilesOf(layers: readonly Map<string, GivenOption>[], secretsDirectory: string): string[] {
+	const values = layers.flatMap((layer) => [...layer.values()].map(({ value }) => value));
+	const references = values.flatMap((value) => secretReference(value, secretsDirectory) ?? []);
+	return [...new Set(references.map(({ secret, key }) => join(secretsDirectory, secret, key)))];
 }
 
 /** `k=v,flag,…` in random order and without escaping, as Fluid writes MOUNT_OPTIONS. */
@@ -255,6 +269,8 @@ async function inspect(
 	const secretsDirectory = context.environment.FLUID_FUSE_SECRETS_DIR;
 	// In Fluid's secret mode values stand in the file itself, and nothing but an option's type tells which are secret.
 	let hasLiteralSecrets = false;
+	const settings: [name: string, value: string][] = [];
+	const values: [name: string, value: string][] = [];
 	for (const [name, { value, from }] of chosen) {
 		const schema = driver.options.shape[name];
 		const secretWanted = schema !== undefined && isSecret(schema);
@@ -263,6 +279,7 @@ async function inspect(
 		if (reference === undefined && !secretWanted && !isEncrypted) {
 			raw[name] = value;
 			planned.push({ name, value, from });
+			settings.push([name, value]);
 			continue;
 		}
 		const secret =
@@ -273,6 +290,8 @@ async function inspect(
 						unread.push({ path: from, error });
 					});
 		hasLiteralSecrets ||= reference === undefined;
+		settings.push([name, reference === undefined ? "" : `${reference.secret}/${reference.key}`]);
+		if (secret !== undefined) values.push([name, secret.reveal()]);
 		planned.push({ name, value: secret?.toString() ?? `secret ${reference?.secret}/${reference?.key}`, from });
 		if (reference !== undefined && schema !== undefined && isPath(schema)) {
 			// The program reads the file itself: a certificate, for one.
@@ -298,15 +317,31 @@ async function inspect(
 		faults.push(...unread.map((secret) => ({ path: secret.path, message: secret.error.message })));
 		throw new ConfigError(faults, path);
 	}
-	return { mount: prepared, options: planned, unread };
+	const told = fingerprint([driver.name, mount.source, mount.readOnly, byName(settings)]);
+	return { mount: prepared, options: planned, unread, settings: told, content: fingerprint([told, byName(values)]) };
 }
 
-function withAllSecrets({ unread, ...prepared }: Inspection): Prepared {
+function byName(pairs: readonly [name: string, value: string][]): readonly [name: string, value: string][] {
+	return pairs.toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
+export function fingerprint(value: unknown): string {
+	return createHash("sha256").update(JSON.stringify(value)).digest("hex");
+}
+
+function withAllSecrets({ unread, mount, options }: Inspection): Prepared {
+	const error = secretsError(unread);
+	if (error !== undefined) throw error;
+	return { mount, options };
+}
+
+/** What keeps a mount from being served without these. */
+export function secretsError(unread: readonly UnreadSecret[]): LauncherError | undefined {
 	// One that stays unreadable says more than one that may still come.
 	const worst = unread.find(({ error }) => error.permanent) ?? unread[0];
-	if (worst === undefined) return prepared;
+	if (worst === undefined) return undefined;
 	const { path, error } = worst;
-	throw new LauncherError(error.code, `${path}: ${error.message}`, {
+	return new LauncherError(error.code, `${path}: ${error.message}`, {
 		cause: error,
 		...(error.hint !== undefined && { hint: error.hint }),
 	});

@@ -85,7 +85,8 @@ export class FileWatch {
 	}
 }
 
-async function signatureOf(file: string): Promise<string> {
+/** Of one file; changes with every swap and every write of it. */
+export async function signatureOf(file: string): Promise<string> {
 	try {
 		const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true });
 		return [dev, ino, size, mtimeNs, ctimeNs].join(" ");

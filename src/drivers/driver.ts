@@ -97,8 +97,8 @@ export interface Session {
 	readonly ended: Promise<Ending>;
 	/** SIGTERM, and SIGKILL after `graceMs`. Resolves with `ended`. Calling it twice is fine; the shortest grace wins. */
 	stop(options: { readonly graceMs: number }): Promise<Ending>;
-	/** Goes on with the secrets that the mount has now. Absent: they are used from the next start on. */
-	update?(mount: PreparedMount): void;
+	/** Goes on as this mount, which was prepared for the same place, where it can without being started again. Absent: it never can. */
+	update?(mount: PreparedMount): Promise<Update>;
 	/** Writes what applications have not closed yet, because the end is near; goes on serving. Absent: it cannot. */
 	drain?(): void;
 	/** Counts and sizes of the driver's own, for metrics. */
@@ -106,8 +106,23 @@ export interface Session {
 }
 
 export interface SharedSession extends Session {
-	/** Shows one more folder, or goes on with the secrets that it has now. */
-	put(member: Member): void;
+	/** Shows one more folder, or what that is from now on. Returns the options that count only from the next start on. */
+	put(member: Member): readonly string[];
+	/** Takes a folder away: it is in sight for `visibleMs` as long as files are open in it, and those go on for `hiddenMs` more. */
+	remove(folder: string, limits: { readonly visibleMs: number; readonly hiddenMs: number }): Departure;
+}
+
+export type Update =
+	| { readonly kind: "updated"; readonly later: readonly string[] }
+	/** Nothing has changed: it can become that only by being started again. */
+	| { readonly kind: "needs-start" };
+
+/** Neither rejects; both resolve when the driver ends, too. */
+export interface Departure {
+	/** Nothing can be opened in it any more. */
+	readonly hidden: Promise<void>;
+	/** Nothing of it is left; so many files were given up with changes that are in no bucket. */
+	readonly removed: Promise<number>;
 }
 
 export type Ending = { readonly kind: "stopped" } | { readonly kind: "failed"; readonly cause: unknown };

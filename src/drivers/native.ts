@@ -8,12 +8,20 @@ import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { choice, duration, flag, integer, path, secret, size, text } from "../config/option.ts";
 import { LauncherError } from "../errors.ts";
-import { report, type FilesystemConfig, type Order, type VolumeConfig } from "../filesystem-config.ts";
+import {
+	report,
+	showSameObjects,
+	type FilesystemConfig,
+	type Order,
+	type Report,
+	type VolumeConfig,
+} from "../filesystem-config.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
 import type {
 	CheckContext,
+	Departure,
 	Driver,
 	DriverFault,
 	Member,
@@ -214,17 +222,23 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		// Secrets go this way: not in arguments, not in the environment.
 		send({ kind: "serve", config });
 		let stats: Readonly<Record<string, number>> = {};
+		const departures = new Departures(send);
 		child.on("message", (message) => {
 			const { data } = report.safeParse(message);
-			if (data !== undefined) ({ stats } = data);
+			if (data?.kind === "stats") ({ stats } = data);
+			else if (data !== undefined) departures.told(data);
 		});
-		const known = new Map(config.volumes.map((volume) => [volume.folder, JSON.stringify(volume)]));
-		const put = (member: Member): void => {
-			const volume = volumeConfig({ folder: member.folder, mount: asNative(member.mount) });
-			const text = JSON.stringify(volume);
-			if (known.get(volume.folder) === text) return;
-			known.set(volume.folder, text);
-			send({ kind: "put", volume });
+		void ended.then(() => departures.end());
+		const known = new Map(members.map((member) => [member.folder, member]));
+		const put = (given: Member): readonly string[] => {
+			const member = { folder: given.folder, mount: asNative(given.mount) };
+			const before = known.get(member.folder);
+			known.set(member.folder, member);
+			const volume = volumeConfig(member);
+			if (before === undefined || JSON.stringify(volumeConfig(before)) !== JSON.stringify(volume))
+				send({ kind: "put", volume });
+			send({ kind: "tune", readAheadBytes: readAheadOf([...known.values()]) });
+			return before === undefined ? [] : changedForAll(before.mount, member.mount);
 		};
 		const session = superviseProcess({
 			driver: "native",
@@ -241,7 +255,16 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		return {
 			...session,
 			put,
-			update: (mount) => put({ folder: first?.folder ?? "", mount }),
+			remove: (folder, limits) => {
+				known.delete(folder);
+				return departures.begin(folder, limits);
+			},
+			update: async (given) => {
+				const [folder = "", before] = [...known].at(0) ?? [];
+				const member = { folder, mount: asNative(given) };
+				if (before === undefined || !canBecome(before, member)) return { kind: "needs-start" };
+				return { kind: "updated", later: put(member) };
+			},
 			drain: () => send({ kind: "drain" }),
 			stats: () => stats,
 		};
@@ -249,6 +272,63 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		close();
 		throw error;
 	}
+}
+
+/** Folders that the process was told to take away. */
+class Departures {
+	readonly #send: (order: Order) => void;
+	readonly #waiting = new Map<number, { readonly hidden: () => void; readonly removed: (lostFiles: number) => void }>();
+	#count = 0;
+	#isEnded = false;
+
+	constructor(send: (order: Order) => void) {
+		this.#send = send;
+	}
+
+	begin(folder: string, limits: { readonly visibleMs: number; readonly hiddenMs: number }): Departure {
+		const departure = ++this.#count;
+		const hidden = Promise.withResolvers<void>();
+		const removed = Promise.withResolvers<number>();
+		this.#waiting.set(departure, { hidden: hidden.resolve, removed: removed.resolve });
+		this.#send({ kind: "remove", folder, departure, ...limits });
+		if (this.#isEnded) this.end();
+		return { hidden: hidden.promise, removed: removed.promise };
+	}
+
+	told(message: Exclude<Report, { kind: "stats" }>): void {
+		const waiting = this.#waiting.get(message.departure);
+		waiting?.hidden();
+		if (message.kind === "hidden") return;
+		waiting?.removed(message.lostFiles);
+		this.#waiting.delete(message.departure);
+	}
+
+	end(): void {
+		this.#isEnded = true;
+		for (const departure of this.#waiting.keys()) this.told({ kind: "removed", departure, lostFiles: 0 });
+	}
+}
+
+/** Options that are the process's, and count for all its mounts from its start on. */
+const processOptions = ["memory", "cache-dir", "cache-size", "write-buffer", "allow-other"] as const;
+
+function changedForAll(before: NativeMount, after: NativeMount): string[] {
+	return processOptions.filter((name) => before.options[name] !== after.options[name]);
+}
+
+/** Whether a mount that has a process of its own becomes another one in it. */
+function canBecome(before: NativeMember, after: NativeMember): boolean {
+	return (
+		showSameObjects(volumeConfig(before), volumeConfig(after)) &&
+		// The kernel was told.
+		before.mount.mount.readOnly === after.mount.mount.readOnly &&
+		changedForAll(before.mount, after.mount).length === 0
+	);
+}
+
+function readAheadOf(members: readonly NativeMember[]): number {
+	const given = members.findLast(({ mount }) => mount.options["read-ahead"] !== undefined);
+	return given?.mount.options["read-ahead"] ?? 64 * mebibyte;
 }
 
 function spawnFilesystem(members: readonly NativeMember[], { variables }: StartContext, fd: number): ChildProcess {
@@ -286,7 +366,7 @@ function filesystemConfig(members: readonly NativeMember[], { directory, log }: 
 		volumes: members.map(volumeConfig),
 		logLevel: log.level,
 		...(given.memory !== undefined && { memoryBytes: given.memory }),
-		readAheadBytes: given["read-ahead"] ?? 64 * mebibyte,
+		readAheadBytes: readAheadOf(members),
 		stagingDirectory:
 			cacheDirectory === undefined
 				? join(directory, "writing")
