@@ -333,7 +333,7 @@ export class MountSupervisor {
 
 	async #replace(old: Session, next: Supervised, prepared: PreparedMount, signal: AbortSignal): Promise<void> {
 		const startedAt = performance.now();
-		const directory = `${this.#options.directory}.${++this.#directories}`;
+		const directory = `${this.#options.directory}.r${++this.#directories}`;
 		await mkdir(stagingOf(directory), { recursive: true, mode: 0o700 });
 		let session: Session | undefined;
 		try {
