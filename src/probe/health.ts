@@ -37,7 +37,7 @@ function checksOf(endpoint: HealthEndpoint, status: LauncherStatus): readonly He
 				// Without it a launcher that has not read its config yet would have no mount that is not ready.
 				startedCheck(status),
 				verdict("shutdown", status.state !== "draining", "the launcher is stopping and takes its mounts down"),
-				...status.mounts.filter(({ state }) => state !== "draining" || status.state === "draining").map(mountCheck),
+				...status.mounts.filter(({ leaving }) => leaving !== true).map(mountCheck),
 			];
 		default:
 			return endpoint satisfies never;

@@ -66,6 +66,8 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		"change",
 		"result",
 	]);
+	for (const change of ["mount", "unmount", "change", "rename"] as const)
+		for (const result of ["done", "refused", "superseded"] as const) changes.inc({ change, result }, 0);
 	const configOk = gauge("config_ok", "1 while what runs is what the config file says.");
 	const configHash = gauge("config_hash", "The first 48 bits of the hash of the applied config, as a number.");
 	const configApplied = gauge("config_applied_time_seconds", "When another config was applied, in Unix time.");

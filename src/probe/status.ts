@@ -50,6 +50,8 @@ export interface MountStatus {
 	readonly retiring?: number;
 	/** It was added while the launcher ran and has not been ready yet: it does not count for readyz. */
 	readonly joining?: true;
+	/** The config does not have it any more, and something of it is still in use: it does not count for readyz either. */
+	readonly leaving?: true;
 	/** The config or its secrets want it to be something else, and it cannot be that yet: why not. */
 	readonly pendingChange?: string;
 	/** The prober's last word: how long ago the mount last answered a statfs, in seconds. Absent before the first answer. */

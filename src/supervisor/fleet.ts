@@ -88,7 +88,7 @@ export class Fleet {
 	}
 
 	statuses(): MountStatus[] {
-		const leaving = [...this.#leaving].map(({ mount }) => mount.status());
+		const leaving = [...this.#leaving].map(({ mount }) => ({ ...mount.status(), leaving: true as const }));
 		return [...this.mounts.map((mount) => mount.status()), ...leaving.filter(({ state }) => state !== "stopped")];
 	}
 

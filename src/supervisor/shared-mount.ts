@@ -103,8 +103,10 @@ export class SharedMount implements Supervised {
 		void session.ended.then(() => {
 			if (this.#session === session) this.#session = undefined;
 		});
-		// Those that were admitted meanwhile.
+		// Those that were admitted meanwhile, and those that were removed.
 		for (const member of this.#members) this.#show(member);
+		const shown = new Set(this.#members.flatMap(({ served, isLeaving }) => (isLeaving ? [] : (served?.folder ?? []))));
+		for (const { folder } of members) if (!shown.has(folder)) session.remove(folder, { visibleMs: 0, hiddenMs: 0 });
 		return session;
 	}
 
