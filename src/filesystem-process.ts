@@ -46,28 +46,14 @@ export async function serveFilesystem(
 ): Promise<End> {
 	const started = Promise.withResolvers<FilesystemConfig>();
 	let served: ServedFilesystem | undefined;
-	launcher.on("message", (message) => {
-		const told = order.parse(message);
-		switch (told.kind) {
-			case "serve":
-				started.resolve(told.config);
-				return;
-			case "put":
-				served?.put(told.volume);
-				return;
-			case "remove":
-				void served?.remove(told, (message) => void launcher.send?.(message, () => undefined));
-				return;
-			case "tune":
-				served?.tune(told.readAheadBytes);
-				return;
-			case "drain":
-				served?.drainInBackground();
-				return;
-			default:
-				told satisfies never;
-		}
-	});
+	/** They may come before it is there. */
+	const early: Order[] = [];
+	const obey = (told: Order): void => {
+		if (told.kind === "serve") started.resolve(told.config);
+		else if (served === undefined) early.push(told);
+		else served.obey(told, (message) => void launcher.send?.(message, () => undefined));
+	};
+	launcher.on("message", (message) => obey(order.parse(message)));
 	const stopped = new Promise<"stopped">((resolve) => {
 		signal.addEventListener("abort", () => resolve("stopped"), { once: true });
 	});
@@ -78,6 +64,7 @@ export async function serveFilesystem(
 	try {
 		served = new ServedFilesystem(config, { variables, log, redactor });
 		const { filesystem } = served;
+		for (const told of early.splice(0)) obey(told);
 		const tell = (): void => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
@@ -154,6 +141,25 @@ class ServedFilesystem {
 		};
 		this.#settings = settings;
 		this.filesystem = createS3Filesystem(volumes, settings);
+	}
+
+	obey(told: Exclude<Order, { kind: "serve" }>, tell: (report: Report) => void): void {
+		switch (told.kind) {
+			case "put":
+				this.put(told.volume);
+				return;
+			case "remove":
+				void this.remove(told, tell);
+				return;
+			case "tune":
+				this.tune(told.readAheadBytes);
+				return;
+			case "drain":
+				this.drainInBackground();
+				return;
+			default:
+				told satisfies never;
+		}
 	}
 
 	/** Sequential readers are read ahead of by so much from now on. */
