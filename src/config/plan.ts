@@ -139,7 +139,7 @@ function planMount(
 	const { driver, driverReason } = choice;
 	const { readOnly, modeReason } = mode(file, mount, given);
 	const inspectMount = async (): Promise<Inspection> =>
-		inspect(driver, { source: mount.mountPoint, readOnly }, path, layers, context);
+		inspect(driver, { source: mount.mountPoint, readOnly, name: place.name }, path, layers, context);
 	return {
 		...place,
 		path,
@@ -257,7 +257,7 @@ function mode(
 
 async function inspect(
 	driver: Driver,
-	mount: { source: string; readOnly: boolean },
+	mount: { source: string; readOnly: boolean; name: string },
 	path: string,
 	layers: readonly Map<string, GivenOption>[],
 	context: PlanContext,
@@ -293,7 +293,8 @@ async function inspect(
 		settings.push([name, reference === undefined ? "" : `${reference.secret}/${reference.key}`]);
 		if (secret !== undefined) values.push([name, secret.reveal()]);
 		planned.push({ name, value: secret?.toString() ?? `secret ${reference?.secret}/${reference?.key}`, from });
-		if (reference !== undefined && schema !== undefined && isPath(schema)) {
+		const isOpen = schema === undefined && driver.takesAnyOption === true;
+		if (reference !== undefined && (isOpen || (schema !== undefined && isPath(schema)))) {
 			// The program reads the file itself: a certificate, for one.
 			raw[name] = join(secretsDirectory, reference.secret, reference.key);
 			continue;
@@ -363,8 +364,9 @@ function chooseOptions(
 	for (const layer of layers) {
 		const inLayer = new Map<string, string>();
 		for (const [key, option] of layer) {
-			const name = canonical.get(key);
 			const refusal = Object.hasOwn(driver.refusedOptions, key) ? driver.refusedOptions[key] : undefined;
+			const isAny = driver.takesAnyOption === true && refusal === undefined;
+			const name = canonical.get(key) ?? (isAny ? key : undefined);
 			if (name === undefined) {
 				const message =
 					refusal === undefined

@@ -15,7 +15,7 @@ import type {
 	Update,
 } from "./driver.ts";
 import { parseOptions } from "./parse-options.ts";
-import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
+import { endHelpers, inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 
 /** What to run for one mount. Secrets belong into `files`, never into `args`. */
 export interface Command {
@@ -39,6 +39,8 @@ export interface CommandContext {
 	readonly version: string;
 	/** The container's memory limit; absent without one. */
 	readonly memoryLimitBytes?: number;
+	/** The pod's environment; absent where the command is only shown. */
+	readonly variables?: NodeJS.ProcessEnv;
 }
 
 export interface CommandDriverDefinition<Options extends z.ZodObject> {
@@ -46,6 +48,8 @@ export interface CommandDriverDefinition<Options extends z.ZodObject> {
 	readonly schemes: readonly string[];
 	readonly filesystemTypes: readonly string[];
 	readonly settleMs?: number;
+	readonly takesAnyOption?: boolean;
+	readonly isTrustedWithReadOnly?: boolean;
 	readonly options: Options;
 	readonly refusedOptions?: Readonly<Record<string, string>>;
 	/** Faults of source and options beyond what the schema says. */
@@ -67,6 +71,8 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 		schemes,
 		filesystemTypes,
 		settleMs,
+		takesAnyOption: definition.takesAnyOption ?? false,
+		isTrustedWithReadOnly: definition.isTrustedWithReadOnly ?? true,
 		options: schema,
 		refusedOptions,
 		prepare(mount, raw) {
@@ -110,6 +116,7 @@ class CommandMount implements PreparedMount {
 			mountpoint,
 			directory,
 			version: await version(),
+			variables: context.variables,
 			...(memoryLimitBytes !== undefined && { memoryLimitBytes }),
 		};
 		let command = this.#options.command(place);
@@ -191,6 +198,7 @@ async function run(
 	});
 	const { pid } = child;
 	if (pid === undefined) throw programMissing(driver, "setpriv");
+	child.nodeChildProcess.once("exit", () => endHelpers(pid));
 	return superviseProcess({
 		driver,
 		program: command.file,

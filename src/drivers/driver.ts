@@ -8,6 +8,8 @@ export interface Mount {
 	readonly source: string;
 	/** To be enforced by the mount itself. */
 	readonly readOnly: boolean;
+	/** The mount's name in the config. */
+	readonly name?: string;
 }
 
 /** Options by their canonical names, as strings or secrets, before the driver has parsed them. */
@@ -39,8 +41,12 @@ export interface Driver {
 	readonly options: z.ZodObject;
 	/** Options of its program that may not be set, with the reason. */
 	readonly refusedOptions: Readonly<Record<string, string>>;
-	/** The filesystem types under which the kernel may list its mounts. */
+	/** The filesystem types under which the kernel may list its mounts, the newest last; `*`: any. */
 	readonly filesystemTypes: readonly string[];
+	/** It takes options of any name besides, and of those that cite secrets the paths. Default: false. */
+	readonly takesAnyOption?: boolean;
+	/** It makes a read-only mount read-only itself. Default: true; else the launcher does. */
+	readonly isTrustedWithReadOnly?: boolean;
 	/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */
 	readonly settleMs?: number;
 	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */

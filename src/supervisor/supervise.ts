@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Driver, Ending, PreparedMount, Session, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { bindOver, isEmptyRoot } from "../mounts/mount.ts";
+import { bindOver, isEmptyRoot, remountReadOnly } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
@@ -338,7 +338,7 @@ export class MountSupervisor {
 		let session: Session | undefined;
 		try {
 			session = await prepared.start(this.#startContext(directory, AbortSignal.any([signal, this.#unwanted.signal])));
-			await this.#untilStaged(session, next.driver, directory, startedAt + this.#options.timing.startTimeoutMs);
+			await this.#untilStaged(session, next, directory, startedAt + this.#options.timing.startTimeoutMs);
 			await this.#bind(directory);
 		} catch (error) {
 			await session?.stop({ graceMs: 300 });
@@ -442,7 +442,7 @@ export class MountSupervisor {
 		this.#bound = false;
 		if (this.#everReady) this.#restarts++;
 		this.#log.info({ pid: session.pid }, "driver started");
-		await this.#untilStaged(session, mount.driver, this.#directory, startedAt + timing.startTimeoutMs);
+		await this.#untilStaged(session, mount, this.#directory, startedAt + timing.startTimeoutMs);
 		await this.#bind(this.#directory);
 		await this.#untilAnswered(startedAt + timing.startTimeoutMs);
 		this.#visible = true;
@@ -483,9 +483,9 @@ export class MountSupervisor {
 	}
 
 	/** Waits until the driver's own mount is there and answers. */
-	async #untilStaged(session: Session, driver: Driver, directory: string, deadline: number): Promise<void> {
+	async #untilStaged(session: Session, mount: Supervised, directory: string, deadline: number): Promise<void> {
 		const signal = this.#unwanted.signal;
-		const { filesystemTypes, name, settleMs = 0 } = driver;
+		const { filesystemTypes, name, settleMs = 0, isTrustedWithReadOnly = true } = mount.driver;
 		const staging = stagingOf(directory);
 		let ending: Ending | undefined;
 		void session.ended.then((value) => {
@@ -507,7 +507,7 @@ export class MountSupervisor {
 				);
 			}
 			const top = layersAt(await readMountinfo(), staging).at(-1);
-			if (top !== undefined && filesystemTypes.includes(top.type)) {
+			if (top !== undefined && (filesystemTypes.includes(top.type) || filesystemTypes.includes("*"))) {
 				const answer = await statfs(staging, this.#options.timing.statfsTimeoutMs);
 				if (answer.kind === "answered") break;
 				// A hung child ends when the driver is ended; a next one would only hang beside it.
@@ -518,6 +518,8 @@ export class MountSupervisor {
 		}
 		await Promise.race([session.ended, sleep(settleMs)]);
 		failIfEnded();
+		if (mount.readOnly && !isTrustedWithReadOnly && !(await remountReadOnly(staging)))
+			throw new LauncherError("DRIVER_FAILED", `what ${name} has mounted cannot be made read-only`);
 	}
 
 	/** The first answer at the target itself. */
