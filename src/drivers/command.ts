@@ -125,7 +125,8 @@ class CommandMount implements PreparedMount {
 			if (!(mount instanceof CommandMount)) return { kind: "needs-start" };
 			const next = mount.#options.command(place);
 			const files = filesToReplace(command, next);
-			if (files === undefined) return { kind: "needs-start" };
+			// The same command: what is different is in a file that it cites, a secret's for one, and that it has read.
+			if (files === undefined || files.length === 0) return { kind: "needs-start" };
 			for (const name of files) await replaceFile(join(directory, name), next.files?.[name] ?? "");
 			command = next;
 			return { kind: "updated", later: [] };
