@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { closeSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -114,10 +114,13 @@ class NativeMount implements PreparedMount {
 	readonly servesWithoutBackend = true;
 	readonly mount: Mount;
 	readonly options: NativeOptions;
+	/** Of the certificates that were in the file when it was prepared. */
+	readonly caVersion: string | undefined;
 
 	constructor(mount: Mount, given: NativeOptions) {
 		this.mount = mount;
 		this.options = given;
+		this.caVersion = digestOf(given["ca-bundle"]);
 	}
 
 	get summary(): readonly string[] {
@@ -138,6 +141,15 @@ class NativeMount implements PreparedMount {
 
 	async start(context: StartContext): Promise<Session> {
 		return start([{ folder: "", mount: this }], { ...context, readOnly: this.mount.readOnly });
+	}
+}
+
+function digestOf(file: string | undefined): string | undefined {
+	try {
+		return file === undefined ? undefined : createHash("sha256").update(readFileSync(file)).digest("hex");
+	} catch {
+		// Who needs it says what is wrong with it.
+		return undefined;
 	}
 }
 
@@ -379,7 +391,7 @@ function filesystemConfig(members: readonly NativeMember[], { directory, log }: 
 	};
 }
 
-function volumeConfig({ folder, mount: { mount, options: given } }: NativeMember): VolumeConfig {
+function volumeConfig({ folder, mount: { mount, options: given, caVersion } }: NativeMember): VolumeConfig {
 	const source = s3Source(mount);
 	const [accessKey, secretKey, token] = [given["access-key"], given["secret-key"], given["session-token"]];
 	const customerKey = given["sse-c"];
@@ -403,6 +415,7 @@ function volumeConfig({ folder, mount: { mount, options: given } }: NativeMember
 							...(token !== undefined && { sessionToken: token.reveal() }),
 						},
 		...(given["ca-bundle"] !== undefined && { caBundle: given["ca-bundle"] }),
+		...(caVersion !== undefined && { caVersion }),
 		...(given["requester-pays"] === true && { requesterPays: true }),
 		...(given["storage-class"] !== undefined && { storageClass: given["storage-class"] }),
 		...(given.acl !== undefined && { acl: given.acl }),

@@ -1,4 +1,5 @@
 import { execa } from "execa";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -198,4 +199,50 @@ describe.each(s3Drivers())("$title", (driver) => {
 		expect((await here.mount("one")).pendingChange).toBeUndefined();
 		expect(await here.stop()).toBe(0);
 	});
+});
+
+test("native: certificates that are replaced in their secret are trusted without a restart", async () => {
+	const [first, second] = [await startMinio({ tls: true }), await startMinio({ tls: true })];
+	try {
+		const texts = [first, second].map(({ caFile = "" }) => readFileSync(caFile, "utf8"));
+		await second.createBucket("tls");
+		await second.put("tls", "hello.txt", "hello\n");
+		pod = new Pod({
+			mounts: [
+				{
+					mountPoint: "s3://tls",
+					name: "tls",
+					options: {
+						endpoint: second.endpoint,
+						"access-key": "/etc/fluid/secrets/keys/access-key",
+						"secret-key": "/etc/fluid/secrets/keys/secret-key",
+						"ca-bundle": "/etc/fluid/secrets/ca/ca.crt",
+					},
+				},
+			],
+			secrets: { keys: keysOf(second), ca: { "ca.crt": `${texts[1]}` } },
+		});
+		const here = pod;
+		here.start();
+		await here.untilReady();
+		const { pid } = await here.mount();
+		here.writeSecret("ca", { "ca.crt": texts.join("") });
+		await until(
+			() => here.log.some(({ msg, options }) => msg === "options changed" && String(options) === "caVersion"),
+			10_000,
+			() => here.output,
+		);
+		expect((await execa("cat", [join(here.target, "hello.txt")], { timeout: 10_000 })).stdout).toBe("hello");
+		expect((await here.mount()).pid).toBe(pid);
+		// One that does not know the server is not taken.
+		here.writeSecret("ca", { "ca.crt": `${texts[0]}` });
+		await until(
+			async () => (await here.mount()).pendingChange?.includes("BACKEND_TLS") === true,
+			10_000,
+			() => here.output,
+		);
+		expect(await here.stop()).toBe(0);
+	} finally {
+		await Promise.all([first.stop(), second.stop()]);
+	}
 });
