@@ -34,6 +34,13 @@ export const errorKinds = {
 		permanent: true,
 		meaning: "The config has faults; all of them are listed.",
 	},
+	CHANGE_REFUSED: {
+		class: "config",
+		exitCode: 78,
+		permanent: true,
+		meaning:
+			"A changed config would move data to another path, or needs the pod to be started again; what runs goes on.",
+	},
 	SECRET_MISSING: {
 		class: "config",
 		exitCode: 78,

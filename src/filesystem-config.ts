@@ -20,6 +20,8 @@ const volume = z.strictObject({
 		}),
 	]),
 	caBundle: z.string().optional(),
+	/** Another one when other certificates are in that file. */
+	caVersion: z.string().optional(),
 	requesterPays: z.boolean().optional(),
 	storageClass: z.string().optional(),
 	acl: z.string().optional(),
@@ -71,15 +73,37 @@ const filesystem = z.strictObject({
 export const order = z.discriminatedUnion("kind", [
 	/** The first. */
 	z.strictObject({ kind: z.literal("serve"), config: filesystem }),
-	/** One more, or other secrets of one that is there. */
+	/** One more, other options of one that is there, or another bucket in its place. */
 	z.strictObject({ kind: z.literal("put"), volume }),
+	/** It gets time until its files are closed, first in sight and then out of it. */
+	z.strictObject({
+		kind: z.literal("remove"),
+		folder: z.string(),
+		departure: z.number(),
+		visibleMs: z.number(),
+		hiddenMs: z.number(),
+	}),
+	z.strictObject({ kind: z.literal("tune"), readAheadBytes: z.number() }),
 	z.strictObject({ kind: z.literal("drain") }),
 ]);
 
 /** What the process tells the launcher. */
-export const report = z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) });
+export const report = z.discriminatedUnion("kind", [
+	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
+	/** Of a folder that was to be removed: nothing can be opened in it any more. */
+	z.strictObject({ kind: z.literal("hidden"), departure: z.number() }),
+	/** Nothing is left of it; so many files were given up with changes that are in no bucket. */
+	z.strictObject({ kind: z.literal("removed"), departure: z.number(), lostFiles: z.number() }),
+]);
 
 export type Order = z.input<typeof order>;
 export type Report = z.input<typeof report>;
 export type FilesystemConfig = z.input<typeof filesystem>;
 export type VolumeConfig = z.input<typeof volume>;
+
+/** Whether both show the same objects, so that one can become the other while files are open. */
+export function showSameObjects(a: VolumeConfig, b: VolumeConfig): boolean {
+	const shown = ({ bucket, prefix, endpoint, encryption }: VolumeConfig): string =>
+		JSON.stringify([bucket, prefix, endpoint, encryption?.kind === "customer" ? encryption.key : undefined]);
+	return shown(a) === shown(b);
+}

@@ -1,9 +1,17 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { memoryUsage } from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Secret } from "./config/secret.ts";
 import { LauncherError } from "./errors.ts";
-import { order, type FilesystemConfig, type Report, type VolumeConfig } from "./filesystem-config.ts";
+import {
+	order,
+	showSameObjects,
+	type FilesystemConfig,
+	type Order,
+	type Report,
+	type VolumeConfig,
+} from "./filesystem-config.ts";
 import { serveLibfuse } from "./fuse/libfuse.ts";
 import { raiseReadAhead } from "./fuse/read-ahead.ts";
 import { serve, type Session } from "./fuse/session.ts";
@@ -42,22 +50,14 @@ export async function serveFilesystem(
 ): Promise<End> {
 	const started = Promise.withResolvers<FilesystemConfig>();
 	let served: ServedFilesystem | undefined;
-	launcher.on("message", (message) => {
-		const told = order.parse(message);
-		switch (told.kind) {
-			case "serve":
-				started.resolve(told.config);
-				return;
-			case "put":
-				served?.put(told.volume);
-				return;
-			case "drain":
-				served?.drainInBackground();
-				return;
-			default:
-				told satisfies never;
-		}
-	});
+	/** They may come before it is there. */
+	const early: Order[] = [];
+	const obey = (told: Order): void => {
+		if (told.kind === "serve") started.resolve(told.config);
+		else if (served === undefined) early.push(told);
+		else served.obey(told, (message) => void launcher.send?.(message, () => undefined));
+	};
+	launcher.on("message", (message) => obey(order.parse(message)));
 	const stopped = new Promise<"stopped">((resolve) => {
 		signal.addEventListener("abort", () => resolve("stopped"), { once: true });
 	});
@@ -68,6 +68,7 @@ export async function serveFilesystem(
 	try {
 		served = new ServedFilesystem(config, { variables, log, redactor });
 		const { filesystem } = served;
+		for (const told of early.splice(0)) obey(told);
 		const tell = (): void => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
@@ -120,11 +121,24 @@ interface Surroundings {
 	readonly redactor: Redactor;
 }
 
+/** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
+type ChangeableVolume = { -readonly [Property in keyof VolumeOptions]: VolumeOptions[Property] };
+
+interface ServedVolume {
+	config: VolumeConfig;
+	readonly volume: ChangeableVolume;
+	/** The last is for what begins now; what began with others goes on with them, and with the present keys. */
+	readonly stores: ObjectStore[];
+}
+
 class ServedFilesystem {
 	readonly filesystem: S3Filesystem;
 	readonly #config: FilesystemConfig;
 	readonly #surroundings: Surroundings;
-	readonly #volumes = new Map<string, { config: VolumeConfig; readonly store: ObjectStore }>();
+	readonly #settings: { readAheadBytes: number };
+	readonly #volumes = new Map<string, ServedVolume>();
+	/** By folder: what takes those out of sight that are to go and may still be seen there. */
+	readonly #leaving = new Map<string, () => void>();
 	#firstFailure: { readonly error: unknown } | undefined;
 	#identity: Identity | undefined;
 
@@ -136,36 +150,143 @@ class ServedFilesystem {
 		if (cache !== undefined) removeAbandoned(dirname(stagingDirectory));
 		mkdirSync(stagingDirectory, { recursive: true, mode: 0o700 });
 		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
-		const volumes = config.volumes.flatMap((volume) => this.#volume(volume) ?? []);
+		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
 		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
-		this.filesystem = createS3Filesystem(volumes, {
+		const settings = {
 			memoryBytes,
 			readAheadBytes: config.readAheadBytes,
 			stagingDirectory,
 			stagingLimitBytes:
 				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
 			...(cache !== undefined && { cache }),
-			log: (level, fields, message) => log[level](fields, message),
-		});
+			log: (level: "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
+		};
+		this.#settings = settings;
+		this.filesystem = createS3Filesystem(volumes, settings);
 	}
 
-	/** Shows one more volume, or signs with the keys that it has now. */
+	obey(told: Exclude<Order, { kind: "serve" }>, tell: (report: Report) => void): void {
+		switch (told.kind) {
+			case "put":
+				this.put(told.volume);
+				return;
+			case "remove":
+				void this.remove(told, tell);
+				return;
+			case "tune":
+				this.tune(told.readAheadBytes);
+				return;
+			case "drain":
+				this.drainInBackground();
+				return;
+			default:
+				told satisfies never;
+		}
+	}
+
+	/** Sequential readers are read ahead of by so much from now on. */
+	tune(readAheadBytes: number): void {
+		if (this.#settings.readAheadBytes === readAheadBytes) return;
+		this.#settings.readAheadBytes = readAheadBytes;
+		this.#surroundings.log.info({ readAheadBytes }, "read-ahead changed");
+	}
+
+	/** Shows one more volume, goes on with other options of one, or shows another one in its place. */
 	put(config: VolumeConfig): void {
-		const { log, redactor } = this.#surroundings;
-		const known = this.#volumes.get(config.folder);
-		if (known === undefined) {
-			const volume = this.#volume(config);
-			if (volume === undefined) return;
-			this.filesystem.add(volume);
-			log.info({ folder: config.folder, bucket: config.bucket }, "folder added");
+		const { log } = this.#surroundings;
+		const { folder, bucket } = config;
+		const known = this.#volumes.get(folder);
+		if (known !== undefined && showSameObjects(known.config, config)) {
+			this.#change(known, config);
 			return;
 		}
+		const served = this.#serve(config);
+		if (served === undefined) return;
+		this.#leaving.get(folder)?.();
+		if (known !== undefined) {
+			this.filesystem.hide(known.volume);
+			void this.#end(known, replacedMs);
+		}
+		this.filesystem.add(served.volume);
+		log.info({ folder, bucket }, known === undefined ? "folder added" : "folder replaced");
+	}
+
+	/** Goes on with other options of a volume; what is open stays open. */
+	#change(served: ServedVolume, config: VolumeConfig): void {
+		const { log, variables, redactor } = this.#surroundings;
+		const { volume, stores, config: before } = served;
+		const { folder } = config;
+		const changed = (Object.keys({ ...before, ...config }) as (keyof VolumeConfig)[]).filter(
+			(name) => JSON.stringify(before[name]) !== JSON.stringify(config[name]),
+		);
+		if (changed.length === 0) return;
 		addSecrets(config, redactor);
-		known.store.setCredentials(this.#credentialsOf(config));
-		const rest = (volume: VolumeConfig): string => JSON.stringify({ ...volume, credentials: undefined });
-		if (rest(known.config) === rest(config)) log.info({ folder: config.folder }, "credentials replaced");
-		else log.warn({ folder: config.folder }, "what has changed besides the credentials is used from the next start on");
-		known.config = config;
+		if (changed.some((name) => name !== "credentials" && !shownOptions.has(name))) {
+			try {
+				volume.store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
+			} catch (error) {
+				log.error({ err: error, folder }, "the folder goes on with the options that it had");
+				return;
+			}
+			stores.push(volume.store);
+		}
+		if (changed.includes("credentials")) {
+			for (const store of stores) store.setCredentials(this.#credentialsOf(config));
+			log.info({ folder }, "credentials replaced");
+		}
+		const { readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
+		Object.assign(volume, { readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs });
+		served.config = config;
+		const options = changed.filter((name) => name !== "credentials");
+		if (options.some((name) => shownOptions.has(name))) this.filesystem.attributesChanged(volume);
+		if (options.length > 0) log.info({ folder, options }, "options changed");
+	}
+
+	/** Takes a volume away: in sight as long as it is in use, then out of it, then for good. */
+	async remove(
+		{ folder, departure, visibleMs, hiddenMs }: Extract<Order, { kind: "remove" }>,
+		tell: (report: Report) => void,
+	): Promise<void> {
+		const { log } = this.#surroundings;
+		const served = this.#volumes.get(folder);
+		let lostFiles = 0;
+		if (served !== undefined) {
+			this.#volumes.delete(folder);
+			const { volume } = served;
+			const hidden = new AbortController();
+			const hide = (): void => {
+				if (hidden.signal.aborted) return;
+				hidden.abort();
+				this.#leaving.delete(folder);
+				this.filesystem.hide(volume);
+				log.info({ folder, openFiles: this.filesystem.openFiles(volume) }, "folder removed");
+				tell({ kind: "hidden", departure });
+			};
+			this.#leaving.set(folder, hide);
+			await this.#untilUnused(volume, visibleMs, hidden.signal);
+			hide();
+			lostFiles = await this.#end(served, hiddenMs);
+		}
+		tell({ kind: "removed", departure, lostFiles });
+	}
+
+	/** Serves what is open of a hidden volume for a while. Returns how many files are lost. */
+	async #end({ volume, stores }: ServedVolume, hiddenMs: number): Promise<number> {
+		const { log } = this.#surroundings;
+		const { folder } = volume;
+		await this.#untilUnused(volume, hiddenMs);
+		await this.filesystem.drain(volume).catch((error: unknown) => log.error({ err: error, folder }, "upload failed"));
+		const openFiles = this.filesystem.openFiles(volume);
+		const keys = await this.filesystem.forsake(volume);
+		for (const store of stores) store.close();
+		if (openFiles > 0) log.warn({ folder, openFiles }, "files of a removed folder are still open and get errors now");
+		if (keys.length > 0) log.error({ folder, keys: keys.slice(0, 20) }, "changes could not be uploaded and are lost");
+		return keys.length;
+	}
+
+	async #untilUnused(volume: VolumeOptions, limitMs: number, signal?: AbortSignal): Promise<void> {
+		const limit = AbortSignal.any([AbortSignal.timeout(limitMs), ...(signal === undefined ? [] : [signal])]);
+		while (!limit.aborted && this.filesystem.openFiles(volume) > 0) await sleep(100);
 	}
 
 	drainInBackground(): void {
@@ -191,15 +312,29 @@ class ServedFilesystem {
 		utimesSync(this.#config.stagingDirectory, now, now);
 	}
 
-	#volume(config: VolumeConfig): VolumeOptions | undefined {
+	#serve(config: VolumeConfig): ServedVolume | undefined {
 		const { log, variables, redactor } = this.#surroundings;
 		addSecrets(config, redactor);
 		try {
 			const store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
-			this.#volumes.set(config.folder, { config, store });
 			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
 			const identity = `${config.endpoint ?? ""} ${bucket}`;
-			return { folder, store, identity, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs };
+			const volume = {
+				folder,
+				store,
+				identity,
+				prefix,
+				readOnly,
+				uid,
+				gid,
+				directoryMode,
+				fileMode,
+				attributes,
+				ttlMs,
+			};
+			const served = { config, volume, stores: [store] };
+			this.#volumes.set(folder, served);
+			return served;
 		} catch (error) {
 			log.error({ err: error, folder: config.folder, bucket: config.bucket }, "the folder cannot be served");
 			this.#firstFailure ??= { error };
@@ -237,6 +372,20 @@ class ServedFilesystem {
 		});
 	}
 }
+
+/** What the filesystem itself shows, and no request to the server depends on. */
+const shownOptions: ReadonlySet<keyof VolumeConfig> = new Set([
+	"readOnly",
+	"uid",
+	"gid",
+	"directoryMode",
+	"fileMode",
+	"attributes",
+	"ttlMs",
+]);
+
+/** How long what is open of a bucket goes on after another one has taken its place. */
+const replacedMs = 600_000;
 
 /** Longer than any process lets its own directory look unused. */
 const abandonedAfterMs = 24 * 3_600_000;

@@ -2,38 +2,42 @@ import { chmod, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "./config/environment.ts";
+import { examine, hashOf, hasTargetPath, refuseMoves, type Fixed, type WantedMount } from "./config/examine.ts";
 import { ConfigError } from "./config/faults.ts";
-import { loadFluidFile } from "./config/load.ts";
+import { loadFluidFile, type LoadedFile } from "./config/load.ts";
 import { planMounts, type Plan, type PlannedMount, type RefusedMount } from "./config/plan.ts";
+import { FileWatch, signatureOf } from "./config/watch.ts";
 import type { Driver } from "./drivers/driver.ts";
-import { LauncherError } from "./errors.ts";
+import { LauncherError, toLauncherError } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { maskRotatingKeys } from "./mask-keys.ts";
-import {
-	makeDirectory,
-	makeFolderInMount,
-	makeFolderInRoot,
-	mountEmptyRoot,
-	rootSourcePrefix,
-} from "./mounts/mount.ts";
-import { isAmong, layersAt, readMountinfo, type MountEntry } from "./mounts/mountinfo.ts";
+import { makeDirectory, rootSourcePrefix } from "./mounts/mount.ts";
+import { readMountinfo } from "./mounts/mountinfo.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
-import { unmount } from "./mounts/unmount.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
 import { createMetrics } from "./probe/metrics.ts";
 import { startProbeServer } from "./probe/server.ts";
-import type { LauncherStatus, MountStatus } from "./probe/status.ts";
+import type { ConfigStatus, LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./redact.ts";
 import { createIdentity, type Identity } from "./s3/identity.ts";
+import { ChangeLog } from "./supervisor/change-log.ts";
+import { EmptyRoot } from "./supervisor/empty-root.ts";
+import { Fleet } from "./supervisor/fleet.ts";
+import { reportError } from "./supervisor/report.ts";
 import { SharedMount } from "./supervisor/shared-mount.ts";
+import type { Supervised } from "./supervisor/supervise.ts";
 import type { DriverFileFault } from "./vendor/load.ts";
-import { defaultTiming, MountSupervisor, type Supervised } from "./supervisor/supervise.ts";
 
 /** What the launcher needs at the end for itself: the last log lines, closing the sockets. */
 const farewellMs = 1000;
 
 /** Without a beat for so long the launcher's own threads are stuck, and only a restart of the container helps. */
 const beatLimitMs = 60_000;
+
+/** A rotated secret is to be in use five seconds after it is there, also where the kernel tells nothing of files. */
+const pollEveryMs = 2000;
+/** A file that was rejected is read again though it looks the same. */
+const readAgainMs = 10_000;
 
 export interface LauncherOptions {
 	readonly environment: Environment;
@@ -107,13 +111,18 @@ class Launcher {
 	readonly #identity: Identity;
 	readonly #startedAt = new Date();
 	readonly #stopping = new AbortController();
+	readonly #changes: ChangeLog;
 	#plan: Plan | undefined;
-	#supervisors: MountSupervisor[] = [];
-	#root: MountEntry | undefined;
+	#fleet: Fleet | undefined;
+	#root: EmptyRoot | undefined;
+	#fixed: Fixed | undefined;
+	#config: ConfigStatus | undefined;
 	#refused: readonly MountStatus[] = [];
-	#running = false;
+	#hasStarted = false;
+	/** Nothing but the first config was applied yet. */
+	#isFirst = true;
+	#applying: Promise<void> = Promise.resolve();
 	#stopped: Promise<void> | undefined;
-	#finished: Promise<unknown> = Promise.resolve();
 	#giveUp: LauncherError | undefined;
 	#beatAt = performance.now();
 
@@ -121,63 +130,67 @@ class Launcher {
 		this.#options = options;
 		// What it fails at is reported by the check that needed it.
 		this.#identity = createIdentity(options.variables, { onRenewed: maskRotatingKeys(options.redactor) });
+		this.#changes = new ChangeLog(options.log, (text) => options.redactor.redact(text), {
+			changed: (kind, result) => this.metrics?.countChange(kind, result),
+		});
 	}
 
 	status(): LauncherStatus {
 		const { version, environment } = this.#options;
+		const isRunning = this.#fleet !== undefined && this.#config !== undefined;
+		this.#hasStarted ||= isRunning && this.#fleet?.supervisors.every(({ settled }) => settled) === true;
 		return {
 			version,
 			pid: process.pid,
 			startedAt: this.#startedAt.toISOString(),
-			state: this.stoppedBy !== undefined ? "draining" : this.#running ? "running" : "starting",
-			started: this.#running && this.#supervisors.every(({ settled }) => settled),
+			state: this.stoppedBy !== undefined ? "draining" : isRunning ? "running" : "starting",
+			started: this.#hasStarted,
 			targetPath: this.#plan?.targetPath ?? environment.MOUNT_POINT ?? "",
 			configFile: this.#plan?.configFile ?? "",
+			...(this.#config !== undefined && { config: this.#config }),
+			changes: this.#changes.changes,
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
-			mounts: [...this.#supervisors.flatMap(statusesOf), ...this.#refused],
+			mounts: [...(this.#fleet?.statuses() ?? []), ...this.#refused],
 		};
 	}
 
 	/** Until everything is unmounted again. */
 	async run(): Promise<void> {
-		const { environment, drivers, driverFileFaults = [], redactor, log } = this.#options;
+		const { environment, driverFileFaults = [], log } = this.#options;
 		const beating = this.#beat();
+		const { signal } = this.#stopping;
+		const watch = new FileWatch({
+			pollEveryMs,
+			onDeaf: (error) => log.warn({ err: error }, "changes of files are found by looking every two seconds only"),
+		});
 		try {
 			const loaded = await loadFluidFile(environment);
-			const plan = planMounts(loaded, {
-				environment,
-				drivers,
-				driverFileFaults,
-				onSecret: (secret) => redactor.add(secret),
-			});
+			const plan = this.#planFor(loaded, environment.FLUID_FUSE_LAYOUT);
 			this.#plan = plan;
-			await refuseIfAllFaulty(plan);
+			const configSeen = await signatureOf(plan.configFile);
+			const wanted = await Promise.all(plan.mounts.map(examine));
+			refuseIfAllFaulty(plan, wanted);
 			await checkHost();
 			await makeDirectory(dirname(plan.targetPath));
 			this.warnings.push(...(await findWarnings(dirname(plan.targetPath), environment.FLUID_FUSE_RUN_DIR)));
 			this.warnings.push(...driverFileFaults.map(({ message }) => `a driver file cannot be used: ${message}`));
 			for (const warning of this.warnings) log.warn(warning);
 			this.#refused = plan.refused.map((mount) => this.#refusedStatus(mount));
-			if (this.#stopping.signal.aborted) return;
-			await this.#mountRoot(plan);
-			if (this.#stopping.signal.aborted) return await this.#unmountRoot();
-			this.#supervisors = this.#createSupervisors(plan);
-			this.#running = true;
-			log.info(
-				{ mounts: plan.mounts.length, refused: plan.refused.length, layout: plan.layout, configFile: plan.configFile },
-				"config applied",
-			);
-			const runs = this.#supervisors.map(async (supervisor) => supervisor.run());
-			this.#finished = Promise.all(runs);
-			// With a root of our own there is something to keep though every mount has ended.
-			await (this.#root === undefined ? this.#finished : waitForAbort(this.#stopping.signal));
-			await (this.#stopped ?? this.#finished);
-			await this.#unmountRoot();
+			if (signal.aborted) return;
+			this.#root = new EmptyRoot(plan.targetPath);
+			this.#fleet = this.#createFleet(plan, this.#root);
+			this.#fixed = { targetPath: plan.targetPath, hasTargetPath: hasTargetPath(loaded.file), layout: undefined };
+			await this.#apply(plan, wanted);
+			// What has changed meanwhile is found at once.
+			watch.follow(filesOf(plan));
+			await this.#follow(watch, configSeen);
+			await this.#stopped;
 			if (this.#giveUp !== undefined) throw this.#giveUp;
 			log.info({ reason: this.stoppedBy }, "launcher stopped");
 		} finally {
 			this.#stopping.abort();
+			await watch.close();
 			await beating;
 		}
 	}
@@ -194,96 +207,124 @@ class Launcher {
 		const deadline = performance.now() + environment.FLUID_FUSE_STOP_TIMEOUT - farewellMs;
 		log.info({ reason: this.stoppedBy, stopTimeoutMs: environment.FLUID_FUSE_STOP_TIMEOUT }, "draining");
 		this.#stopping.abort();
-		// Those inside others first: a mount with another one in it is busy. Their drivers may take their time: a bind of an inner
-		// mount that an outer one hides, since it was started again, only goes with that.
-		const depths = new Set(this.#supervisors.map(({ mount }) => mount.target.split("/").length));
-		for (const depth of [...depths].toSorted((a, b) => b - a)) {
-			const level = this.#supervisors.filter(({ mount }) => mount.target.split("/").length === depth);
-			for (const supervisor of level) supervisor.stop(deadline);
-			await Promise.all(level.map(async (supervisor) => supervisor.detached));
-		}
-		await this.#finished;
-		await this.#unmountRoot();
+		await this.#applying;
+		await this.#fleet?.drain(deadline);
+		await this.#root?.unmount();
 	}
 
-	#createSupervisors(plan: Plan): MountSupervisor[] {
-		if (plan.together) return [this.#supervise(this.#share(plan), plan)];
-		const created: MountSupervisor[] = [];
-		// Outer mounts first, so that an inner one finds the one around it.
-		for (const mount of plan.mounts.toSorted((a, b) => a.target.length - b.target.length)) {
-			const parent = created.findLast((other) => mount.target.startsWith(`${other.mount.target}/`));
-			created.push(this.#supervise(mount, plan, parent));
-		}
-		const order = ({ mount: { target } }: MountSupervisor): number =>
-			plan.mounts.findIndex((mount) => mount.target === target);
-		return created.toSorted((a, b) => order(a) - order(b));
-	}
-
-	#share({ mounts, targetPath }: Plan): SharedMount {
-		const { log, redactor, variables } = this.#options;
-		const shared = new SharedMount({
-			mounts,
+	#createFleet({ targetPath }: Plan, root: EmptyRoot): Fleet {
+		const { environment, variables, log, redactor } = this.#options;
+		return new Fleet({
 			targetPath,
+			root,
+			rootSource: (mounts) => rootSource(mounts, this.#options),
+			environment,
 			variables,
 			identity: this.#identity,
-			timing: defaultTiming,
-			logOf: ({ name, driver }) => log.child({ mount: name, driver: driver.name }),
-			redact: (text) => redactor.redact(text),
-			events: { error: (name, code) => this.metrics?.countError(name, code) },
-		});
-		this.#stopping.signal.addEventListener("abort", () => shared.stop(), { once: true });
-		return shared;
-	}
-
-	#supervise(mount: Supervised & { readonly id: string }, plan: Plan, parent?: MountSupervisor): MountSupervisor {
-		const { environment, log, redactor } = this.#options;
-		const { id, name, target, driver } = mount;
-		const names = mount instanceof SharedMount ? mount.names : [name];
-		return new MountSupervisor({
-			mount,
-			...(parent !== undefined && { parent }),
-			makeTarget: parent === undefined ? makeDirectory : makeFolderInMount,
-			directory: join(environment.FLUID_FUSE_RUN_DIR, "mounts", id),
-			variables: this.#options.variables,
-			identity: this.#identity,
-			log: log.child({ mount: name, driver: driver.name }),
-			timing: { ...defaultTiming, hangTimeoutMs: environment.FLUID_FUSE_HANG_TIMEOUT },
-			redact: (text) => redactor.redact(text),
+			log,
+			redactor,
+			metrics: this.metrics,
+			changes: this.#changes,
+			signal: this.#stopping.signal,
 			events: {
 				changed: () => this.#giveUpIfHopeless(),
-				error: (code) => {
-					for (const each of names) this.metrics?.countError(each, code);
-				},
-				forcedAbort: () => {
-					for (const each of names) this.metrics?.countForcedAbort(each);
-				},
-				started: (seconds) => this.metrics?.observeStart(driver.name, seconds),
-				unmountedFromOutside: () => {
-					if (target === plan.targetPath) void this.stop("unmounted");
-				},
+				unmountedFromOutside: () => void this.stop("unmounted"),
 			},
 		});
 	}
 
-	/** A folder to hold several mounts, or none: Fluid waits for a mount at targetPath in any case. */
-	async #mountRoot(plan: Plan): Promise<void> {
-		const { targetPath, mounts, together } = plan;
-		const isTaken = together || mounts.some(({ target }) => target === targetPath);
-		if (isTaken || (plan.layout === "root" && plan.refused.length > 0)) return;
-		this.#root = await mountEmptyRoot(targetPath, rootSource(mounts, this.#options));
-		for (const mount of mounts) {
-			const isInner = mounts.some((other) => mount.target.startsWith(`${other.target}/`));
-			if (!isInner) await makeFolderInRoot(targetPath, mount.target);
+	#planFor(loaded: LoadedFile, layout: Environment["FLUID_FUSE_LAYOUT"]): Plan {
+		const { environment, drivers, driverFileFaults = [], redactor } = this.#options;
+		return planMounts(loaded, {
+			environment: { ...environment, FLUID_FUSE_LAYOUT: layout },
+			drivers,
+			driverFileFaults,
+			onSecret: (secret) => redactor.add(secret),
+		});
+	}
+
+	/** Applies what changes until the end: the config file, and every secret that it cites. */
+	async #follow(watch: FileWatch, configBefore: string): Promise<void> {
+		const { signal } = this.#stopping;
+		let configSeen = configBefore;
+		while (!signal.aborted) {
+			try {
+				const isRejected = this.#config?.state === "rejected";
+				await watch.changed(signal, isRejected ? readAgainMs : undefined);
+			} catch {
+				// It is not wanted any more.
+				return;
+			}
+			const configNow = await signatureOf(this.#plan?.configFile ?? "");
+			const applying = this.#reload(watch, configNow !== configSeen);
+			configSeen = configNow;
+			this.#applying = applying;
+			await applying;
 		}
 	}
 
-	async #unmountRoot(): Promise<void> {
-		const root = this.#root;
-		const target = this.#plan?.targetPath;
-		this.#root = undefined;
-		if (root === undefined || target === undefined || !isAmong(root, layersAt(await readMountinfo(), target))) return;
-		const outcome = await unmount(target);
-		if (outcome.kind !== "done") await unmount(target, { lazy: true });
+	/** Reads everything again and goes over to what it says; what is not usable leaves everything as it is. Never rejects. */
+	async #reload(watch: FileWatch, isConfigNew: boolean): Promise<void> {
+		const { environment, log } = this.#options;
+		const [fixed, fleet] = [this.#fixed, this.#fleet];
+		if (fixed === undefined || fleet === undefined) return;
+		try {
+			const before = await watch.signature();
+			const loaded = await loadFluidFile(environment);
+			const layout = fleet.isEmpty ? undefined : this.#plan?.layout;
+			refuseMoves(loaded, { ...fixed, layout });
+			const plan = this.#planFor(loaded, layout ?? environment.FLUID_FUSE_LAYOUT);
+			const wanted = await Promise.all(plan.mounts.map(examine));
+			// Half of what was read may be of before a swap: then the next round, which has heard of it, reads all of it.
+			if ((await watch.signature()) !== before) return;
+			watch.follow(filesOf(plan));
+			const isApplied = await this.#apply(plan, wanted);
+			if (isConfigNew) this.metrics?.countReload(isApplied ? "applied" : "unchanged");
+		} catch (thrown) {
+			if (this.#stopping.signal.aborted) return;
+			const error = toLauncherError(thrown);
+			if (this.#config?.error?.message === this.#options.redactor.redact(error.message)) return;
+			this.metrics?.countReload("rejected");
+			this.metrics?.countError("", error.code);
+			const reported = reportError(error, "config rejected, what runs goes on", {
+				log,
+				redact: (text) => this.#options.redactor.redact(text),
+			});
+			if (this.#config !== undefined) this.#config = { ...this.#config, state: "rejected", error: reported };
+		}
+	}
+
+	/** Says whether anything is different from before. */
+	async #apply(plan: Plan, examined: readonly WantedMount[]): Promise<boolean> {
+		const { log } = this.#options;
+		const fleet = this.#fleet;
+		if (fleet === undefined || this.#stopping.signal.aborted) return false;
+		const { wanted, refused } = keepWhatIsRefused(fleet, plan, examined);
+		const hash = hashOf(plan.targetPath, wanted);
+		const actions = await fleet.apply(wanted, plan.together);
+		const isNew = this.#config?.hash !== hash;
+		const isBack = this.#config?.state === "rejected";
+		const appliedAt = isNew ? new Date().toISOString() : (this.#config?.appliedAt ?? "");
+		if (this.#config !== undefined) this.#refuse(refused);
+		this.#isFirst &&= this.#config === undefined || !isNew;
+		this.#config = { state: "applied", hash, appliedAt };
+		this.#plan = plan;
+		if (isNew || isBack) {
+			const { layout, configFile } = plan;
+			const steps = actions.map(({ kind, name }) => `${kind} ${name}`);
+			log.info({ mounts: wanted.length, refused: refused.length, layout, configFile, hash, steps }, "config applied");
+		}
+		return isNew || isBack || actions.length > 0;
+	}
+
+	/** Faults of the mounts that a later config has. */
+	#refuse(refused: readonly RefusedMount[]): void {
+		const told = new Map(this.#refused.map((status) => [status.name, status]));
+		this.#refused = refused.map((mount) => {
+			const known = told.get(mount.name);
+			const { message } = new ConfigError(mount.faults, mount.path);
+			return known?.reason === message ? known : { ...this.#refusedStatus(mount), joining: true as const };
+		});
 	}
 
 	/** Looks every two seconds whether somebody took the root away, and proves that this process can still do anything. */
@@ -292,13 +333,10 @@ class Launcher {
 		while (!signal.aborted) {
 			const entries = await readMountinfo();
 			this.#beatAt = performance.now();
-			if (
-				this.#root !== undefined &&
-				this.#plan !== undefined &&
-				!isAmong(this.#root, layersAt(entries, this.#plan.targetPath))
-			) {
-				this.#options.log.info({ target: this.#plan.targetPath }, "unmounted from outside");
-				this.#root = undefined;
+			const root = this.#root;
+			if (root?.isMounted === true && this.#fleet?.servesTarget === false && !root.isThere(entries)) {
+				this.#options.log.info({ target: this.#plan?.targetPath }, "unmounted from outside");
+				root.forget();
 				void this.stop("unmounted");
 			}
 			await sleep(2000, undefined, { signal }).catch(() => undefined);
@@ -307,12 +345,14 @@ class Launcher {
 
 	/** When the first start of every mount has failed for good, nobody is using anything: exit, so that Kubernetes shows why. */
 	#giveUpIfHopeless(): void {
-		if (!this.#running || this.stoppedBy !== undefined || this.#supervisors.length === 0) return;
-		const errors = this.#supervisors.map(({ hopeless }) => hopeless);
+		const supervisors = this.#fleet?.supervisors ?? [];
+		if (this.#config === undefined || !this.#isFirst || this.stoppedBy !== undefined || supervisors.length === 0)
+			return;
+		const errors = supervisors.map(({ hopeless }) => hopeless);
 		const [first] = errors;
 		if (first === undefined || errors.includes(undefined)) return;
 		const hint = first.hint === undefined ? {} : { hint: first.hint };
-		const message = this.#supervisors.map(({ mount }, index) => explained(mount, errors[index]?.message)).join("\n");
+		const message = supervisors.map(({ mount }, index) => explained(mount, errors[index]?.message)).join("\n");
 		this.#giveUp = new LauncherError(first.code, message, hint);
 		void this.stop("hopeless");
 	}
@@ -342,20 +382,47 @@ class Launcher {
 }
 
 /** Faults of one mount are that mount's; a config in which nothing can work is refused as a whole, with all its faults. */
-async function refuseIfAllFaulty(plan: Plan): Promise<void> {
-	if (plan.mounts.length + plan.refused.length === 0) return;
-	const faulty = await Promise.all(plan.mounts.map(faultsOf));
-	if (faulty.includes(undefined)) return;
-	throw new ConfigError(
-		[...plan.refused.flatMap(({ faults }) => faults), ...faulty.flatMap((faults) => faults ?? [])],
-		plan.configFile,
-	);
+function refuseIfAllFaulty({ mounts, refused, configFile }: Plan, wanted: readonly WantedMount[]): void {
+	if (mounts.length + refused.length === 0) return;
+	// What is not a fault of the config, such as a secret that is not there yet, is for the supervisor to handle.
+	const faults = wanted.flatMap(({ prepared }) => (prepared instanceof ConfigError ? [prepared.faults] : []));
+	if (faults.length < wanted.length) return;
+	throw new ConfigError([...refused.flatMap((mount) => mount.faults), ...faults.flat()], configFile);
 }
 
-function statusesOf(supervisor: MountSupervisor): MountStatus[] {
-	const { mount } = supervisor;
-	const status = supervisor.status();
-	return mount instanceof SharedMount ? mount.statuses(status) : [status];
+/** A mount that runs goes on as it is when what the config says of it now cannot be. */
+function keepWhatIsRefused(
+	fleet: Fleet,
+	plan: Plan,
+	examined: readonly WantedMount[],
+): { wanted: WantedMount[]; refused: RefusedMount[] } {
+	const wanted: WantedMount[] = [];
+	const refused: RefusedMount[] = [];
+	const { sharedDriver } = fleet;
+	const refuse = (mount: RefusedMount): void => {
+		const running = fleet.mounts.find(({ name }) => name === mount.name);
+		const isPlaceFree = !wanted.some(({ planned }) => planned.target === running?.target);
+		if (running === undefined || !isPlaceFree) refused.push(mount);
+		else {
+			running.refuse(new ConfigError(mount.faults, mount.path));
+			wanted.push(running.wanted);
+		}
+	};
+	for (const mount of examined) {
+		const { path, name, source, driver } = mount.planned;
+		if (sharedDriver === undefined || driver === sharedDriver) wanted.push(mount);
+		else {
+			const message = `the mounts that run are folders of one mount of ${sharedDriver.name}, into which ${driver.name} cannot mount: start the pods again for it, or choose the driver ${sharedDriver.name}`;
+			refuse({ path, name, source, faults: [{ path, message }] });
+		}
+	}
+	for (const mount of plan.refused) refuse(mount);
+	return { wanted, refused };
+}
+
+/** What decides about the mounts, the config file first. */
+function filesOf({ configFile, mounts }: Plan): string[] {
+	return [...new Set([configFile, ...mounts.flatMap(({ secretFiles }) => secretFiles)])];
 }
 
 /** Several mounts that share one say each by its name what is wrong. */
@@ -363,23 +430,8 @@ function explained(mount: Supervised, message = ""): string {
 	return mount instanceof SharedMount ? message : `${mount.name}: ${message}`;
 }
 
-async function faultsOf(mount: PlannedMount): Promise<ConfigError["faults"] | undefined> {
-	try {
-		await mount.prepare();
-		return undefined;
-	} catch (error) {
-		// What is not a fault of the config, such as a secret that is not there yet, is for the supervisor to handle.
-		return error instanceof ConfigError ? error.faults : undefined;
-	}
-}
-
 /** The root shows the type of what is mounted in it in its source, because that is what Fluid looks for in mountinfo. */
 function rootSource(mounts: readonly PlannedMount[], { environment, drivers }: LauncherOptions): string {
 	const driver = mounts[0]?.driver ?? drivers.find(({ name }) => name === environment.FLUID_FUSE_DRIVER) ?? drivers[0];
 	return `${rootSourcePrefix}${driver?.filesystemTypes.at(-1) ?? "fuse"}`;
-}
-
-async function waitForAbort(signal: AbortSignal): Promise<void> {
-	if (signal.aborted) return;
-	await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { inspect } from "node:util";
-import { parseArguments, type CommandName } from "./cli/arguments.ts";
+import { parseArguments, type CommandName, type Flags } from "./cli/arguments.ts";
 import { parseEnvironment, type Environment } from "./config/environment.ts";
 import { toLauncherError, type LauncherError } from "./errors.ts";
 import type { LoadedDrivers } from "./vendor/load.ts";
@@ -19,7 +19,7 @@ async function main(): Promise<number> {
 			process.stdout.write(`fluid-fuse ${version}\n`);
 			return 0;
 		case "command":
-			return runCommand(invocation.name, invocation.words, invocation.json);
+			return runCommand(invocation.name, invocation.words, invocation.flags);
 		default:
 			return invocation satisfies never;
 	}
@@ -36,7 +36,7 @@ async function runFilesystem(): Promise<number> {
 }
 
 /** Each command loads only what it needs: a probe is started every few seconds. */
-async function runCommand(name: CommandName, words: readonly string[], json: boolean): Promise<number> {
+async function runCommand(name: CommandName, words: readonly string[], { json, watch }: Flags): Promise<number> {
 	const environment = parseEnvironment(process.env);
 	const output = {
 		out: (text: string) => process.stdout.write(text),
@@ -48,7 +48,7 @@ async function runCommand(name: CommandName, words: readonly string[], json: boo
 		case "probe":
 			return (await import("./cli/probe.ts")).probe(words[0] ?? "", environment, output);
 		case "status":
-			return (await import("./cli/status.ts")).status(environment, { json }, output);
+			return (await import("./cli/status.ts")).status(environment, { json, watch }, output);
 		case "prestop":
 			return (await import("./cli/prestop.ts")).prestop(environment, output);
 		case "validate":

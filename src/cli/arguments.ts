@@ -36,10 +36,10 @@ export const commands = {
 		words: [1, 1],
 	},
 	status: {
-		usage: "fluid-fuse status [--json]",
+		usage: "fluid-fuse status [--watch] [--json]",
 		summary: "show every mount: state, since when, pid, restarts, last error",
 		details: "Exit 0, or 69 when no launcher answers.",
-		flags: json,
+		flags: { watch: "go on, and print a line for whatever changes", ...json },
 		words: [0, 0],
 	},
 	prestop: {
@@ -78,7 +78,12 @@ export type CommandName = keyof typeof commands;
 export type Invocation =
 	| { readonly kind: "help"; readonly text: string }
 	| { readonly kind: "version" }
-	| { readonly kind: "command"; readonly name: CommandName; readonly words: readonly string[]; readonly json: boolean };
+	| { readonly kind: "command"; readonly name: CommandName; readonly words: readonly string[]; readonly flags: Flags };
+
+export interface Flags {
+	readonly json: boolean;
+	readonly watch: boolean;
+}
 
 /** Parses the words after the program's name. Throws USAGE. */
 export function parseArguments(argv: readonly string[]): Invocation {
@@ -93,7 +98,12 @@ export function parseArguments(argv: readonly string[]): Invocation {
 	try {
 		parsed = parseArgs({
 			args: argv.slice(explicit ? 1 : 0),
-			options: { help: { type: "boolean", short: "h" }, version: { type: "boolean" }, json: { type: "boolean" } },
+			options: {
+				help: { type: "boolean", short: "h" },
+				version: { type: "boolean" },
+				json: { type: "boolean" },
+				watch: { type: "boolean" },
+			},
 			allowPositionals: true,
 		});
 	} catch (error) {
@@ -102,10 +112,16 @@ export function parseArguments(argv: readonly string[]): Invocation {
 	const { values, positionals } = parsed;
 	if (values.help === true) return { kind: "help", text: explicit ? commandHelp(command) : generalHelp() };
 	if (values.version === true) return { kind: "version" };
-	if (values.json === true && !("json" in command.flags)) throw usage(`${name} takes no --json`, name);
+	for (const flag of ["json", "watch"] as const)
+		if (values[flag] === true && !(flag in command.flags)) throw usage(`${name} takes no --${flag}`, name);
 	const [least, most] = command.words;
 	if (positionals.length < least || positionals.length > most) throw usage(`expected ${command.usage}`, name);
-	return { kind: "command", name, words: positionals, json: values.json ?? false };
+	return {
+		kind: "command",
+		name,
+		words: positionals,
+		flags: { json: values.json ?? false, watch: values.watch ?? false },
+	};
 }
 
 function usage(message: string, command?: CommandName): LauncherError {

@@ -11,6 +11,8 @@ export interface DescribedDriver {
 	/** `""` is a source without a scheme. */
 	readonly schemes: readonly string[];
 	readonly filesystemTypes: readonly string[];
+	/** It takes options of any other name as well. */
+	readonly takesAnyOption: boolean;
 	readonly options: readonly DescribedOption[];
 	readonly refusedOptions: readonly { readonly name: string; readonly reason: string }[];
 }
@@ -46,11 +48,13 @@ export function listDrivers(
 }
 
 /** A driver as data. */
-export function describeDriver({ name, schemes, filesystemTypes, options, refusedOptions }: Driver): DescribedDriver {
+export function describeDriver(driver: Driver): DescribedDriver {
+	const { name, schemes, filesystemTypes, takesAnyOption = false, options, refusedOptions } = driver;
 	return {
 		name,
 		schemes,
 		filesystemTypes,
+		takesAnyOption,
 		options: Object.entries(options.shape).map(([option, schema]) => {
 			const { type, description, aliases = [] } = optionMeta(schema as Parameters<typeof optionMeta>[0]);
 			return { name: option, type, description, aliases };
@@ -59,14 +63,15 @@ export function describeDriver({ name, schemes, filesystemTypes, options, refuse
 	};
 }
 
-function renderDriver({ name, schemes, filesystemTypes, options, refusedOptions }: DescribedDriver): string {
+function renderDriver(driver: DescribedDriver): string {
+	const { name, schemes, filesystemTypes, takesAnyOption, options, refusedOptions } = driver;
 	const sources = schemes.map((scheme) => (scheme === "" ? "a bare bucket name" : `${scheme}://`));
 	const lines = [
 		name,
-		`  serves ${sources.join(", ")}`,
-		`  mounts as ${filesystemTypes.join(" or ")}`,
+		`  serves ${sources.length === 0 ? "what it is chosen for by name" : sources.join(", ")}`,
+		`  mounts as ${filesystemTypes.includes("*") ? "whatever it mounts" : filesystemTypes.join(" or ")}`,
 		"",
-		"  Options:",
+		takesAnyOption ? "  Options: any." : "  Options:",
 	];
 	for (const option of options) {
 		lines.push(`    ${option.name} (${option.type})`, `      ${option.description}`);

@@ -17,7 +17,7 @@ export function printSchema({ drivers, faults }: LoadedDrivers, output: Output):
 
 /**
  * The JSON Schema of what `run` accepts. It refuses no file of Fluid's that `run` takes; some faults it cannot see, such
- * as a secret that is missing.
+ * as a secret that is missing. A driver that takes any option has to be named in the options: FLUID_FUSE_DRIVER is not known here.
  */
 export function configSchema(all: readonly Driver[]): JsonSchema {
 	const file = z.toJSONSchema(fluidFile, {
@@ -50,7 +50,7 @@ export function configSchema(all: readonly Driver[]): JsonSchema {
 }
 
 /** What an option map may hold when this driver reads it. */
-function optionsOf({ name: driver, options }: Driver): JsonSchema {
+function optionsOf({ name: driver, options, takesAnyOption = false }: Driver): JsonSchema {
 	const properties: Record<string, JsonSchema> = {
 		driver: { description: "The driver, instead of the source's default.", type: "string", const: driver },
 		ro: { description: "Read-only. Read-only wins over everything that says otherwise.", type: "string" },
@@ -68,7 +68,10 @@ function optionsOf({ name: driver, options }: Driver): JsonSchema {
 		type: ["object", "null"],
 		properties,
 		patternProperties: { [String.raw`^fluid\.fuse\.`]: { description: "Fluid's own: ignored.", type: "string" } },
-		additionalProperties: false,
+		// Without the driver's name nothing would tell a misspelt option of another one.
+		...(takesAnyOption
+			? { additionalProperties: { type: "string" }, required: ["driver"] }
+			: { additionalProperties: false }),
 	};
 }
 

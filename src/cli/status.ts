@@ -1,36 +1,79 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "../config/environment.ts";
 import { errorKinds } from "../errors.ts";
 import { requestLauncher } from "../probe/client.ts";
-import type { LauncherStatus, MountStatus } from "../probe/status.ts";
+import type { ChangeStatus, ConfigStatus, LauncherStatus, MountStatus } from "../probe/status.ts";
 import type { Output } from "./output.ts";
+import { newsSince } from "./status-news.ts";
 import { count, printable, rows } from "./terminal.ts";
 
+export interface StatusFlags {
+	readonly json: boolean;
+	/** Go on, and say what changes. */
+	readonly watch: boolean;
+}
+
+const watchEveryMs = 500;
+
 /** Shows what the running launcher knows. Returns 0, or 69 when none answers. */
-export async function status(environment: Environment, { json }: { json: boolean }, output: Output): Promise<number> {
+export async function status(environment: Environment, flags: StatusFlags, output: Output): Promise<number> {
+	const { json, watch } = flags;
+	let before: LauncherStatus | undefined;
+	for (;;) {
+		const launcher = await ask(environment, output);
+		if (launcher === undefined) return errorKinds.BACKEND_REFUSED.exitCode;
+		if (!watch) {
+			output.out(json ? `${JSON.stringify(launcher, undefined, 2)}\n` : renderStatus(launcher, new Date()));
+			return 0;
+		}
+		const news = newsSince(before, launcher);
+		const time = new Date().toISOString();
+		if (json && news.length > 0) output.out(`${JSON.stringify(launcher)}\n`);
+		else for (const line of news) output.out(`${time}  ${line}\n`);
+		before = launcher;
+		await sleep(watchEveryMs);
+	}
+}
+
+async function ask(environment: Environment, output: Output): Promise<LauncherStatus | undefined> {
 	const answer = await requestLauncher(environment.FLUID_FUSE_RUN_DIR, "/status");
 	if (answer.kind === "unreachable" || answer.statusCode !== 200) {
 		const reason =
 			answer.kind === "unreachable" ? answer.reason : `the launcher answers ${answer.statusCode} to /status`;
 		output.err(`${reason}\n`);
-		return errorKinds.BACKEND_REFUSED.exitCode;
+		return undefined;
 	}
 	// The launcher is this same program, so that its answer needs no check.
-	const launcher = JSON.parse(answer.body) as LauncherStatus;
-	output.out(json ? `${JSON.stringify(launcher, undefined, 2)}\n` : renderStatus(launcher, new Date()));
-	return 0;
+	return JSON.parse(answer.body) as LauncherStatus;
 }
 
 /** For people, as blocks that fit a narrow terminal. */
 export function renderStatus(launcher: LauncherStatus, now: Date): string {
-	const { version, pid, startedAt, state, alive, targetPath, configFile, warnings, mounts } = launcher;
+	const { version, pid, startedAt, state, alive, targetPath, configFile, config, changes, warnings, mounts } = launcher;
 	const head = `fluid-fuse ${version}: ${state} for ${elapsed(startedAt, now)}, pid ${pid}${alive ? "" : ", beyond repair"}\n`;
 	const facts = rows([
 		["config", configFile || "not read yet"],
 		["target", targetPath || "not known yet"],
 		["mounts", `${mounts.filter(({ ready }) => ready).length} of ${mounts.length} ready`],
+		...(config === undefined ? [] : [configRow(config, now)]),
+		...changes.slice(-5).map((change) => changeRow(change, now)),
 		...warnings.map((warning) => ["warning", warning] as const),
 	]);
 	return [head + facts, ...mounts.map((mount) => renderMount(mount, now))].join("\n");
+}
+
+function configRow({ state, hash, appliedAt, error }: ConfigStatus, now: Date): [string, string] {
+	const applied = `applied ${elapsed(appliedAt, now)} ago, hash ${hash.slice(0, 12)}`;
+	if (state === "applied") return ["reload", applied];
+	return ["reload", `rejected: ${error?.message ?? ""}\n${error?.hint ?? ""}\nstill in use: ${applied}`];
+}
+
+function changeRow(
+	{ number, change, mount, reason, state, outcome, since }: ChangeStatus,
+	now: Date,
+): [string, string] {
+	const end = outcome === undefined ? "" : `\n${outcome}`;
+	return ["change", `${number}: ${change} ${mount} (${reason}), ${state}, begun ${elapsed(since, now)} ago${end}`];
 }
 
 function renderMount(mount: MountStatus, now: Date): string {
@@ -38,6 +81,7 @@ function renderMount(mount: MountStatus, now: Date): string {
 	const ready = mount.ready ? "ready" : "not ready";
 	const head = `${printable(name)}: ${state}${state === ready ? "" : `, ${ready}`} for ${elapsed(since, now)}\n`;
 	const process = [pid === undefined ? "no process" : `pid ${pid}`, count(restarts, "restart"), count(layers, "layer")];
+	if (mount.retiring !== undefined) process.push(`${mount.retiring} before it still serving`);
 	const facts: [string, string][] = [
 		["source", source],
 		["target", target || "none"],
@@ -50,6 +94,7 @@ function renderMount(mount: MountStatus, now: Date): string {
 		facts.push(["backend", `${ok ? "ok" : "failing"}, checked ${elapsed(checkedAt, now)} ago`]);
 	}
 	if (mount.droppedLines > 0) facts.push(["log", `${count(mount.droppedLines, "line")} of the driver dropped`]);
+	if (mount.pendingChange !== undefined) facts.push(["pending", mount.pendingChange]);
 	if (mount.reason !== undefined && mount.reason !== lastError?.message) facts.push(["reason", mount.reason]);
 	if (lastError !== undefined) {
 		facts.push(["error", `${lastError.code}, ${elapsed(lastError.at, now)} ago\n${lastError.message}`]);

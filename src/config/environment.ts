@@ -55,6 +55,7 @@ const schema = z.object({
 		.enum(["trace", "debug", "info", "warn", "error", "fatal"])
 		.default("info")
 		.describe("What is logged."),
+	FLUID_FUSE_SCRIPT: absolutePath.default("/opt/mount.sh").describe("The program of the driver script."),
 	FLUID_RUNTIME_CONFIG_PATH: absolutePath.optional().describe("Set by Fluid's CacheRuntime: the config file."),
 	MOUNT_POINT: absolutePath.optional().describe("Set by Fluid: targetPath, used where the config has none."),
 	MOUNT_OPTIONS: z

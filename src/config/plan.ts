@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
@@ -39,6 +40,8 @@ export interface PlannedMount extends Place {
 	readonly modeReason: string;
 	/** What it says of the driver's `commonOptions`. */
 	readonly common: ReadonlyMap<string, GivenOption>;
+	/** Absolute paths of the secret files that its options cite. */
+	readonly secretFiles: readonly string[];
 	/** Looks at everything, and goes on without the secrets that cannot be read. Throws ConfigError with all faults. */
 	inspect(): Promise<Inspection>;
 	/**
@@ -54,6 +57,10 @@ export interface Prepared {
 }
 
 export interface Inspection extends Prepared {
+	/** Equal for two mounts that serve the same in the same way. Says nothing about the secrets that are in it. */
+	readonly content: string;
+	/** The same without the values of secrets: equal when nothing but those differs. */
+	readonly settings: string;
 	/** Secrets that cannot be read: SECRET_MISSING or SECRET_UNREADABLE, each at its JSON path. */
 	readonly unread: readonly UnreadSecret[];
 }
@@ -162,7 +169,7 @@ function planMount(
 	const { driver, driverReason } = choice;
 	const { readOnly, modeReason } = mode(file, mount, given);
 	const inspectMount = async (): Promise<Inspection> =>
-		inspect(driver, { source: mount.mountPoint, readOnly }, path, layers, context);
+		inspect(driver, { source: mount.mountPoint, readOnly, name: place.name }, path, layers, context);
 	return {
 		...place,
 		path,
@@ -172,6 +179,7 @@ function planMount(
 		driverReason,
 		modeReason,
 		common: commonOptions(driver, layers),
+		secretFiles: secretFilesOf(layers, context.environment.FLUID_FUSE_SECRETS_DIR),
 		inspect: inspectMount,
 		prepare: async () => withAllSecrets(await inspectMount()),
 	};
@@ -201,6 +209,12 @@ function optionLayers(
 		layer(mount.options, below(path, "options")),
 		layer(mount.encryptOptions, below(path, "encryptOptions")),
 	];
+}
+
+function secretFilesOf(layers: readonly Map<string, GivenOption>[], secretsDirectory: string): string[] {
+	const values = layers.flatMap((layer) => [...layer.values()].map(({ value }) => value));
+	const references = values.flatMap((value) => secretReference(value, secretsDirectory) ?? []);
+	return [...new Set(references.map(({ secret, key }) => join(secretsDirectory, secret, key)))];
 }
 
 /** `k=v,flag,…` in random order and without escaping, as Fluid writes MOUNT_OPTIONS. */
@@ -280,7 +294,7 @@ function mode(
 
 async function inspect(
 	driver: Driver,
-	mount: { source: string; readOnly: boolean },
+	mount: { source: string; readOnly: boolean; name: string },
 	path: string,
 	layers: readonly Map<string, GivenOption>[],
 	context: PlanContext,
@@ -292,6 +306,8 @@ async function inspect(
 	const secretsDirectory = context.environment.FLUID_FUSE_SECRETS_DIR;
 	// In Fluid's secret mode values stand in the file itself, and nothing but an option's type tells which are secret.
 	let hasLiteralSecrets = false;
+	const settings: [name: string, value: string][] = [];
+	const values: [name: string, value: string][] = [];
 	for (const [name, { value, from }] of chosen) {
 		const schema = driver.options.shape[name];
 		const secretWanted = schema !== undefined && isSecret(schema);
@@ -300,6 +316,7 @@ async function inspect(
 		if (reference === undefined && !secretWanted && !isEncrypted) {
 			raw[name] = value;
 			planned.push({ name, value, from });
+			settings.push([name, value]);
 			continue;
 		}
 		const secret =
@@ -310,8 +327,11 @@ async function inspect(
 						unread.push({ path: from, error });
 					});
 		hasLiteralSecrets ||= reference === undefined;
+		settings.push([name, reference === undefined ? "" : `${reference.secret}/${reference.key}`]);
+		if (secret !== undefined) values.push([name, secret.reveal()]);
 		planned.push({ name, value: secret?.toString() ?? `secret ${reference?.secret}/${reference?.key}`, from });
-		if (reference !== undefined && schema !== undefined && isPath(schema)) {
+		const isOpen = schema === undefined && driver.takesAnyOption === true;
+		if (reference !== undefined && (isOpen || (schema !== undefined && isPath(schema)))) {
 			// The program reads the file itself: a certificate, for one.
 			raw[name] = join(secretsDirectory, reference.secret, reference.key);
 			continue;
@@ -335,15 +355,31 @@ async function inspect(
 		faults.push(...unread.map((secret) => ({ path: secret.path, message: secret.error.message })));
 		throw new ConfigError(faults, path);
 	}
-	return { mount: prepared, options: planned, unread };
+	const told = fingerprint([driver.name, mount.source, mount.readOnly, byName(settings)]);
+	return { mount: prepared, options: planned, unread, settings: told, content: fingerprint([told, byName(values)]) };
 }
 
-function withAllSecrets({ unread, ...prepared }: Inspection): Prepared {
+function byName(pairs: readonly [name: string, value: string][]): readonly [name: string, value: string][] {
+	return pairs.toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
+export function fingerprint(value: unknown): string {
+	return createHash("sha256").update(JSON.stringify(value)).digest("hex");
+}
+
+function withAllSecrets({ unread, mount, options }: Inspection): Prepared {
+	const error = secretsError(unread);
+	if (error !== undefined) throw error;
+	return { mount, options };
+}
+
+/** What keeps a mount from being served without these. */
+export function secretsError(unread: readonly UnreadSecret[]): LauncherError | undefined {
 	// One that stays unreadable says more than one that may still come.
 	const worst = unread.find(({ error }) => error.permanent) ?? unread[0];
-	if (worst === undefined) return prepared;
+	if (worst === undefined) return undefined;
 	const { path, error } = worst;
-	throw new LauncherError(error.code, `${path}: ${error.message}`, {
+	return new LauncherError(error.code, `${path}: ${error.message}`, {
 		cause: error,
 		...(error.hint !== undefined && { hint: error.hint }),
 	});
@@ -365,8 +401,9 @@ function chooseOptions(
 	for (const layer of layers) {
 		const inLayer = new Map<string, string>();
 		for (const [key, option] of layer) {
-			const name = canonical.get(key);
 			const refusal = Object.hasOwn(driver.refusedOptions, key) ? driver.refusedOptions[key] : undefined;
+			const isAny = driver.takesAnyOption === true && refusal === undefined;
+			const name = canonical.get(key) ?? (isAny ? key : undefined);
 			if (name === undefined) {
 				const message =
 					refusal === undefined

@@ -1,12 +1,21 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { containerMemoryLimit, oomKills } from "./cgroup.ts";
-import type { CheckContext, Driver, DriverFault, Mount, Session, StartContext } from "./driver.ts";
+import type {
+	CheckContext,
+	Driver,
+	DriverFault,
+	Mount,
+	PreparedMount,
+	Session,
+	StartContext,
+	Update,
+} from "./driver.ts";
 import { parseOptions } from "./parse-options.ts";
-import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
+import { endHelpers, inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 
 /** What to run for one mount. Secrets belong into `files`, never into `args`. */
 export interface Command {
@@ -16,6 +25,8 @@ export interface Command {
 	readonly env?: Readonly<Record<string, string>>;
 	/** Files to write into the mount's private directory with mode 0600: relative path to content. */
 	readonly files?: Readonly<Record<string, string>>;
+	/** Those of the files that the program reads again while it runs: when nothing else is different, they are replaced under it. */
+	readonly rereads?: readonly string[];
 	/** Variables to hand down from the pod's environment, besides the usual few. */
 	readonly inherit?: RegExp;
 }
@@ -28,6 +39,8 @@ export interface CommandContext {
 	readonly version: string;
 	/** The container's memory limit; absent without one. */
 	readonly memoryLimitBytes?: number;
+	/** The pod's environment; absent where the command is only shown. */
+	readonly variables?: NodeJS.ProcessEnv;
 }
 
 export interface CommandDriverDefinition<Options extends z.ZodObject> {
@@ -35,6 +48,8 @@ export interface CommandDriverDefinition<Options extends z.ZodObject> {
 	readonly schemes: readonly string[];
 	readonly filesystemTypes: readonly string[];
 	readonly settleMs?: number;
+	readonly takesAnyOption?: boolean;
+	readonly isTrustedWithReadOnly?: boolean;
 	readonly options: Options;
 	readonly refusedOptions?: Readonly<Record<string, string>>;
 	/** Faults of source and options beyond what the schema says. */
@@ -56,29 +71,88 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 		schemes,
 		filesystemTypes,
 		settleMs,
+		takesAnyOption: definition.takesAnyOption ?? false,
+		isTrustedWithReadOnly: definition.isTrustedWithReadOnly ?? true,
 		options: schema,
 		refusedOptions,
 		prepare(mount, raw) {
 			const options = parseOptions(schema, mount, raw, definition.faults);
-			const shownContext = { mountpoint: "MOUNTPOINT", directory: "PRIVATE", version: "" };
-			const { file, args } = definition.command(mount, options, shownContext);
-			return {
-				summary: [file, ...args],
-				...(check !== undefined && { check: async (context) => check(mount, options, context) }),
-				async start(context) {
-					const version = await programVersion(definition);
-					const memoryLimitBytes = await containerMemoryLimit();
-					const command = definition.command(mount, options, {
-						mountpoint: context.mountpoint,
-						directory: context.directory,
-						version,
-						...(memoryLimitBytes !== undefined && { memoryLimitBytes }),
-					});
-					return run(name, command, definition.diagnose, context);
-				},
-			};
+			return new CommandMount({
+				driver: name,
+				command: (context) => definition.command(mount, options, context),
+				version: async () => programVersion(definition),
+				...(check !== undefined && { check: async (context: CheckContext) => check(mount, options, context) }),
+				...(definition.diagnose !== undefined && { diagnose: definition.diagnose }),
+			});
 		},
 	};
+}
+
+interface CommandMountOptions {
+	readonly driver: string;
+	readonly command: (context: CommandContext) => Command;
+	readonly version: () => Promise<string>;
+	readonly check?: (context: CheckContext) => Promise<void>;
+	readonly diagnose?: (line: string) => LauncherError | undefined;
+}
+
+class CommandMount implements PreparedMount {
+	readonly summary: readonly string[];
+	readonly check?: (context: CheckContext) => Promise<void>;
+	readonly #options: CommandMountOptions;
+
+	constructor(options: CommandMountOptions) {
+		this.#options = options;
+		const { file, args } = options.command({ mountpoint: "MOUNTPOINT", directory: "PRIVATE", version: "" });
+		this.summary = [file, ...args];
+		if (options.check !== undefined) this.check = options.check;
+	}
+
+	async start(context: StartContext): Promise<Session> {
+		const { driver, version, diagnose } = this.#options;
+		const { mountpoint, directory } = context;
+		const memoryLimitBytes = await containerMemoryLimit();
+		const place: CommandContext = {
+			mountpoint,
+			directory,
+			version: await version(),
+			variables: context.variables,
+			...(memoryLimitBytes !== undefined && { memoryLimitBytes }),
+		};
+		let command = this.#options.command(place);
+		const session = await run(driver, command, diagnose, context);
+		const update = async (mount: PreparedMount): Promise<Update> => {
+			if (!(mount instanceof CommandMount)) return { kind: "needs-start" };
+			const next = mount.#options.command(place);
+			const files = filesToReplace(command, next);
+			// The same command: what is different is in a file that it cites, a secret's for one, and that it has read.
+			if (files === undefined || files.length === 0) return { kind: "needs-start" };
+			for (const name of files) await replaceFile(join(directory, name), next.files?.[name] ?? "");
+			command = next;
+			return { kind: "updated", later: [] };
+		};
+		return { ...session, update };
+	}
+}
+
+/** The files that make the first command the second one while it runs; undefined: it has to be started again. */
+function filesToReplace(running: Command, wanted: Command): string[] | undefined {
+	const rest = ({ file, args, env = {}, files = {}, inherit, rereads = [] }: Command): string =>
+		JSON.stringify([
+			file,
+			args,
+			env,
+			String(inherit),
+			Object.entries(files).filter(([name]) => !rereads.includes(name)),
+		]);
+	if (rest(running) !== rest(wanted)) return undefined;
+	return (wanted.rereads ?? []).filter((name) => running.files?.[name] !== wanted.files?.[name]);
+}
+
+/** In one step, so that nobody reads half of it. */
+async function replaceFile(path: string, content: string): Promise<void> {
+	await writeFile(`${path}.new`, content, { mode: 0o600 });
+	await rename(`${path}.new`, path);
 }
 
 async function programVersion<Options extends z.ZodObject>({
@@ -125,6 +199,7 @@ async function run(
 	});
 	const { pid } = child;
 	if (pid === undefined) throw programMissing(driver, "setpriv");
+	child.nodeChildProcess.once("exit", () => endHelpers(pid));
 	return superviseProcess({
 		driver,
 		program: command.file,

@@ -9,6 +9,8 @@ export interface Mount {
 	readonly source: string;
 	/** To be enforced by the mount itself. */
 	readonly readOnly: boolean;
+	/** The mount's name in the config. */
+	readonly name?: string;
 }
 
 /** Options by their canonical names, as strings or secrets, before the driver has parsed them. */
@@ -40,8 +42,12 @@ export interface Driver {
 	readonly options: z.ZodObject;
 	/** Options of its program that may not be set, with the reason. */
 	readonly refusedOptions: Readonly<Record<string, string>>;
-	/** The filesystem types under which the kernel may list its mounts. */
+	/** The filesystem types under which the kernel may list its mounts, the newest last; `*`: any. */
 	readonly filesystemTypes: readonly string[];
+	/** It takes options of any name besides, and of those that cite secrets the paths. Default: false. */
+	readonly takesAnyOption?: boolean;
+	/** It makes a read-only mount read-only itself. Default: true; else the launcher does. */
+	readonly isTrustedWithReadOnly?: boolean;
 	/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */
 	readonly settleMs?: number;
 	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */
@@ -102,8 +108,8 @@ export interface Session {
 	readonly ended: Promise<Ending>;
 	/** SIGTERM, and SIGKILL after `graceMs`. Resolves with `ended`. Calling it twice is fine; the shortest grace wins. */
 	stop(options: { readonly graceMs: number }): Promise<Ending>;
-	/** Goes on with the secrets that the mount has now. Absent: they are used from the next start on. */
-	update?(mount: PreparedMount): void;
+	/** Goes on as this mount, which was prepared for the same place, where it can without being started again. Absent: it never can. */
+	update?(mount: PreparedMount): Promise<Update>;
 	/** Writes what applications have not closed yet, because the end is near; goes on serving. Absent: it cannot. */
 	drain?(): void;
 	/** Counts and sizes of the driver's own, for metrics. */
@@ -111,8 +117,23 @@ export interface Session {
 }
 
 export interface SharedSession extends Session {
-	/** Shows one more folder, or goes on with the secrets that it has now. */
-	put(member: Member): void;
+	/** Shows one more folder, or what that is from now on. Returns the options that count only from the next start on. */
+	put(member: Member): readonly string[];
+	/** Takes a folder away: it is in sight for `visibleMs` as long as files are open in it, and those go on for `hiddenMs` more. */
+	remove(folder: string, limits: { readonly visibleMs: number; readonly hiddenMs: number }): Departure;
+}
+
+export type Update =
+	| { readonly kind: "updated"; readonly later: readonly string[] }
+	/** Nothing has changed: it can become that only by being started again. */
+	| { readonly kind: "needs-start" };
+
+/** Neither rejects; both resolve when the driver ends, too. */
+export interface Departure {
+	/** Nothing can be opened in it any more. */
+	readonly hidden: Promise<void>;
+	/** Nothing of it is left; so many files were given up with changes that are in no bucket. */
+	readonly removed: Promise<number>;
 }
 
 export type Ending = { readonly kind: "stopped" } | { readonly kind: "failed"; readonly cause: unknown };

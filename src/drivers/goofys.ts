@@ -1,6 +1,5 @@
 import * as z from "zod";
 import { duration, flag, text } from "../config/option.ts";
-import type { Secret } from "../config/secret.ts";
 import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
 import type { DriverFault } from "./driver.ts";
@@ -58,14 +57,6 @@ export const goofys = defineCommandDriver({
 		if (options.subdomain !== undefined && options["path-style"] !== undefined) {
 			faults.push(optionFault("subdomain", "cannot be combined with path-style"));
 		}
-		for (const name of ["access-key", "secret-key", "session-token"] as const) {
-			// What is left after quoted(): there the SDK's parser knows escapes, but none that keeps a backslash.
-			if (/\\(["'nt\\]|$)/.test(options[name]?.reveal() ?? "")) {
-				const message =
-					"goofys's credentials file cannot hold a backslash before n, t, a quote, another backslash or at the end";
-				faults.push(optionFault(name, message));
-			}
-		}
 		return faults;
 	},
 	check: s3Check,
@@ -82,7 +73,7 @@ export const goofys = defineCommandDriver({
 		// With a region goofys does not ask for it, unsigned; a server that is not Amazon's answers that at its peril.
 		give("region", options.region ?? (options.endpoint === undefined ? undefined : "us-east-1"));
 		// Without a profile goofys drops the credentials when the bucket happens to be public.
-		const credentials = credentialsFile(options);
+		const credentials = credentialsOf(options);
 		give("profile", credentials === undefined ? undefined : profile);
 		give("subdomain", options.subdomain ?? !pathStyle(source, options));
 		give("requester-pays", options["requester-pays"]);
@@ -113,15 +104,22 @@ export const goofys = defineCommandDriver({
 			args: ["-f", ...flags, prefix === "" ? bucket : `${bucket}:${prefix}`, mountpoint],
 			env: {
 				...(credentials !== undefined && {
-					AWS_SHARED_CREDENTIALS_FILE: `${directory}/credentials`,
+					AWS_CONFIG_FILE: `${directory}/config`,
 					// Nothing but our file may decide.
-					AWS_CONFIG_FILE: "/dev/null",
+					AWS_SHARED_CREDENTIALS_FILE: "/dev/null",
 				}),
 				...(options["ca-bundle"] !== undefined && { SSL_CERT_FILE: options["ca-bundle"] }),
 				// Go does not see the container's limit by itself; leave it room for what is not heap.
 				...(memoryLimitBytes !== undefined && { GOMEMLIMIT: String(Math.floor(memoryLimitBytes * 0.8)) }),
 			},
-			...(credentials !== undefined && { files: { credentials } }),
+			...(credentials !== undefined && {
+				files: {
+					config: `[profile ${profile}]\ncredential_process = sh ${directory}/credentials.sh\n`,
+					"credentials.sh": credentialProcess(`${directory}/credentials.json`),
+					"credentials.json": credentials,
+				},
+				rereads: ["credentials.json"],
+			}),
 			...(credentials === undefined && options.anonymous !== true && { inherit: /^AWS_/ }),
 		};
 	},
@@ -135,22 +133,26 @@ export const goofys = defineCommandDriver({
 
 const profile = "fluid-fuse";
 
-/** Credentials as the AWS SDK reads them, or undefined when the mount has none of its own. */
-function credentialsFile(options: S3OptionValues): string | undefined {
-	const [accessKey, secretKey, token] = [options["access-key"], options["secret-key"], options["session-token"]];
-	if (accessKey === undefined || secretKey === undefined) return undefined;
-	const lines = [
-		`[${profile}]`,
-		`aws_access_key_id = ${quoted(accessKey)}`,
-		`aws_secret_access_key = ${quoted(secretKey)}`,
-	];
-	if (token !== undefined) lines.push(`aws_session_token = ${quoted(token)}`);
-	return `${lines.join("\n")}\n`;
+/**
+ * What goofys's SDK runs for its keys (https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html). It keeps them
+ * until they expire, so they always do soon: a file with keys alone it reads once.
+ */
+function credentialProcess(file: string): string {
+	return `exec sed "s/EXPIRATION/$(date -u -d '+3 seconds' +%Y-%m-%dT%H:%M:%SZ)/" '${file}'\n`;
 }
 
-/** Without quotes the SDK's parser stumbles over brackets, and over what begins like a number, a comment or a space. */
-function quoted(secret: Secret): string {
-	return `"${secret.reveal().replaceAll('"', '\\"')}"`;
+/** What that prints, or undefined when the mount has no keys of its own. */
+function credentialsOf(options: S3OptionValues): string | undefined {
+	const [accessKey, secretKey, token] = [options["access-key"], options["secret-key"], options["session-token"]];
+	if (accessKey === undefined || secretKey === undefined) return undefined;
+	// The first EXPIRATION of the line is the one that is replaced.
+	return JSON.stringify({
+		Version: 1,
+		Expiration: "EXPIRATION",
+		AccessKeyId: accessKey.reveal(),
+		SecretAccessKey: secretKey.reveal(),
+		...(token !== undefined && { SessionToken: token.reveal() }),
+	});
 }
 
 function optionFault(name: string, message: string): DriverFault {

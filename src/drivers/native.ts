@@ -1,19 +1,27 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { closeSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { choice, duration, flag, integer, path, secret, size, text } from "../config/option.ts";
 import { LauncherError } from "../errors.ts";
-import { report, type FilesystemConfig, type Order, type VolumeConfig } from "../filesystem-config.ts";
+import {
+	report,
+	showSameObjects,
+	type FilesystemConfig,
+	type Order,
+	type Report,
+	type VolumeConfig,
+} from "../filesystem-config.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
 import type {
 	CheckContext,
+	Departure,
 	Driver,
 	DriverFault,
 	Member,
@@ -111,10 +119,13 @@ class NativeMount implements PreparedMount {
 	readonly servesWithoutBackend = true;
 	readonly mount: Mount;
 	readonly options: NativeOptions;
+	/** Of the certificates that were in the file when it was prepared. */
+	readonly caVersion: string | undefined;
 
 	constructor(mount: Mount, given: NativeOptions) {
 		this.mount = mount;
 		this.options = given;
+		this.caVersion = digestOf(given["ca-bundle"]);
 	}
 
 	get summary(): readonly string[] {
@@ -135,6 +146,15 @@ class NativeMount implements PreparedMount {
 
 	async start(context: StartContext): Promise<Session> {
 		return start([{ folder: "", mount: this }], { ...context, readOnly: this.mount.readOnly });
+	}
+}
+
+function digestOf(file: string | undefined): string | undefined {
+	try {
+		return file === undefined ? undefined : createHash("sha256").update(readFileSync(file)).digest("hex");
+	} catch {
+		// Who needs it says what is wrong with it.
+		return undefined;
 	}
 }
 
@@ -212,17 +232,23 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		// Secrets go this way: not in arguments, not in the environment.
 		send({ kind: "serve", config });
 		let stats: Readonly<Record<string, number>> = {};
+		const departures = new Departures(send);
 		child.on("message", (message) => {
 			const { data } = report.safeParse(message);
-			if (data !== undefined) ({ stats } = data);
+			if (data?.kind === "stats") ({ stats } = data);
+			else if (data !== undefined) departures.told(data);
 		});
-		const known = new Map(config.volumes.map((volume) => [volume.folder, JSON.stringify(volume)]));
-		const put = (member: Member): void => {
-			const volume = volumeConfig({ folder: member.folder, mount: asNative(member.mount) }, context.variables);
-			const text = JSON.stringify(volume);
-			if (known.get(volume.folder) === text) return;
-			known.set(volume.folder, text);
-			send({ kind: "put", volume });
+		void ended.then(() => departures.end());
+		const known = new Map(members.map((member) => [member.folder, member]));
+		const put = (given: Member): readonly string[] => {
+			const member = { folder: given.folder, mount: asNative(given.mount) };
+			const before = known.get(member.folder);
+			known.set(member.folder, member);
+			const volume = volumeConfig(member, context.variables);
+			if (before === undefined || JSON.stringify(volumeConfig(before, context.variables)) !== JSON.stringify(volume))
+				send({ kind: "put", volume });
+			send({ kind: "tune", readAheadBytes: readAheadOf([...known.values()]) });
+			return before === undefined ? [] : changedForAll(before.mount, member.mount);
 		};
 		const session = superviseProcess({
 			driver: "native",
@@ -240,7 +266,16 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		return {
 			...session,
 			put,
-			update: (mount) => put({ folder: first?.folder ?? "", mount }),
+			remove: (folder, limits) => {
+				known.delete(folder);
+				return departures.begin(folder, limits);
+			},
+			update: async (given) => {
+				const [folder = "", before] = [...known].at(0) ?? [];
+				const member = { folder, mount: asNative(given) };
+				if (before === undefined || !canBecome(before, member, context.variables)) return { kind: "needs-start" };
+				return { kind: "updated", later: put(member) };
+			},
 			drain: () => send({ kind: "drain" }),
 			stats: () => stats,
 		};
@@ -287,6 +322,63 @@ function libfuseProblem(line: string, mountpoint: string): LauncherError | undef
 	return new LauncherError("MOUNTPOINT_UNUSABLE", `libfuse cannot mount at ${mountpoint}: ${line.slice(0, 300)}`);
 }
 
+/** Folders that the process was told to take away. */
+class Departures {
+	readonly #send: (order: Order) => void;
+	readonly #waiting = new Map<number, { readonly hidden: () => void; readonly removed: (lostFiles: number) => void }>();
+	#count = 0;
+	#isEnded = false;
+
+	constructor(send: (order: Order) => void) {
+		this.#send = send;
+	}
+
+	begin(folder: string, limits: { readonly visibleMs: number; readonly hiddenMs: number }): Departure {
+		const departure = ++this.#count;
+		const hidden = Promise.withResolvers<void>();
+		const removed = Promise.withResolvers<number>();
+		this.#waiting.set(departure, { hidden: hidden.resolve, removed: removed.resolve });
+		this.#send({ kind: "remove", folder, departure, ...limits });
+		if (this.#isEnded) this.end();
+		return { hidden: hidden.promise, removed: removed.promise };
+	}
+
+	told(message: Exclude<Report, { kind: "stats" }>): void {
+		const waiting = this.#waiting.get(message.departure);
+		waiting?.hidden();
+		if (message.kind === "hidden") return;
+		waiting?.removed(message.lostFiles);
+		this.#waiting.delete(message.departure);
+	}
+
+	end(): void {
+		this.#isEnded = true;
+		for (const departure of this.#waiting.keys()) this.told({ kind: "removed", departure, lostFiles: 0 });
+	}
+}
+
+/** Options that are the process's, and count for all its mounts from its start on. */
+const processOptions = ["memory", "cache-dir", "cache-size", "write-buffer", "allow-other", "transport"] as const;
+
+function changedForAll(before: NativeMount, after: NativeMount): string[] {
+	return processOptions.filter((name) => before.options[name] !== after.options[name]);
+}
+
+/** Whether a mount that has a process of its own becomes another one in it. */
+function canBecome(before: NativeMember, after: NativeMember, variables: NodeJS.ProcessEnv): boolean {
+	return (
+		showSameObjects(volumeConfig(before, variables), volumeConfig(after, variables)) &&
+		// The kernel was told.
+		before.mount.mount.readOnly === after.mount.mount.readOnly &&
+		changedForAll(before.mount, after.mount).length === 0
+	);
+}
+
+function readAheadOf(members: readonly NativeMember[]): number {
+	const given = members.findLast(({ mount }) => mount.options["read-ahead"] !== undefined);
+	return given?.mount.options["read-ahead"] ?? 64 * mebibyte;
+}
+
 function spawnFilesystem({ variables }: StartContext, fd: number | undefined): ChildProcess {
 	// Its lifetime is the launcher's: nobody would supervise it afterwards.
 	const command = ["--pdeathsig", "KILL", "--", process.execPath, ...nodeFlags, programFile(), "filesystem"];
@@ -324,7 +416,7 @@ function filesystemConfig(
 		volumes: members.map((member) => volumeConfig(member, variables)),
 		logLevel: log.level,
 		...(given.memory !== undefined && { memoryBytes: given.memory }),
-		readAheadBytes: given["read-ahead"] ?? 64 * mebibyte,
+		readAheadBytes: readAheadOf(members),
 		stagingDirectory:
 			cacheDirectory === undefined
 				? join(directory, "writing")
@@ -344,7 +436,7 @@ function identityVariables(variables: NodeJS.ProcessEnv): Record<string, string>
 }
 
 function volumeConfig(
-	{ folder, mount: { mount, options: given } }: NativeMember,
+	{ folder, mount: { mount, options: given, caVersion } }: NativeMember,
 	variables: NodeJS.ProcessEnv,
 ): VolumeConfig {
 	const source = s3Source(mount);
@@ -370,6 +462,7 @@ function volumeConfig(
 							...(token !== undefined && { sessionToken: token.reveal() }),
 						},
 		...(given["ca-bundle"] !== undefined && { caBundle: given["ca-bundle"] }),
+		...(caVersion !== undefined && { caVersion }),
 		...(given["requester-pays"] === true && { requesterPays: true }),
 		...(given["storage-class"] !== undefined && { storageClass: given["storage-class"] }),
 		...(given.acl !== undefined && { acl: given.acl }),

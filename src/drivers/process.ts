@@ -104,6 +104,16 @@ export function superviseProcess(child: DriverProcess): Session {
 	};
 }
 
+/** How long what a program has started may go on after it. */
+const helpersMs = 10_000;
+
+/** Ends what is left of a group whose leader has ended: a script's own children, for one. */
+export function endHelpers(pid: number): void {
+	signalGroup(pid, "SIGTERM");
+	// Nothing has to wait for it: without the group it does nothing.
+	setTimeout(() => signalGroup(pid, "SIGKILL"), helpersMs).unref();
+}
+
 /** The child leads a process group of its own, so that its helpers end with it. */
 function signalGroup(pid: number, signal: keyof typeof constants.signals): void {
 	try {

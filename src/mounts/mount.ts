@@ -1,7 +1,7 @@
-import { mkdir, stat } from "node:fs/promises";
+import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { LauncherError } from "../errors.ts";
-import { layersAt, readMountinfo, type MountEntry } from "./mountinfo.ts";
+import { isAmong, layersAt, readMountinfo, type MountEntry } from "./mountinfo.ts";
 import { runBounded } from "./run.ts";
 import { statfs } from "./statfs.ts";
 import { unmount } from "./unmount.ts";
@@ -18,21 +18,27 @@ export const rootSourcePrefix = "thin-";
 /**
  * Shows what is mounted at `staging` at `target` too, over whatever dead mount is left there. A pod that has the dead
  * mount from the host sees the new one through it; had it been unmounted first, the pod would keep the dead one.
- * Never touches a live filesystem: throws MOUNTPOINT_IN_USE. Returns the new mount, topmost at the target.
+ * Never touches a live filesystem, except one of ours that is to be replaced: throws MOUNTPOINT_IN_USE. Returns the new mount, topmost
+ * at the target.
  */
 export async function bindOver(
 	staging: string,
 	target: string,
-	{ makeTarget, isOurs }: { makeTarget: (target: string) => Promise<void>; isOurs: (entry: MountEntry) => boolean },
+	{ makeTarget, isOurs, replaces }: BindOptions,
 ): Promise<MountEntry> {
 	const layers = layersAt(await readMountinfo(), target);
 	// Only now: on a dead mount even mkdir fails.
 	if (layers.length === 0) await makeTarget(target);
 	const top = layers.at(-1);
-	if (top !== undefined && !(await isDead(top, isOurs)) && !(await isAbandonedRoot(top))) {
+	const isReplaced = replaces !== undefined && isAmong(top, [replaces]);
+	if (top !== undefined && !isReplaced && !(await isDead(top, isOurs)) && !(await isAbandonedRoot(top))) {
 		throw targetInUse(top);
 	}
-	if (layers.length >= maximumLayers) await popDeadLayers(target, 1);
+	if (layers.length >= maximumLayers) {
+		// What is open in it goes on; for a moment the lowest is seen.
+		if (isReplaced) await popLayers(target, 1);
+		else await popDeadLayers(target, 1);
+	}
 	await runMount(["--bind", "--", staging, target], target);
 	const [stagingTop, targetTop] = await Promise.all(
 		[staging, target].map(async (path) => layersAt(await readMountinfo(), path).at(-1)),
@@ -41,6 +47,19 @@ export async function bindOver(
 		throw new LauncherError("MOUNTPOINT_UNUSABLE", `${target} was mounted on, but does not show it`);
 	}
 	return targetTop;
+}
+
+interface BindOptions {
+	readonly makeTarget: (target: string) => Promise<void>;
+	readonly isOurs: (entry: MountEntry) => boolean;
+	/** The live mount of ours that is expected there. */
+	readonly replaces?: MountEntry;
+}
+
+async function popLayers(target: string, keep: number): Promise<void> {
+	while (layersAt(await readMountinfo(), target).length > keep) {
+		if ((await unmount(target, { lazy: true })).kind !== "done") return;
+	}
 }
 
 function targetInUse({ type, source, mountPoint }: MountEntry): LauncherError {
@@ -109,6 +128,29 @@ export async function makeFolderInRoot(root: string, folder: string): Promise<vo
 	} finally {
 		await runMount(["-i", "-n", "-o", "remount,ro", "--", root], root);
 	}
+}
+
+/** Takes away what `makeFolderInRoot` made, as far as it is empty. Not to be called twice at a time. */
+export async function removeFolderInRoot(root: string, folder: string): Promise<void> {
+	await runMount(["-i", "-n", "-o", "remount,rw", "--", root], root);
+	try {
+		for (let path = folder; path.startsWith(`${root}/`); path = dirname(path)) await rmdir(path);
+	} catch {
+		// Another mount is in it, or it is gone.
+	} finally {
+		await runMount(["-i", "-n", "-o", "remount,ro", "--", root], root);
+	}
+}
+
+/**
+ * Whether the filesystem is read-only from now on: not as long as anything in it is open for writing, by whomever. On a mount that
+ * hangs it waits until that is over.
+ */
+export async function remountReadOnly(path: string): Promise<boolean> {
+	const outcome = await runBounded("mount", ["-i", "-n", "-o", "remount,ro", "--", path], mountTimeoutMs);
+	if (outcome.kind === "done") return outcome.exitCode === 0;
+	await outcome.gone;
+	return false;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -37,7 +37,7 @@ function checksOf(endpoint: HealthEndpoint, status: LauncherStatus): readonly He
 				// Without it a launcher that has not read its config yet would have no mount that is not ready.
 				startedCheck(status),
 				verdict("shutdown", status.state !== "draining", "the launcher is stopping and takes its mounts down"),
-				...status.mounts.map(mountCheck),
+				...status.mounts.filter(({ leaving }) => leaving !== true).map(mountCheck),
 			];
 		default:
 			return endpoint satisfies never;
@@ -59,6 +59,8 @@ function startedCheck({ started, mounts }: LauncherStatus): HealthCheck {
 
 function mountCheck(mount: MountStatus): HealthCheck {
 	const name = `mount/${mount.name}`;
+	// A pod that goes out of its Services because of a mount that nobody has yet would harm those who use the others.
+	if (!mount.ready && mount.joining === true) return { name, ok: true, reason: `joining: ${explainFailure(mount)}` };
 	if (!mount.ready) return { name, ok: false, reason: explainFailure(mount) };
 	if (mount.state === "ready")
 		return mount.reason === undefined ? { name, ok: true } : { name, ok: true, reason: mount.reason };

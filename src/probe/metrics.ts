@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ErrorCode } from "../errors.ts";
 import { checkHealth } from "./health.ts";
 import { mountStates } from "./status.ts";
-import type { LauncherStatus } from "./status.ts";
+import type { ChangeStatus, LauncherStatus } from "./status.ts";
 
 /** The launcher's metrics; docs/metrics.md lists them all, and a test compares the two. */
 export interface Metrics {
@@ -12,6 +12,10 @@ export interface Metrics {
 	countError(mount: string, code: ErrorCode): void;
 	/** Counts a mount that was aborted although it was busy: writes may be lost. */
 	countForcedAbort(mount: string): void;
+	/** Counts a config file that was read because it was written anew. */
+	countReload(result: "applied" | "unchanged" | "rejected"): void;
+	/** Counts a change of a mount: made, not possible for now, or overtaken by another one. */
+	countChange(change: ChangeStatus["change"], result: "done" | "refused" | "superseded"): void;
 	/** Time from the start of a driver until its mount was ready. */
 	observeStart(driver: string, seconds: number): void;
 	/** All metrics in Prometheus' text format. */
@@ -54,6 +58,19 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 	]);
 	const errors = counter("errors_total", "Failures by code.", ["mount", "code"]);
 	const forcedAborts = counter("forced_aborts_total", "Mounts aborted while busy: writes may be lost.", ["mount"]);
+	const reloads = counter("config_reload_total", "Times the config file was written anew, by what came of it.", [
+		"result",
+	]);
+	for (const result of ["applied", "unchanged", "rejected"] as const) reloads.inc({ result }, 0);
+	const changes = counter("changes_total", "Changes of mounts while applications run, by what came of them.", [
+		"change",
+		"result",
+	]);
+	for (const change of ["mount", "unmount", "change", "rename"] as const)
+		for (const result of ["done", "refused", "superseded"] as const) changes.inc({ change, result }, 0);
+	const configOk = gauge("config_ok", "1 while what runs is what the config file says.");
+	const configHash = gauge("config_hash", "The first 48 bits of the hash of the applied config, as a number.");
+	const configApplied = gauge("config_applied_time_seconds", "When another config was applied, in Unix time.");
 	const starts = new Histogram({
 		name: "fluid_fuse_mount_start_seconds",
 		help: "Time from the start of a driver until its mount was ready.",
@@ -78,6 +95,11 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		buildInfo.set({ version: now.version, node: process.versions.node }, 1);
 		ready.set(checkHealth("readyz", now).ok ? 1 : 0);
 		warnings.set(now.warnings.length);
+		configOk.set(now.config?.state === "applied" ? 1 : 0);
+		if (now.config !== undefined) {
+			configHash.set(Number.parseInt(now.config.hash.slice(0, 12), 16));
+			configApplied.set(Date.parse(now.config.appliedAt) / 1000);
+		}
 		for (const metric of [
 			mountState,
 			mountReady,
@@ -121,6 +143,8 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 	return {
 		countError: (mount, code) => errors.inc({ mount, code }),
 		countForcedAbort: (mount) => forcedAborts.inc({ mount }),
+		countReload: (result) => reloads.inc({ result }),
+		countChange: (change, result) => changes.inc({ change, result }),
 		observeStart: (driver, seconds) => starts.observe({ driver }, seconds),
 		render() {
 			readStatus();

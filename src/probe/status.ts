@@ -46,6 +46,14 @@ export interface MountStatus {
 	readonly restarts: number;
 	/** Mounts stacked at the target that are ours; more than one after recoveries. */
 	readonly layers: number;
+	/** Drivers of before a change that still serve what was open then; absent when there are none. */
+	readonly retiring?: number;
+	/** It was added while the launcher ran and has not been ready yet: it does not count for readyz. */
+	readonly joining?: true;
+	/** The config does not have it any more, and something of it is still in use: it does not count for readyz either. */
+	readonly leaving?: true;
+	/** The config or its secrets want it to be something else, and it cannot be that yet: why not. */
+	readonly pendingChange?: string;
 	/** The prober's last word: how long ago the mount last answered a statfs, in seconds. Absent before the first answer. */
 	readonly answeredSecondsAgo?: number;
 	/** The last signed check of the bucket, where the driver has one. */
@@ -59,6 +67,38 @@ export interface MountStatus {
 	readonly driverStats?: Readonly<Record<string, number>>;
 }
 
+/** One change made while applications run. */
+export interface ChangeStatus {
+	/** Counts up from 1, in the order in which they began. */
+	readonly number: number;
+	readonly change: "mount" | "unmount" | "change" | "rename";
+	readonly mount: string;
+	readonly target: string;
+	/** For a person. */
+	readonly reason: string;
+	/** RFC 3339, UTC. */
+	readonly since: string;
+	readonly state: "under way" | "waiting" | "done" | "superseded";
+	/** How it was done, or why it waits. */
+	readonly outcome?: string;
+	/** Why it waits. */
+	readonly code?: ErrorCode;
+	readonly retryAt?: string;
+	readonly endedAt?: string;
+}
+
+/** What became of the config file. */
+export interface ConfigStatus {
+	/** `rejected`: the file is not usable as it is, and what runs goes on. */
+	readonly state: "applied" | "rejected";
+	/** Of what was applied last: equal in two pods whose mounts are the same, whatever the values of their secrets. */
+	readonly hash: string;
+	/** RFC 3339, UTC. */
+	readonly appliedAt: string;
+	/** Why the file was rejected, with all faults. */
+	readonly error?: ReportedError;
+}
+
 /** The launcher and all its mounts: the body of `/status`. */
 export interface LauncherStatus {
 	readonly version: string;
@@ -70,6 +110,10 @@ export interface LauncherStatus {
 	readonly started: boolean;
 	readonly targetPath: string;
 	readonly configFile: string;
+	/** Absent before the first config was applied. */
+	readonly config?: ConfigStatus;
+	/** The last ones, the latest last. */
+	readonly changes: readonly ChangeStatus[];
 	/** Problems of the pod itself, such as wrong mount propagation, each with its fix. */
 	readonly warnings: readonly string[];
 	/** False only when the launcher itself is beyond repair; then `livez` fails. */

@@ -24,7 +24,9 @@ export class FileContents {
 		this.#budget = createMemoryBudget(settings.memoryBytes);
 		this.#reading = createReading({
 			budget: this.#budget,
-			maximumReadAheadBytes: settings.readAheadBytes,
+			get maximumReadAheadBytes() {
+				return settings.readAheadBytes;
+			},
 			...(settings.cache !== undefined && { diskCache: createDiskCache(settings.cache) }),
 		});
 		this.#staging = createStaging({ directory: settings.stagingDirectory, limitBytes: settings.stagingLimitBytes });

@@ -43,8 +43,16 @@ import type { FilesystemSettings, VolumeOptions } from "./volume.ts";
 export interface S3Filesystem extends Filesystem {
 	/** Shows one more bucket, at once; the folder must not be another one's. */
 	add(volume: VolumeOptions): void;
+	/** Takes a bucket out of sight: nothing can be opened in it any more, and what is open goes on. */
+	hide(volume: VolumeOptions): void;
+	/** Files of a bucket that are open. */
+	openFiles(volume: VolumeOptions): number;
+	/** Ends what is left of a bucket that is hidden: who has something open gets errors. Returns the files whose changes are lost. */
+	forsake(volume: VolumeOptions): Promise<string[]>;
+	/** Other owners or modes: what the kernel knows of them is not true any more. */
+	attributesChanged(volume: VolumeOptions): void;
 	/** Uploads everything that is not in its bucket yet. Rejects with the first error after having tried all. */
-	drain(): Promise<void>;
+	drain(volume?: VolumeOptions): Promise<void>;
 	/** For metrics: counts and sizes in bytes, by name. */
 	stats(): Record<string, number>;
 }
@@ -67,6 +75,7 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #locks = new Locks();
 	readonly #files = new Map<number, OpenFile>();
 	readonly #directories = new Map<number, DirectoryReader>();
+	readonly #forsaken = new WeakSet<VolumeOptions>();
 	#nextHandle = 1;
 	#kernel: KernelLink | undefined;
 
@@ -85,6 +94,33 @@ class BucketFilesystem implements S3Filesystem {
 		const { directories, names } = this.#namespace.add(volume);
 		for (const { id } of directories) this.#kernel?.invalidateNode(id);
 		for (const { parent, name } of names) this.#kernel?.invalidateEntry(parent.id, name);
+	}
+
+	hide(volume: VolumeOptions): void {
+		const { directories, names } = this.#namespace.remove(volume);
+		for (const { parent, name } of names) this.#kernel?.invalidateEntry(parent.id, name);
+		for (const { id } of directories) this.#kernel?.invalidateNode(id);
+	}
+
+	openFiles(volume: VolumeOptions): number {
+		return [...this.#files.values()].filter(({ node }) => node.volume === volume).length;
+	}
+
+	async forsake(volume: VolumeOptions): Promise<string[]> {
+		this.#forsaken.add(volume);
+		const lost: string[] = [];
+		for (const node of this.#namespace.nodes.all()) {
+			if (node.volume !== volume || node.kind === "directory") continue;
+			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) lost.push(keyOf(node));
+			await this.#locks.with(node, async () => this.#contents.discard(node));
+			this.#kernel?.invalidateNode(node.id);
+		}
+		return lost;
+	}
+
+	attributesChanged(volume: VolumeOptions): void {
+		for (const node of this.#namespace.nodes.all())
+			if (node.volume === volume) this.#kernel?.invalidateNode(node.id, -1);
 	}
 
 	lookup(parent: number, name: string): Reply<Entry> {
@@ -524,6 +560,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	read(id: number, handle: number, offset: number, sizeBytes: number, context: RequestContext): Reply<ReadResult> {
 		const file = this.#file(handle);
+		if (this.#isForsaken(file.node)) throw new FuseError("ESTALE");
 		try {
 			const result = this.#contents.read(file, offset, sizeBytes, context);
 			return result instanceof Promise ? result.catch((error: unknown) => this.#readFailed(file, id, error)) : result;
@@ -549,7 +586,7 @@ class BucketFilesystem implements S3Filesystem {
 	write(_id: number, handle: number, offset: number, data: Buffer): Reply<number> {
 		const { node, writable } = this.#file(handle);
 		if (!writable) throw new FuseError("EBADF");
-		if (isReplaced(node)) throw new FuseError("ESTALE");
+		if (isReplaced(node) || this.#isForsaken(node)) throw new FuseError("ESTALE");
 		try {
 			const written = this.#contents.write(node, offset, data);
 			return written instanceof Promise ? written.catch(rethrow) : written;
@@ -713,9 +750,10 @@ class BucketFilesystem implements S3Filesystem {
 		);
 	}
 
-	async drain(): Promise<void> {
+	async drain(volume?: VolumeOptions): Promise<void> {
 		const dirty = [...this.#namespace.nodes.all()].filter(
-			(node): node is FileNode => node.kind === "file" && this.#contents.isDirty(node),
+			(node): node is FileNode =>
+				node.kind === "file" && (volume === undefined || node.volume === volume) && this.#contents.isDirty(node),
 		);
 		const outcomes = await Promise.allSettled(dirty.map(async (node) => this.#commit(node)));
 		for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
@@ -739,8 +777,12 @@ class BucketFilesystem implements S3Filesystem {
 
 	#node(id: number): Node {
 		const node = this.#namespace.nodes.get(id);
-		if (node === undefined) throw new FuseError("ESTALE");
+		if (node === undefined || this.#isForsaken(node)) throw new FuseError("ESTALE");
 		return node;
+	}
+
+	#isForsaken({ volume }: Node): boolean {
+		return volume !== undefined && this.#forsaken.has(volume);
 	}
 
 	#directory(id: number): DirectoryNode {

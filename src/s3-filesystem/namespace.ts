@@ -43,6 +43,61 @@ export class Namespace {
 		for (const { store, prefix } of this.#volumes) void store.list({ prefix, maxKeys: 1 }).catch(() => undefined);
 	}
 
+	/**
+	 * Takes a volume out of sight. What is open in it, and what the kernel knows of it, lives on below a directory that has no name any
+	 * more. Returns what the kernel may remember and is not true any more.
+	 */
+	remove(volume: VolumeOptions): Outdated {
+		const index = this.#volumes.indexOf(volume);
+		if (index === -1) return { directories: [], names: [] };
+		this.#volumes.splice(index, 1);
+		const path = volume.folder === "" ? [] : volume.folder.split("/");
+		const way = [this.root];
+		for (const name of path) {
+			const next = way.at(-1)?.overlay.get(name);
+			if (next === undefined) return { directories: [], names: [] };
+			way.push(next);
+		}
+		const top = way.at(-1) ?? this.root;
+		// On the way to other volumes the folder stays, without what was in the bucket.
+		if (top === this.root || top.overlay.size > 0) {
+			this.#moveOut(top);
+			top.volume = top.parent?.volume;
+			top.isVolumeRoot = top === this.root;
+			const { directories, names } = this.#placeAll();
+			return { directories: [top, ...directories], names };
+		}
+		const names: { parent: DirectoryNode; name: string }[] = [];
+		for (let node = top, parent = node.parent; parent !== undefined; node = parent, parent = node.parent) {
+			if (node !== top && (node.isVolumeRoot || node.overlay.size > 0)) break;
+			parent.overlay.delete(node.name);
+			node.parent = undefined;
+			names.push({ parent, name: node.name });
+			if (node !== top) this.nodes.dropIfUnused(node);
+		}
+		return { directories: names.map(({ parent }) => parent), names };
+	}
+
+	/** What is in the directory is in another one from now on, which no name leads to. */
+	#moveOut(directory: DirectoryNode): void {
+		const { volume, name, children, hidden } = directory;
+		const nameless = this.nodes.directory({ volume, parent: undefined, name, isVolumeRoot: true });
+		for (const child of children.values()) {
+			child.parent = nameless;
+			nameless.children.set(child.name, child);
+		}
+		for (const [hiddenName, file] of hidden) {
+			file.hiddenIn = nameless;
+			nameless.hidden.set(hiddenName, file);
+		}
+		children.clear();
+		hidden.clear();
+		directory.listing.clear();
+		directory.posix = {};
+		directory.posixAt = undefined;
+		directory.hasMarker = directory === this.root;
+	}
+
 	/** Outer folders first, so that an inner one lies in the volume around it. */
 	#placeAll(): Outdated {
 		const directories: DirectoryNode[] = [];

@@ -15,7 +15,7 @@ export interface ReadingOptions {
 	readonly budget: MemoryBudget;
 	/** Of one request at most, in bytes; less when the budget is small. Default: 8 MiB. */
 	readonly partSizeBytes?: number;
-	/** Of one stream, in bytes; less when many share the budget. Default: 64 MiB. */
+	/** Of one stream, in bytes; less when many share the budget. May change. Default: 64 MiB. */
 	readonly maximumReadAheadBytes?: number;
 	readonly diskCache?: DiskCache;
 }
@@ -72,7 +72,7 @@ class SharedReading implements Reading {
 	readonly #shared: Shared;
 
 	constructor(options: ReadingOptions) {
-		const { budget, diskCache, maximumReadAheadBytes = 64 * mebibyte, partSizeBytes = 8 * mebibyte } = options;
+		const { budget, diskCache, partSizeBytes = 8 * mebibyte } = options;
 		const source = new PartSource(diskCache);
 		const active = new ActiveStreams();
 		this.#shared = {
@@ -85,7 +85,8 @@ class SharedReading implements Reading {
 			}),
 			// A read holds three at most: that leaves room for others' that are on their way.
 			maximumPartBytes: Math.min(partSizeBytes, budget.limitBytes / 8),
-			windowLimitBytes: () => Math.min(maximumReadAheadBytes, budget.limitBytes / 2 / Math.max(1, active.count)),
+			windowLimitBytes: () =>
+				Math.min(options.maximumReadAheadBytes ?? 64 * mebibyte, budget.limitBytes / 2 / Math.max(1, active.count)),
 			counts: { hits: 0, waits: 0, servedBytes: 0 },
 		};
 	}

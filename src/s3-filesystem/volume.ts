@@ -1,6 +1,9 @@
 import type { ObjectStore } from "../s3/object-store.ts";
 
-/** A bucket, or what is below a prefix of it, as a folder of the mount. */
+/**
+ * A bucket, or what is below a prefix of it, as a folder of the mount. Who gave it may change its store, mode, owners and times while it is
+ * shown; the store must remain one of the same bucket.
+ */
 export interface VolumeOptions {
 	/** Where it is seen: `""` is the root of the mount, otherwise a path such as `a` or `a/b`. */
 	readonly folder: string;
@@ -24,7 +27,7 @@ export interface VolumeOptions {
 export interface FilesystemSettings {
 	/** For parts that are read, in bytes. */
 	readonly memoryBytes: number;
-	/** Of one stream at most, in bytes. */
+	/** Of one stream at most, in bytes. What reads next goes by what it is then. */
 	readonly readAheadBytes: number;
 	/** Private to this process; holds what is not uploaded yet. */
 	readonly stagingDirectory: string;

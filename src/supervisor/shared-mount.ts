@@ -1,13 +1,13 @@
 import { posix } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PlannedMount } from "../config/plan.ts";
-import type { CheckContext, PreparedMount, SharedSession, StartContext } from "../drivers/driver.ts";
+import type { CheckContext, Departure, PreparedMount, SharedSession, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createMountBackoff } from "./backoff.ts";
 import { failedCheck, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
-import type { Supervised, Timing } from "./supervise.ts";
+import type { Changed, ChangeOptions, Supervised, Timing } from "./supervise.ts";
 
 export interface SharedMountOptions {
 	/** All with the same driver, which can serve them together. */
@@ -26,26 +26,57 @@ export interface SharedMountOptions {
  * another: one that cannot be served is left out, and comes in while the others are in use as soon as it can.
  */
 export class SharedMount implements Supervised {
-	readonly name: string;
 	// No name of a mount is encoded to this one: a comma would be %2C.
 	readonly id = "all,";
 	readonly source = "";
 	readonly target: string;
-	readonly readOnly: boolean;
+	// Whatever its mounts are now, one that is written may come later: each of them is enforced by the driver.
+	readonly readOnly = false;
 	readonly driver: PlannedMount["driver"];
-	readonly #members: readonly SharedMember[];
+	readonly #options: SharedMountOptions;
+	readonly #members: SharedMember[];
 	readonly #stop = new AbortController();
 	#session: SharedSession | undefined;
 
 	constructor(options: SharedMountOptions) {
+		this.#options = options;
 		const { mounts, targetPath } = options;
 		const [first] = mounts;
 		if (first === undefined) throw new RangeError("no mounts to be shared");
-		this.name = mounts.map(({ name }) => name).join(", ");
 		this.target = targetPath;
-		this.readOnly = mounts.every(({ readOnly }) => readOnly);
 		this.driver = first.driver;
-		this.#members = mounts.map((mount) => new SharedMember(mount, options, (member) => this.#show(member)));
+		this.#members = mounts.map((mount) => this.#member(mount));
+	}
+
+	#member(mount: PlannedMount): SharedMember {
+		return new SharedMember(mount, this.#options, (member) => this.#show(member));
+	}
+
+	get name(): string {
+		return this.names.join(", ");
+	}
+
+	/** One more mount; it is shown as soon as it can be served. */
+	add(mount: PlannedMount): SharedMember {
+		const member = this.#member(mount);
+		this.#members.push(member);
+		void member.begin(this.#stop.signal);
+		return member;
+	}
+
+	member(target: string): SharedMember | undefined {
+		return this.#members.find(({ mount, isLeaving }) => mount.target === target && !isLeaving);
+	}
+
+	/** One mount less. Its folder is in sight for `visibleMs` as long as files are open in it; those go on for `hiddenMs` more. */
+	remove(member: SharedMember, limits: { readonly visibleMs: number; readonly hiddenMs: number }): Departure {
+		member.leave();
+		const departure =
+			member.served === undefined || this.#session === undefined
+				? { hidden: Promise.resolve(), removed: Promise.resolve(0) }
+				: this.#session.remove(member.served.folder, limits);
+		void departure.removed.then(() => this.#members.splice(this.#members.indexOf(member), 1));
+		return departure;
 	}
 
 	get names(): string[] {
@@ -56,7 +87,7 @@ export class SharedMount implements Supervised {
 	async prepare(): Promise<{ readonly mount: PreparedMount }> {
 		await Promise.all(this.#members.map(async (member) => member.begin(this.#stop.signal)));
 		const errors = this.#members.map(({ refusal }) => refusal);
-		if (!errors.includes(undefined)) {
+		if (errors.length > 0 && !errors.includes(undefined)) {
 			const first = errors.find((error) => error?.permanent === false) ?? errors[0];
 			const message = this.#members.map(({ mount, refusal }) => `${mount.name}: ${refusal?.message}`).join("\n");
 			const hint = first?.hint === undefined ? {} : { hint: first.hint };
@@ -66,20 +97,23 @@ export class SharedMount implements Supervised {
 	}
 
 	async #start(context: StartContext): Promise<SharedSession> {
-		const members = this.#members.flatMap((member) => member.served ?? []);
+		const members = this.#members.flatMap((member) => (member.isLeaving ? [] : (member.served ?? [])));
 		const session = await this.driver.startTogether?.(members, { ...context, readOnly: this.readOnly });
 		if (session === undefined) throw new Error(`${this.driver.name} does not serve several mounts`);
 		this.#session = session;
 		void session.ended.then(() => {
 			if (this.#session === session) this.#session = undefined;
 		});
-		// Those that were admitted meanwhile.
+		// Those that were admitted meanwhile, and those that were removed.
 		for (const member of this.#members) this.#show(member);
+		const shown = new Set(this.#members.flatMap(({ served, isLeaving }) => (isLeaving ? [] : (served?.folder ?? []))));
+		for (const { folder } of members) if (!shown.has(folder)) session.remove(folder, { visibleMs: 0, hiddenMs: 0 });
 		return session;
 	}
 
-	#show({ served }: SharedMember): void {
-		if (served !== undefined) this.#session?.put(served);
+	#show({ served, isLeaving }: SharedMember): readonly string[] {
+		if (served === undefined || isLeaving) return [];
+		return this.#session?.put(served) ?? [];
 	}
 
 	/** Nobody is asked any more how they are. */
@@ -87,22 +121,24 @@ export class SharedMount implements Supervised {
 		this.#stop.abort();
 	}
 
-	/** Each mount of the config by itself, from what is true of the mount that they share. */
-	statuses(shared: MountStatus): MountStatus[] {
+	/** One mount of the config by itself, from what is true of the mount that they share. */
+	status(member: SharedMember, shared: MountStatus): MountStatus {
 		const { driverStats, ...rest } = shared;
 		const first = this.#members.find(({ served }) => served !== undefined);
-		return this.#members.map((member) =>
-			member.status(member === first && driverStats !== undefined ? { ...rest, driverStats } : rest),
-		);
+		return member.status(member === first && driverStats !== undefined ? { ...rest, driverStats } : rest);
 	}
 }
 
-class SharedMember {
-	readonly mount: PlannedMount;
+/** One of the mounts. */
+export class SharedMember {
 	readonly #folder: string;
 	readonly #options: SharedMountOptions;
-	readonly #onAdmitted: (member: SharedMember) => void;
-	readonly #log: Logger;
+	/** Returns the options that count only from the driver's next start on. */
+	readonly #show: (member: SharedMember) => readonly string[];
+	readonly #left = new AbortController();
+	#mount: PlannedMount;
+	#wake = new AbortController();
+	#log: Logger;
 	readonly #backoff = createMountBackoff();
 	#prepared: PreparedMount | undefined;
 	#state: "pending" | "checking" | "failed" = "pending";
@@ -113,12 +149,55 @@ class SharedMember {
 	#retryAt: Date | undefined;
 	#first: Promise<void> | undefined;
 
-	constructor(mount: PlannedMount, options: SharedMountOptions, onAdmitted: (member: SharedMember) => void) {
-		this.mount = mount;
+	constructor(mount: PlannedMount, options: SharedMountOptions, show: (member: SharedMember) => readonly string[]) {
+		this.#mount = mount;
 		this.#folder = posix.relative(options.targetPath, mount.target);
 		this.#options = options;
-		this.#onAdmitted = onAdmitted;
+		this.#show = show;
 		this.#log = options.logOf(mount);
+	}
+
+	get mount(): PlannedMount {
+		return this.#mount;
+	}
+
+	get isLeaving(): boolean {
+		return this.#left.signal.aborted;
+	}
+
+	/** The time of its first look is over. */
+	get settled(): boolean {
+		return this.#prepared !== undefined || this.#refusal !== undefined;
+	}
+
+	/** Nobody is asked any more how it is. */
+	leave(): void {
+		this.#left.abort();
+	}
+
+	rename(mount: PlannedMount): void {
+		this.#mount = mount;
+		this.#log = this.#options.logOf(mount);
+	}
+
+	/** Goes on as another mount of the same place. Rejects with what keeps it from that, and then has changed nothing. */
+	async change(
+		next: PlannedMount,
+		prepared: PreparedMount | LauncherError,
+		{ signal }: ChangeOptions,
+	): Promise<Changed> {
+		if (this.#prepared === undefined) {
+			this.#mount = next;
+			this.#wake.abort();
+			return { kind: "noted" };
+		}
+		if (prepared instanceof LauncherError) throw prepared;
+		const { variables, identity } = this.#options;
+		await prepared.check?.({ signal, variables, identity });
+		this.#mount = next;
+		this.#prepared = prepared;
+		this.#isWell();
+		return { kind: "updated", later: this.#show(this) };
 	}
 
 	/** Why it is not served; undefined: it is. */
@@ -141,28 +220,36 @@ class SharedMember {
 		await this.#first;
 	}
 
-	async #keepLooking(signal: AbortSignal, afterFirst: () => void): Promise<void> {
+	async #keepLooking(stop: AbortSignal, afterFirst: () => void): Promise<void> {
+		const signal = AbortSignal.any([stop, this.#left.signal]);
 		while (!signal.aborted) {
+			this.#wake = new AbortController();
 			const againInMs = await this.#look(signal);
 			afterFirst();
-			await sleep(againInMs, undefined, { signal }).catch(() => undefined);
+			await sleep(againInMs, undefined, { signal: AbortSignal.any([signal, this.#wake.signal]) }).catch(
+				() => undefined,
+			);
 		}
 		afterFirst();
 	}
 
-	/** Reads its secrets, asks its backend and draws the conclusions. Returns how long they hold. */
+	/** Reads its secrets if it is not served, asks its backend and draws the conclusions. Returns how long they hold. */
 	async #look(signal: AbortSignal): Promise<number> {
 		const { timing, variables, identity } = this.#options;
+		const { backendEveryMs } = timing;
 		const isNew = this.#prepared === undefined;
+		const { mount } = this;
 		if (isNew) this.#enter("checking");
 		this.#retryAt = undefined;
 		try {
-			const { mount: prepared } = await this.mount.prepare();
+			const prepared = this.#prepared ?? (await mount.prepare()).mount;
 			try {
 				await prepared.check?.({ signal, variables, identity });
 				this.#isWell();
 			} catch (thrown) {
 				const error = toLauncherError(thrown);
+				// It may have been asked with keys that are not in use any more.
+				if (!isNew && this.#prepared !== prepared) return 0;
 				if (signal.aborted || !isNew) throw error;
 				// What may pass does so while it is mounted; what will not is no reason to show a folder that holds nothing.
 				if (error.permanent || prepared.servesWithoutBackend !== true) {
@@ -171,10 +258,12 @@ class SharedMember {
 				}
 				this.#ails(error);
 			}
+			if (!isNew) return untilNextCheckMs(this.#backend, backendEveryMs);
+			if (this.mount !== mount) return 0;
 			this.#prepared = prepared;
 			this.#refusal = undefined;
-			if (isNew) this.#since = new Date();
-			this.#onAdmitted(this);
+			this.#since = new Date();
+			this.#show(this);
 		} catch (thrown) {
 			if (signal.aborted) return 0;
 			const error = toLauncherError(thrown);
@@ -182,7 +271,7 @@ class SharedMember {
 			// It goes on with the secrets that it has.
 			this.#ails(error);
 		}
-		return untilNextCheckMs(this.#backend, timing.backendEveryMs);
+		return untilNextCheckMs(this.#backend, backendEveryMs);
 	}
 
 	#isWell(): void {
@@ -231,6 +320,7 @@ class SharedMember {
 		const { name, source, target, readOnly } = this.mount;
 		const own = { name, driver: shared.driver, source, target, readOnly };
 		const isEnding = shared.state === "draining" || shared.state === "stopped";
+		if (this.isLeaving && !isEnding) return { ...this.status({ ...shared, state: "draining" }), ready: false };
 		if (this.#prepared === undefined && !isEnding) {
 			return {
 				...own,

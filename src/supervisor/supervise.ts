@@ -1,9 +1,9 @@
 import { mkdir, rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CheckContext, Driver, Ending, PreparedMount, Session } from "../drivers/driver.ts";
+import type { CheckContext, Driver, Ending, PreparedMount, Session, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { bindOver, isEmptyRoot } from "../mounts/mount.ts";
+import { bindOver, isEmptyRoot, remountReadOnly } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
@@ -11,6 +11,7 @@ import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createMountBackoff } from "./backoff.ts";
 import { failedCheck, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
 import { nextState, type MountEvent } from "./state.ts";
+import { RetiredDriver } from "./retired-driver.ts";
 import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
 
 export interface Timing {
@@ -26,6 +27,8 @@ export interface Timing {
 	readonly startTimeoutMs: number;
 	/** Between two checks of the backend while mounted; of one that fails six times as often. */
 	readonly backendEveryMs: number;
+	/** How long those who read go on with a driver that was replaced. */
+	readonly readersMs: number;
 }
 
 export const defaultTiming: Timing = {
@@ -35,6 +38,7 @@ export const defaultTiming: Timing = {
 	hangTimeoutMs: 60_000,
 	startTimeoutMs: 30_000,
 	backendEveryMs: 30_000,
+	readersMs: 600_000,
 };
 
 /** For taking down a mount that ends by itself, when nobody has set a deadline. */
@@ -76,19 +80,44 @@ export interface SupervisorOptions {
 	readonly events: SupervisorEvents;
 }
 
+/** How a mount became another one of the same place. */
+export type Changed =
+	/** It goes on as that; these options count from its next start on. */
+	| { readonly kind: "updated"; readonly later: readonly string[] }
+	/** Another process serves what is opened from now on. */
+	| { readonly kind: "replaced" }
+	/** It is not served, and will be that when it is. */
+	| { readonly kind: "noted" };
+
+export interface ChangeOptions {
+	/** To wait so long before another process is started, so that not all of a cluster do at once. */
+	readonly delayMs: number;
+	readonly signal: AbortSignal;
+}
+
+/** Drivers of before changes that go on at a time; of more, the oldest one's readers have to go. */
+const maximumRetired = 3;
+
 /** Keeps one mount: starts its driver, watches it, starts it again, and takes it down. */
 export class MountSupervisor {
-	readonly mount: Supervised;
 	readonly #options: SupervisorOptions;
 	readonly #log: Logger;
 	readonly #prober: Prober;
 	readonly #backoff = createMountBackoff();
 	/** Aborted when the mount is not wanted any more. */
 	readonly #unwanted = new AbortController();
-	readonly #staging: string;
 	readonly #detached = Promise.withResolvers<void>();
-	readonly #readyWaiters = new Set<() => void>();
+	readonly #waiters = new Set<() => void>();
+	readonly #retired = new Set<RetiredDriver>();
 
+	#mount: Supervised;
+	/** Where its driver mounts and has its files: RUN_DIR/mounts/<id>, and after a replacement another one beside that. */
+	#directory: string;
+	#directories = 0;
+	#prepared: PreparedMount | undefined;
+	#wake = new AbortController();
+	/** Under way: the driver is being replaced by another one. */
+	#replacing: Promise<void> | undefined;
 	#state: MountStatus["state"] = "pending";
 	#since = new Date();
 	#session: Session | undefined;
@@ -111,14 +140,19 @@ export class MountSupervisor {
 	#backend: BackendHealth | undefined;
 	#lastError: ReportedError | undefined;
 	#retryAt: Date | undefined;
-	#deadline = Number.POSITIVE_INFINITY;
+	/** Of performance.now: until when applications, and then the driver, have time at the end. */
+	#limits: { readonly detachUntil: number; readonly endUntil: number } | undefined;
 
 	constructor(options: SupervisorOptions) {
 		this.#options = options;
-		this.mount = options.mount;
+		this.#mount = options.mount;
+		this.#directory = options.directory;
 		this.#log = options.log;
-		this.#staging = stagingOf(options.directory);
 		this.#prober = new Prober(options.mount.target, options.timing.statfsTimeoutMs);
+	}
+
+	get mount(): Supervised {
+		return this.#mount;
 	}
 
 	/** Ready or failed at least once: the first start is over. */
@@ -129,6 +163,10 @@ export class MountSupervisor {
 	/** The error of a mount that has failed for good and was never ready. */
 	get hopeless(): ReportedError | undefined {
 		return this.#state === "failed" && !this.#everReady ? this.#lastError : undefined;
+	}
+
+	get everReady(): boolean {
+		return this.#everReady;
 	}
 
 	get generation(): number {
@@ -153,6 +191,7 @@ export class MountSupervisor {
 			...(this.#session !== undefined && { pid: this.#session.pid }),
 			restarts: this.#restarts,
 			layers: this.#layers.length,
+			...(this.#retired.size > 0 && { retiring: this.#retired.size }),
 			...(silentMs !== undefined && { answeredSecondsAgo: Math.round(silentMs) / 1000 }),
 			...(this.#backend !== undefined && {
 				backend: { ok: this.#backend.ok, checkedAt: this.#backend.checkedAt.toISOString() },
@@ -222,38 +261,146 @@ export class MountSupervisor {
 
 	/** Asks for the end; `run` resolves when it is reached, at `deadline` (of performance.now) at the latest. */
 	stop(deadline: number): void {
-		this.#deadline = Math.min(this.#deadline, deadline);
+		this.#end(limitsUntil(deadline));
+	}
+
+	/** The same without haste: applications have so long to let go, and those that have not so long to close their files. */
+	remove({ visibleMs, hiddenMs }: { readonly visibleMs: number; readonly hiddenMs: number }): void {
+		const detachUntil = performance.now() + visibleMs;
+		this.#end({ detachUntil, endUntil: detachUntil + hiddenMs });
+	}
+
+	#end(limits: { readonly detachUntil: number; readonly endUntil: number }): void {
+		const { detachUntil, endUntil } = this.#limits ?? limits;
+		this.#limits = {
+			detachUntil: Math.min(detachUntil, limits.detachUntil),
+			endUntil: Math.min(endUntil, limits.endUntil),
+		};
 		this.#dispatch({ kind: "unwanted" });
 		this.#unwanted.abort();
 	}
 
+	/**
+	 * Goes on as another mount of the same place, prepared by its driver or with what keeps it from that: in the process that runs where
+	 * that can be, else by binding a second one over it. Rejects with what is in the way, and then has changed nothing.
+	 */
+	async change(
+		next: Supervised,
+		prepared: PreparedMount | LauncherError,
+		{ delayMs, signal }: ChangeOptions,
+	): Promise<Changed> {
+		for (;;) {
+			while (this.#state === "checking" || this.#state === "starting" || this.#replacing !== undefined)
+				await this.#untilNews(signal);
+			signal.throwIfAborted();
+			const session = this.#session;
+			if (session === undefined || !this.#isServing()) {
+				this.#mount = next;
+				this.#wake.abort();
+				return { kind: "noted" };
+			}
+			if (prepared instanceof LauncherError) throw prepared;
+			const { variables, identity } = this.#options;
+			await prepared.check?.({ signal, variables, identity });
+			if (this.#session !== session || !this.#isServing()) continue;
+			const update = next.driver === this.#mount.driver ? await session.update?.(prepared) : undefined;
+			if (update?.kind === "updated") {
+				this.#adopt(next, prepared);
+				return update;
+			}
+			await sleep(delayMs, undefined, { signal });
+			if (this.#session !== session || !this.#isServing()) continue;
+			const replacing = this.#replace(session, next, prepared, signal);
+			this.#replacing = replacing.catch(() => undefined);
+			try {
+				await replacing;
+			} finally {
+				this.#replacing = undefined;
+				this.#wakeWaiters();
+			}
+			return { kind: "replaced" };
+		}
+	}
+
+	/** Goes by another name. */
+	rename(mount: Supervised): void {
+		this.#mount = mount;
+	}
+
+	#adopt(next: Supervised, prepared: PreparedMount): void {
+		this.#mount = next;
+		this.#prepared = prepared;
+		if (prepared.check !== undefined) this.#backend = { ok: true, checkedAt: new Date() };
+	}
+
+	async #replace(old: Session, next: Supervised, prepared: PreparedMount, signal: AbortSignal): Promise<void> {
+		const startedAt = performance.now();
+		const directory = `${this.#options.directory}.r${++this.#directories}`;
+		await mkdir(stagingOf(directory), { recursive: true, mode: 0o700 });
+		let session: Session | undefined;
+		try {
+			session = await prepared.start(this.#startContext(directory, AbortSignal.any([signal, this.#unwanted.signal])));
+			await this.#untilStaged(session, next, directory, startedAt + this.#options.timing.startTimeoutMs);
+			await this.#bind(directory);
+		} catch (error) {
+			await session?.stop({ graceMs: 300 });
+			await clearDirectory(directory);
+			await rmdir(directory);
+			throw error;
+		}
+		const retired = new RetiredDriver({
+			session: old,
+			directory: this.#directory,
+			target: next.target,
+			log: this.#log,
+			readersMs: this.#options.timing.readersMs,
+			onForcedAbort: () => this.#options.events.forcedAbort(),
+		});
+		this.#retired.add(retired);
+		void retired.ended.then(() => this.#retired.delete(retired));
+		if (this.#retired.size > maximumRetired) this.#retired.values().next().value?.endReaders();
+		this.#session = session;
+		this.#directory = directory;
+		this.#adopt(next, prepared);
+		this.#log.info({ pid: session.pid, before: old.pid, target: next.target }, "driver replaced");
+		this.#options.events.started((performance.now() - startedAt) / 1000);
+	}
+
+	#isServing(): boolean {
+		return this.#state === "ready" || this.#state === "degraded";
+	}
+
+	/** Resolves when something about its state may be different. */
+	async #untilNews(signal: AbortSignal): Promise<void> {
+		signal.throwIfAborted();
+		await new Promise<void>((resolve) => {
+			const done = (): void => {
+				this.#waiters.delete(done);
+				signal.removeEventListener("abort", done);
+				resolve();
+			};
+			this.#waiters.add(done);
+			signal.addEventListener("abort", done);
+		});
+	}
+
 	/** Resolves when the mount is ready; rejects when the signal is aborted first. */
 	async untilReady(signal: AbortSignal): Promise<void> {
-		while (!this.#isReady()) {
-			signal.throwIfAborted();
-			await new Promise<void>((resolve) => {
-				const done = (): void => {
-					this.#readyWaiters.delete(done);
-					signal.removeEventListener("abort", done);
-					resolve();
-				};
-				this.#readyWaiters.add(done);
-				signal.addEventListener("abort", done);
-			});
-		}
+		while (!this.#isReady()) await this.#untilNews(signal);
 	}
 
 	async #endSession(): Promise<void> {
 		if (this.#session === undefined) return;
 		await killDriver(this.#remains());
 		this.#session = undefined;
-		await clearDirectory(this.#options.directory);
+		await clearDirectory(this.#directory);
 	}
 
-	/** Waits for the next try; says whether somebody unmounted the dead mount meanwhile, which means stop as well. */
+	/** Waits for the next try, or until it is to be another mount; says whether somebody unmounted the dead mount meanwhile, which means stop as well. */
 	async #wasUnmountedWithin(delayMs: number): Promise<boolean> {
 		const until = performance.now() + delayMs;
-		const signal = this.#unwanted.signal;
+		this.#wake = new AbortController();
+		const signal = AbortSignal.any([this.#unwanted.signal, this.#wake.signal]);
 		while (!signal.aborted && performance.now() < until) {
 			const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
 			await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
@@ -281,32 +428,24 @@ export class MountSupervisor {
 		const startedAt = performance.now();
 		this.#retryAt = undefined;
 		this.#dispatch({ kind: "try" });
-		const { mount: prepared } = await this.mount.prepare();
+		const { mount } = this;
+		const { mount: prepared } = await mount.prepare();
 		// Once it was there, what serves without its backend is back at once, and the next check tells how things are.
 		const isChecked = !(this.#everReady && prepared.servesWithoutBackend === true);
 		if (prepared.check !== undefined && isChecked)
 			await this.#checkFirst(prepared, prepared.check({ signal, variables, identity }));
 		this.#dispatch({ kind: "checked" });
 		await parent?.untilReady(signal);
-		await clearDirectory(this.#options.directory);
-		await mkdir(this.#staging, { mode: 0o700 });
-		const session = await prepared.start({
-			signal,
-			variables,
-			identity,
-			log: this.#log,
-			mountpoint: this.#staging,
-			directory: this.#options.directory,
-			onDroppedLines: (count) => {
-				this.#droppedLines += count;
-			},
-		});
+		await clearDirectory(this.#directory);
+		await mkdir(stagingOf(this.#directory), { mode: 0o700 });
+		const session = await prepared.start(this.#startContext(this.#directory, signal));
 		this.#session = session;
+		this.#prepared = prepared;
 		this.#bound = false;
 		if (this.#everReady) this.#restarts++;
 		this.#log.info({ pid: session.pid }, "driver started");
-		await this.#untilStaged(session, startedAt + timing.startTimeoutMs);
-		await this.#bind();
+		await this.#untilStaged(session, mount, this.#directory, startedAt + timing.startTimeoutMs);
+		await this.#bind(this.#directory);
 		await this.#untilAnswered(startedAt + timing.startTimeoutMs);
 		this.#visible = true;
 		this.#everReady = true;
@@ -315,7 +454,21 @@ export class MountSupervisor {
 		this.#dispatch({ kind: "mounted" });
 		if (this.#backend?.ok === false) this.#dispatch({ kind: "ailing" });
 		this.#options.events.started((performance.now() - startedAt) / 1000);
-		await this.#watch(session, prepared, isChecked);
+		await this.#watch(isChecked);
+	}
+
+	#startContext(directory: string, signal: AbortSignal): StartContext {
+		return {
+			signal,
+			variables: this.#options.variables,
+			identity: this.#options.identity,
+			log: this.#log,
+			mountpoint: stagingOf(directory),
+			directory,
+			onDroppedLines: (count) => {
+				this.#droppedLines += count;
+			},
+		};
 	}
 
 	/** Throws what keeps the driver from being started. */
@@ -333,9 +486,10 @@ export class MountSupervisor {
 	}
 
 	/** Waits until the driver's own mount is there and answers. */
-	async #untilStaged(session: Session, deadline: number): Promise<void> {
+	async #untilStaged(session: Session, mount: Supervised, directory: string, deadline: number): Promise<void> {
 		const signal = this.#unwanted.signal;
-		const { filesystemTypes, name } = this.mount.driver;
+		const { filesystemTypes, name, settleMs = 0, isTrustedWithReadOnly = true } = mount.driver;
+		const staging = stagingOf(directory);
 		let ending: Ending | undefined;
 		void session.ended.then((value) => {
 			ending = value;
@@ -355,9 +509,9 @@ export class MountSupervisor {
 					`${name} has not mounted within ${this.#options.timing.startTimeoutMs / 1000} s`,
 				);
 			}
-			const top = layersAt(await readMountinfo(), this.#staging).at(-1);
-			if (top !== undefined && filesystemTypes.includes(top.type)) {
-				const answer = await statfs(this.#staging, this.#options.timing.statfsTimeoutMs);
+			const top = layersAt(await readMountinfo(), staging).at(-1);
+			if (top !== undefined && (filesystemTypes.includes(top.type) || filesystemTypes.includes("*"))) {
+				const answer = await statfs(staging, this.#options.timing.statfsTimeoutMs);
 				if (answer.kind === "answered") break;
 				// A hung child ends when the driver is ended; a next one would only hang beside it.
 				if (answer.kind === "hung")
@@ -365,8 +519,10 @@ export class MountSupervisor {
 			}
 			await sleep(5);
 		}
-		await Promise.race([session.ended, sleep(this.mount.driver.settleMs ?? 0)]);
+		await Promise.race([session.ended, sleep(settleMs)]);
 		failIfEnded();
+		if (mount.readOnly && !isTrustedWithReadOnly && !(await remountReadOnly(staging)))
+			throw new LauncherError("DRIVER_FAILED", `what ${name} has mounted cannot be made read-only`);
 	}
 
 	/** The first answer at the target itself. */
@@ -382,13 +538,15 @@ export class MountSupervisor {
 		}
 	}
 
-	async #bind(): Promise<void> {
+	async #bind(directory: string): Promise<void> {
 		const { target } = this.mount;
 		const { parent, makeTarget } = this.#options;
 		const parentGeneration = parent?.generation ?? 0;
-		const entry = await bindOver(this.#staging, target, {
+		const replaced = this.#visible ? this.#layers.at(-1) : undefined;
+		const entry = await bindOver(stagingOf(directory), target, {
 			makeTarget,
 			isOurs: (candidate) => isAmong(candidate, this.#layers),
+			...(replaced !== undefined && { replaces: replaced }),
 		});
 		const left = layersAt(await readMountinfo(), target);
 		// What lies below from before this launcher is dead and ours to pop at the end.
@@ -402,21 +560,23 @@ export class MountSupervisor {
 	}
 
 	/** Looks at the mount until it breaks (throws), is unmounted from outside, or is not wanted any more. */
-	async #watch(session: Session, prepared: PreparedMount, isChecked: boolean): Promise<void> {
+	async #watch(isChecked: boolean): Promise<void> {
 		const signal = this.#unwanted.signal;
 		const { timing, parent } = this.#options;
-		const { target } = this.mount;
 		let backendCheckedAt = isChecked ? performance.now() : Number.NEGATIVE_INFINITY;
 		let backendCheck: Promise<void> | undefined;
-		const ended = session.ended;
 		for (;;) {
+			const session = this.#session;
 			const ending = await Promise.race([
-				ended,
+				session?.ended,
 				sleep(timing.watchEveryMs, undefined, { signal }).catch(() => undefined),
 			]);
 			if (signal.aborted) return;
-			const here = layersAt(await readMountinfo(), target);
 			const ours = this.#layers.at(-1);
+			const here = layersAt(await readMountinfo(), this.mount.target);
+			// What was seen may be of before or after another driver was bound over this one.
+			await this.#replacing;
+			if (this.#session !== session || this.#layers.at(-1) !== ours) continue;
 			const stillThere = isAmong(ours, here);
 			if (
 				!stillThere &&
@@ -427,7 +587,7 @@ export class MountSupervisor {
 				this.#visible = false;
 				this.#layers = [];
 				await parent.untilReady(signal);
-				await this.#bind();
+				await this.#bind(this.#directory);
 				this.#visible = true;
 				continue;
 			}
@@ -443,11 +603,11 @@ export class MountSupervisor {
 			this.#visible = here.at(-1)?.id === ours?.id;
 			await this.#look();
 			if (
-				prepared.check !== undefined &&
+				this.#prepared?.check !== undefined &&
 				backendCheck === undefined &&
 				performance.now() - backendCheckedAt >= untilNextCheckMs(this.#backend, timing.backendEveryMs)
 			) {
-				backendCheck = this.#checkBackend(session, prepared).finally(() => {
+				backendCheck = this.#checkBackend(this.#prepared).finally(() => {
 					backendCheckedAt = performance.now();
 					backendCheck = undefined;
 				});
@@ -489,18 +649,17 @@ export class MountSupervisor {
 		}
 	}
 
-	async #checkBackend(session: Session, started: PreparedMount): Promise<void> {
+	async #checkBackend(prepared: PreparedMount): Promise<void> {
 		const before = this.#backend?.ok;
 		try {
-			// A driver that takes new secrets while it runs gets those that work.
-			const prepared = session.update === undefined ? started : (await this.mount.prepare()).mount;
 			const { variables, identity } = this.#options;
 			await prepared.check?.({ signal: this.#unwanted.signal, variables, identity });
-			session.update?.(prepared);
+			if (this.#prepared !== prepared) return;
 			this.#backend = { ok: true, checkedAt: new Date() };
 			if (before === false) this.#log.info("backend answers again");
 		} catch (thrown) {
-			if (this.#unwanted.signal.aborted) return;
+			// It may have been asked with keys that are not in use any more.
+			if (this.#unwanted.signal.aborted || this.#prepared !== prepared) return;
 			const error = toLauncherError(thrown);
 			this.#backend = failedCheck(error, this.#options.redact);
 			if (before !== false) this.#report(error, "backend check failed");
@@ -543,30 +702,33 @@ export class MountSupervisor {
 	}
 
 	#wakeWaiters(): void {
-		for (const wake of this.#readyWaiters) wake();
+		for (const wake of this.#waiters) wake();
 	}
 
 	/** Takes everything down in order; each step has its share of the time that is left. */
 	async #release(): Promise<void> {
-		const start = performance.now();
-		const total = Math.max(0, Math.min(defaultStopMs, this.#deadline - start));
+		await this.#replacing;
 		const remains = this.#remains();
-		// Applications get half of the time to let go, the driver most of the rest to write what it still has.
-		await detach(remains, start + total / 2);
+		const byDefault = limitsUntil(Number.POSITIVE_INFINITY);
+		await detach(remains, () => (this.#limits ?? byDefault).detachUntil);
 		this.#layers = [];
 		this.#visible = false;
 		this.#detached.resolve();
-		await endDriver(remains, start + total - Math.min(3000, total / 4));
+		const endUntil = (): number => (this.#limits ?? byDefault).endUntil;
+		await Promise.all([
+			endDriver(remains, endUntil),
+			...[...this.#retired].map(async (retired) => retired.finish(endUntil)),
+		]);
 		this.#session = undefined;
-		await clearDirectory(this.#options.directory);
-		await rmdir(this.#options.directory);
+		await clearDirectory(this.#directory);
+		await rmdir(this.#directory);
 	}
 
 	#remains(): Remains {
 		return {
 			target: this.mount.target,
 			layers: this.#layers,
-			directory: this.#options.directory,
+			directory: this.#directory,
 			session: this.#session,
 			wasBound: this.#bound,
 			hung: this.#hung,
@@ -574,4 +736,11 @@ export class MountSupervisor {
 			onForcedAbort: () => this.#options.events.forcedAbort(),
 		};
 	}
+}
+
+/** Applications get half of the time to let go, the driver most of the rest to write what it still has. */
+function limitsUntil(deadline: number): { readonly detachUntil: number; readonly endUntil: number } {
+	const now = performance.now();
+	const total = Math.max(0, Math.min(defaultStopMs, deadline - now));
+	return { detachUntil: now + total / 2, endUntil: now + total - Math.min(3000, total / 4) };
 }

@@ -30,10 +30,13 @@ export function stagingOf(directory: string): string {
 }
 
 /**
- * Unmounts the target, all its layers. Applications that keep it busy get time until `patientUntil` (of performance.now); then it
- * is detached: taken out of sight, and served on until they let go.
+ * Unmounts the target, all its layers. Applications that keep it busy get time until `patientUntil` (of performance.now, asked again
+ * and again); then it is detached: taken out of sight, and served on until they let go.
  */
-export async function detach({ target, layers, session, hung, log }: Remains, patientUntil: number): Promise<void> {
+export async function detach(
+	{ target, layers, session, hung, log }: Remains,
+	patientUntil: () => number,
+): Promise<void> {
 	const alive = layers.at(-1);
 	let lazily = session === undefined || hung;
 	let told = false;
@@ -53,7 +56,7 @@ export async function detach({ target, layers, session, hung, log }: Remains, pa
 			log.warn({ target, holders: await findHolders(target) }, "mount is busy, waiting for applications");
 		}
 		// What hangs will not get better by waiting.
-		lazily = outcome.kind !== "busy" || performance.now() > patientUntil;
+		lazily = outcome.kind !== "busy" || performance.now() > patientUntil();
 		if (!lazily) await sleep(250);
 		else log.warn({ target, holders: await findHolders(target) }, "mount is still in use and is detached");
 	}
@@ -61,8 +64,8 @@ export async function detach({ target, layers, session, hung, log }: Remains, pa
 	await popDeadLayers(target);
 }
 
-/** Lets the driver write what it has until `patientUntil`, then ends it by force. */
-export async function endDriver(remains: Remains, patientUntil: number): Promise<void> {
+/** Lets the driver write what it has until `patientUntil`, which may come nearer meanwhile, then ends it by force. */
+export async function endDriver(remains: Remains, patientUntil: () => number): Promise<void> {
 	const { session, directory, wasBound } = remains;
 	if (session === undefined) return;
 	if (wasBound) {
@@ -70,7 +73,9 @@ export async function endDriver(remains: Remains, patientUntil: number): Promise
 		session.drain?.();
 		// The driver sees the last unmount, writes what it has and ends by itself.
 		await unmount(stagingOf(directory), { timeoutMs: 2000 });
-		if ((await within(session.ended, Math.max(500, patientUntil - performance.now()))) !== undefined) return;
+		for (let tries = 0; tries === 0 || performance.now() < patientUntil(); tries++) {
+			if ((await within(session.ended, 500)) !== undefined) return;
+		}
 	}
 	const ending = await within(session.stop({ graceMs: wasBound ? 1000 : 300 }), 2000);
 	if (ending === undefined) await abort(remains, "the driver does not end on SIGKILL");

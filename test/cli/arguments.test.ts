@@ -5,7 +5,7 @@ const parse = (...argv: string[]) => parseArguments(argv);
 
 describe("parseArguments", () => {
 	it("runs the launcher when no command is given", () => {
-		expect(parse()).toEqual({ kind: "command", name: "run", words: [], json: false });
+		expect(parse()).toEqual({ kind: "command", name: "run", words: [], flags: { json: false, watch: false } });
 		expect(parse("run")).toEqual(parse());
 	});
 
@@ -13,9 +13,9 @@ describe("parseArguments", () => {
 		expect(parse("validate", "--json", "config.json")).toMatchObject({
 			name: "validate",
 			words: ["config.json"],
-			json: true,
+			flags: { json: true },
 		});
-		expect(parse("validate", "--", "--json")).toMatchObject({ words: ["--json"], json: false });
+		expect(parse("validate", "--", "--json")).toMatchObject({ words: ["--json"], flags: { json: false } });
 		expect(parse("probe", "ready")).toMatchObject({ name: "probe", words: ["ready"] });
 		expect(parse("drivers")).toMatchObject({ name: "drivers", words: [] });
 	});
@@ -33,6 +33,7 @@ describe("parseArguments", () => {
 			["run", "now"],
 			["status", "x"],
 			["prestop", "--json"],
+			["validate", "--watch"],
 			["status", "--jsn"],
 			["--json"],
 			["schema", "-x"],

@@ -7,7 +7,7 @@ import { captured } from "./captured.ts";
 
 const show = async (runDirectory: string, json: boolean) => {
 	const environment = parseEnvironment({ FLUID_FUSE_RUN_DIR: runDirectory });
-	return captured((output) => status(environment, { json }, output));
+	return captured((output) => status(environment, { json, watch: false }, output));
 };
 
 /** Of sample-status.ts: the mount became ready then. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/config/faults.ts";
 import { isSecret } from "../../src/config/option.ts";
-import { drivers } from "../../src/drivers/index.ts";
+import { drivers as allDrivers } from "../../src/drivers/index.ts";
 import { LauncherError } from "../../src/errors.ts";
 import { createRedactor } from "../../src/redact.ts";
 import { faultsOf, fileWith, inspectOnly, planOf, secretsFolder, targetPath } from "./planning.ts";
@@ -55,6 +55,9 @@ const bucketIn = (command: readonly string[]): string =>
 		: (command[command.indexOf("MOUNTPOINT") - 1] ?? "");
 
 const isOneLine = (text: string): boolean => !/[\n\r\0\u202E]/.test(text);
+
+// What a script takes is for the script to say.
+const drivers = allDrivers.filter(({ takesAnyOption }) => takesAnyOption !== true);
 
 describe.each(drivers.map(({ name, options }) => [name, Object.keys(options.shape)] as const))(
 	"hostile values for %s",
@@ -112,6 +115,24 @@ describe("hostile sources", () => {
 			}
 		}
 		expect(harmful).toEqual([]);
+	});
+
+	it("are one argument of a script, which is no option, or a fault", async () => {
+		for (const mountPoint of ["-rf", "--help", "s3://a\nb", "s3://a\0b", "nfs://\u001b[2J"]) {
+			expect(await faultsOf(fileWith([{ mountPoint, options: { driver: "script" } }]))).toEqual([
+				expect.stringMatching(/^mounts\[0\]\.mountPoint: must not (begin with a dash|contain control characters)$/),
+			]);
+		}
+		const found = await outcome(
+			fileWith([{ mountPoint: "ceph://a b;$(x)", options: { driver: "script", any: "thing" } }]),
+		);
+		expect("command" in found && found.command).toEqual([
+			"/opt/mount.sh",
+			"ceph://a b;$(x)",
+			"MOUNTPOINT",
+			"ceph",
+			"PRIVATE/options.json",
+		]);
 	});
 
 	it("are shown without the password that somebody put there", async () => {

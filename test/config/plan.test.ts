@@ -325,10 +325,10 @@ describe("the driver is chosen", () => {
 
 	it("or not, with the nearest name", async () => {
 		expect(await faultsOf(fileWith([{ ...source, options: { driver: "s3f" } }]))).toEqual([
-			'mounts[0].options.driver: unknown driver "s3f", expected one of native, goofys, s3fs (did you mean "s3fs"?)',
+			'mounts[0].options.driver: unknown driver "s3f", expected one of native, goofys, s3fs, script (did you mean "s3fs"?)',
 		]);
 		expect(await faultsOf(fileWith([source]), { FLUID_FUSE_DRIVER: "GOOFYS" })).toEqual([
-			'FLUID_FUSE_DRIVER: unknown driver "GOOFYS", expected one of native, goofys, s3fs (did you mean "goofys"?)',
+			'FLUID_FUSE_DRIVER: unknown driver "GOOFYS", expected one of native, goofys, s3fs, script (did you mean "goofys"?)',
 		]);
 		expect(await faultsOf(fileWith([{ ...source, options: { driver: "" } }]))).toHaveLength(1);
 		expect(await faultsOf(fileWith([{ mountPoint: "mino://bucket" }]))).toEqual([

@@ -1,10 +1,13 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { delimiter } from "node:path";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { Secret } from "../../src/config/secret.ts";
 import type { RawOptions } from "../../src/drivers/driver.ts";
 import { drivers } from "../../src/drivers/index.ts";
+import { script } from "../../src/drivers/script.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { cachedBinaries } from "../support/pod.ts";
+import { cachedBinaries, projectRoot } from "../support/pod.ts";
 import { s3Drivers, type S3DriverUnderTest } from "../support/s3-drivers.ts";
 import { testDriver } from "./driver-contract.ts";
 
@@ -46,6 +49,28 @@ for (const { title, name, programs, options } of tested) {
 	});
 }
 
+describe("a vendor's script that mounts with s3fs", () => {
+	beforeAll(() => {
+		process.env["FLUID_FUSE_SCRIPT"] = join(projectRoot, "test/fixtures/mount.sh");
+	});
+	afterAll(() => {
+		delete process.env["FLUID_FUSE_SCRIPT"];
+	});
+	testDriver("script", {
+		driver: script,
+		source: () => "s3://contract",
+		options: () => {
+			const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-keys-"));
+			onTestFinished(() => rmSync(folder, { recursive: true }));
+			const [key, secret] = ["access-key", "secret-key"].map((name) => join(folder, name));
+			writeFileSync(key ?? "", minio.accessKey);
+			writeFileSync(secret ?? "", minio.secretKey);
+			return { url: minio.endpoint, "access-key": key ?? "", "secret-key": secret ?? "" };
+		},
+	});
+});
+
 test("every driver in the list keeps the contract", () => {
-	expect(new Set(s3Drivers().map(({ name }) => name))).toEqual(new Set(drivers.map(({ name }) => name)));
+	const tested = [...s3Drivers().map(({ name }) => name), "script"];
+	expect(new Set(tested)).toEqual(new Set(drivers.map(({ name }) => name)));
 });

@@ -21,6 +21,16 @@ describe("what decides", () => {
 			{ livez: true, readyz: false, startupz: false },
 		],
 		["a mount that is not ready", { mounts: [sampleMount(), broken] }, { livez: true, readyz: false, startupz: true }],
+		[
+			"a mount that was added and has not been ready yet",
+			{ mounts: [sampleMount(), { ...broken, joining: true }] },
+			{ livez: true, readyz: true, startupz: true },
+		],
+		[
+			"a mount that was removed and is still in use",
+			{ mounts: [sampleMount(), { ...broken, leaving: true }] },
+			{ livez: true, readyz: true, startupz: true },
+		],
 		["draining", { state: "draining" }, { livez: true, readyz: false, startupz: true }],
 		["beyond repair", { alive: false }, { livez: false, readyz: true, startupz: true }],
 		[

@@ -31,6 +31,7 @@ export function sampleStatus(changes: Partial<LauncherStatus> = {}): LauncherSta
 		started: true,
 		targetPath: "/runtime-mnt/thin/default/training/thin-fuse",
 		configFile: "/etc/fluid/config/config.json",
+		changes: [],
 		warnings: [],
 		alive: true,
 		mounts: [sampleMount()],

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Namespace } from "../../src/s3-filesystem/namespace.ts";
-import type { DirectoryNode } from "../../src/s3-filesystem/nodes.ts";
+import { keyOf, type DirectoryNode } from "../../src/s3-filesystem/nodes.ts";
 import type { VolumeOptions } from "../../src/s3-filesystem/volume.ts";
 
 /** Its store is never asked: all names are those of volumes. */
@@ -58,4 +58,39 @@ test("adding a volume tells what the kernel has to forget", () => {
 	const known = namespace.nodes.directory({ volume: namespace.root.volume, parent: namespace.root, name: "d" });
 	namespace.root.children.set("d", known);
 	expect(namespace.add(volume("d")).names).toEqual([{ parent: namespace.root, name: "d" }]);
+});
+
+test("volumes that are removed leave the tree of those that are left, in any order", () => {
+	for (const order of orders(folders)) {
+		const volumes = folders.map(volume);
+		const namespace = new Namespace(volumes);
+		const left = [...volumes];
+		for (const folder of order) {
+			const gone = left.find((each) => each.folder === folder) ?? volume(folder);
+			left.splice(left.indexOf(gone), 1);
+			namespace.remove(gone);
+			const expected = shape(new Namespace(left.map((each) => volume(each.folder))).root);
+			expect(shape(namespace.root), `${order.join(" ")} after ${folder}`).toEqual(expected);
+		}
+	}
+});
+
+test("what is known of a removed volume keeps its keys, and no name leads to it", () => {
+	const [outer, inner] = [volume(""), volume("a/b")];
+	const namespace = new Namespace([outer, inner]);
+	const top = namespace.root.overlay.get("a")?.overlay.get("b");
+	if (top === undefined) throw new Error("not there");
+	const files = [
+		{ directory: namespace.root, of: outer, name: "x" },
+		{ directory: top, of: inner, name: "y" },
+	].map(({ directory, of, name }) => {
+		const file = namespace.nodes.file(directory, of, name);
+		directory.children.set(name, file);
+		return file;
+	});
+	const told = namespace.remove(inner);
+	expect(told.names.map(({ name }) => name)).toEqual(["b", "a"]);
+	expect(namespace.remove(outer).directories).toContain(namespace.root);
+	expect(files.map(keyOf)).toEqual(["x", "y"]);
+	expect([namespace.root.children.size, namespace.root.overlay.size, namespace.root.volume]).toEqual([0, 0, undefined]);
 });

@@ -1,0 +1,79 @@
+import { rmdir } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Session } from "../drivers/driver.ts";
+import type { Logger } from "../log.ts";
+import { remountReadOnly } from "../mounts/mount.ts";
+import { clearDirectory, endDriver, stagingOf } from "./take-down.ts";
+
+export interface RetiredDriverOptions {
+	readonly session: Session;
+	/** Its own RUN_DIR/mounts/<id>… */
+	readonly directory: string;
+	readonly target: string;
+	readonly log: Logger;
+	/** How long readers may go on after the last writer has closed its files. */
+	readonly readersMs: number;
+	readonly onForcedAbort: () => void;
+}
+
+const lookEveryMs = 1000;
+const graceMs = 5000;
+
+/**
+ * A driver over whose mount another one was bound: nobody new comes to it. Who has files open there for writing can finish, however
+ * long that takes, and who reads has some minutes. Then its mount stays below the other one, dead and unseen.
+ */
+export class RetiredDriver {
+	/** When nothing of it is left but that layer. Never rejects. */
+	readonly ended: Promise<void>;
+	readonly #options: RetiredDriverOptions;
+	readonly #hurry = new AbortController();
+	readonly #finishing = Promise.withResolvers<void>();
+	#patientUntil: (() => number) | undefined;
+
+	constructor(options: RetiredDriverOptions) {
+		this.#options = options;
+		this.ended = this.#run().catch((error: unknown) => options.log.error({ err: error }, "clean-up failed"));
+	}
+
+	/** Readers have had their time. */
+	endReaders(): void {
+		this.#hurry.abort();
+	}
+
+	/** The end of the mount itself: what is not written by then is lost. The layer at the target must be gone. */
+	async finish(patientUntil: () => number): Promise<void> {
+		this.#patientUntil = patientUntil;
+		this.#hurry.abort();
+		this.#finishing.resolve();
+		await this.ended;
+	}
+
+	async #run(): Promise<void> {
+		const { session, directory, target, log, readersMs, onForcedAbort } = this.#options;
+		const over = Promise.race([session.ended, this.#finishing.promise]).then(() => true);
+		await Promise.race([over, this.#untilUnwritten(over)]);
+		await Promise.race([over, this.#pause(readersMs)]);
+		if (this.#patientUntil === undefined) {
+			await session.stop({ graceMs });
+		} else {
+			const remains = { target, layers: [], directory, session, wasBound: true, hung: false, log, onForcedAbort };
+			await endDriver(remains, this.#patientUntil);
+		}
+		log.info({ pid: session.pid }, "driver of before the change ended");
+		await clearDirectory(directory);
+		await rmdir(directory);
+	}
+
+	/** The kernel makes a filesystem read-only when nothing in it is open for writing, whoever may have it mounted. */
+	async #untilUnwritten(over: Promise<boolean>): Promise<void> {
+		const staging = stagingOf(this.#options.directory);
+		while (!(await remountReadOnly(staging))) {
+			if (await Promise.race([over, sleep(lookEveryMs).then(() => false)])) return;
+		}
+	}
+
+	async #pause(milliseconds: number): Promise<void> {
+		await sleep(milliseconds, undefined, { signal: this.#hurry.signal }).catch(() => undefined);
+	}
+}
