@@ -327,7 +327,7 @@ export class Namespace {
 		try {
 			takeMarker(node, askedAt, await store.head(keyOf(node)));
 		} catch (error) {
-			if (!(error instanceof S3Error && (error.kind === "NOT_FOUND" || error.kind === "DENIED"))) throw error;
+			if (!(error instanceof S3Error && (error.kind === "NOT_FOUND" || isOnlyHidden(error)))) throw error;
 			// Only implied by what is below it, which may be all that the key may see.
 			takeMarker(node, askedAt, undefined);
 		}
@@ -381,4 +381,9 @@ function takeMarker(
 	if (marker !== undefined && marker.metadata === undefined) return;
 	directory.posix = parseMetadata(marker?.metadata ?? {});
 	directory.posixAt = askedAt;
+}
+
+/** The key may not read this object; other refusals are of the key itself, and hold for everything. */
+function isOnlyHidden({ kind, code = "AccessDenied" }: S3Error): boolean {
+	return kind === "DENIED" && code === "AccessDenied";
 }

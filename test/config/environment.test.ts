@@ -16,6 +16,7 @@ describe("parseEnvironment", () => {
 	it("has a default for everything that Fluid does not set", () => {
 		expect(parseEnvironment({})).toEqual({
 			FLUID_FUSE_SECRETS_DIR: "/etc/fluid/secrets",
+			FLUID_FUSE_DRIVERS_DIR: "/opt/fluid-fuse/drivers",
 			FLUID_FUSE_LAYOUT: "auto",
 			FLUID_FUSE_RUN_DIR: "/run/fluid-fuse",
 			FLUID_FUSE_PROBE_ADDRESS: ":9180",

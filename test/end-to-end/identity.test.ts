@@ -227,7 +227,7 @@ describe("a mount without keys", () => {
 	test("signs for the region that the environment names, until the server names another", async () => {
 		const here = createPod({ ...containerUri(), AWS_REGION: "eu-north-1" });
 		await here.untilReady();
-		expect(regions).toEqual(["eu-north-1"]);
+		expect(regions[0]).toBe("eu-north-1");
 		expect(await read(here, 3)).toBe("content 3");
 		expect(regions).toEqual(["eu-north-1", "us-east-1"]);
 	});
