@@ -71,7 +71,7 @@ export const initFlags = {
 	directIoMmap: 1n << 36n,
 } as const;
 
-export const openReplyFlags = { directIo: 1, keepCache: 2, nonSeekable: 4 } as const;
+export const openReplyFlags = { directIo: 1, keepCache: 2, nonSeekable: 4, noFlush: 32 } as const;
 
 export const setattrValid = {
 	mode: 1,

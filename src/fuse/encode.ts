@@ -37,12 +37,14 @@ export const encodeAttributes: Encoder<Timed<Attributes>> = (target, at, attribu
 	return 16 + sizes.attributes;
 };
 
-export const encodeOpened: Encoder<Opened> = (target, at, { handle, keepCache, directIo, nonSeekable }) => {
+export const encodeOpened: Encoder<Opened> = (target, at, opened) => {
+	const { handle, keepCache, directIo, nonSeekable, noFlush } = opened;
 	writeUint64(target, at, handle);
 	const flags =
 		(keepCache === true ? openReplyFlags.keepCache : 0) |
 		(directIo === true ? openReplyFlags.directIo : 0) |
-		(nonSeekable === true ? openReplyFlags.nonSeekable : 0);
+		(nonSeekable === true ? openReplyFlags.nonSeekable : 0) |
+		(noFlush === true ? openReplyFlags.noFlush : 0);
 	target.setUint32(at + 8, flags, true);
 	target.setUint32(at + 12, 0, true);
 	return sizes.open;

@@ -123,6 +123,8 @@ export interface Opened {
 	/** Every read and write comes here, with its own offset and size. */
 	readonly directIo?: boolean;
 	readonly nonSeekable?: boolean;
+	/** There is nothing to flush when it is closed; kernels before Linux 5.16 flush it nevertheless. */
+	readonly noFlush?: boolean;
 }
 
 export interface Created extends Entry, Opened {}

@@ -4,12 +4,15 @@ import { S3Error } from "../s3/object-store.ts";
 import { createDiskCache } from "./disk-cache.ts";
 import { createStaging, Draft, type Staging } from "./draft.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
+import type { Listed } from "./listing.ts";
 import type { MemoryBudget } from "./memory.ts";
 import type { Namespace } from "./namespace.ts";
 import { keyOf, modeOf, putListed, sizeOf, type DirectoryNode, type FileNode, type Version } from "./nodes.ts";
 import type { OpenFile } from "./open-file.ts";
 import { formatMetadata, parseMetadata } from "./posix-metadata.ts";
-import { createReading, type FileVersion, type Reading } from "./reading.ts";
+import { NextFiles } from "./next-files.ts";
+import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading.ts";
+import { freshSince } from "./validity.ts";
 import type { FilesystemSettings } from "./volume.ts";
 
 /** What is in the files: read from the bucket's versions, and changed through drafts that become new versions. */
@@ -18,6 +21,7 @@ export class FileContents {
 	readonly #budget: MemoryBudget;
 	readonly #reading: Reading;
 	readonly #staging: Staging;
+	readonly #nextFiles = new NextFiles();
 
 	constructor(settings: FilesystemSettings, namespace: Namespace) {
 		this.#namespace = namespace;
@@ -35,6 +39,22 @@ export class FileContents {
 	versionOf(node: FileNode): FileVersion | undefined {
 		const { version } = node;
 		return version && { key: keyOf(node), etag: version.etag, sizeBytes: version.sizeBytes };
+	}
+
+	/** A file was opened for reading, of which the kernel has no page: brings what is small, and what is likely to come next. */
+	prefetch(node: FileNode): void {
+		const { parent, volume, draft } = node;
+		const version = this.versionOf(node);
+		if (draft !== undefined || version === undefined || parent === undefined) return;
+		this.#reading.prefetch(volume.store, version, volume.identity);
+		const isSmall = ({ name, sizeBytes, etag }: Listed): boolean => {
+			const child = parent.children.get(name);
+			const isInKernel = child?.kind === "file" && child.kernelEtag === etag;
+			return sizeBytes <= smallFileBytes && !isInKernel;
+		};
+		for (const { name, etag, sizeBytes } of this.#nextFiles.opened(parent, node.name, freshSince(volume), isSmall)) {
+			this.#reading.prefetch(volume.store, { key: keyOf(parent) + name, etag, sizeBytes }, volume.identity);
+		}
 	}
 
 	read(file: OpenFile, offset: number, sizeBytes: number, context: RequestContext): ReadResult | Promise<ReadResult> {

@@ -521,7 +521,8 @@ class BucketFilesystem implements S3Filesystem {
 		// Pages of this version, or what was written through this mount, are right; those of another version are dropped.
 		const keepCache = node.kernelEtag === version?.etag;
 		node.kernelEtag = version?.etag;
-		return { handle, keepCache };
+		if (!writable && !keepCache) this.#contents.prefetch(node);
+		return { handle, keepCache, noFlush: !writable };
 	}
 
 	async create(parent: number, name: string, mode: number, flags: number, context: RequestContext): Promise<Created> {

@@ -69,6 +69,11 @@ export class Part {
 		}
 	}
 
+	/** Resolves as soon as nothing more comes. */
+	async untilSettled(): Promise<void> {
+		await this.untilFilled(this.sizeBytes, undefined).catch(() => undefined);
+	}
+
 	/** More bytes are there. */
 	progressed(filledBytes: number): void {
 		// A request that begins anew does not take back what was there.

@@ -37,6 +37,8 @@ export interface Reader {
 export interface Reading {
 	/** `identity` tells buckets apart: endpoint and name. */
 	open(store: ReadableStore, version: FileVersion, identity: string): Reader;
+	/** Brings a small file as a whole, if nothing of it is there and there is memory, for somebody who is likely to open or to read it soon. */
+	prefetch(store: ReadableStore, version: FileVersion, identity: string): void;
 	/** Drops what is in memory of a version that nobody is going to open again. */
 	forget(version: FileVersion, identity: string): void;
 	/** For metrics. */
@@ -49,7 +51,7 @@ export function createReading(options: ReadingOptions): Reading {
 
 const mebibyte = 1024 ** 2;
 /** Files up to this size are read with one request for all of them, which is what S3 has a checksum for. */
-const smallFileBytes = mebibyte;
+export const smallFileBytes = mebibyte;
 /**
  * What stays of what was read in order, for readers that follow and for direct I/O; others find it in the kernel's pages. More of it
  * only means more memory that has to be touched for the first time.
@@ -93,6 +95,17 @@ class SharedReading implements Reading {
 
 	open(store: ReadableStore, version: FileVersion, identity: string): Reader {
 		return new HandleReader(this.#shared, this.#shared.cache.open(store, version, identity));
+	}
+
+	prefetch(store: ReadableStore, version: FileVersion, identity: string): void {
+		if (version.sizeBytes === 0 || version.sizeBytes > smallFileBytes) return;
+		const { cache } = this.#shared;
+		const file = cache.open(store, version, identity);
+		if (file.parts.length === 0) cache.fetchAhead(file, 0, version.sizeBytes);
+		const [part] = file.parts;
+		if (part === undefined || part.isSettled) cache.close(file);
+		// Who reads it finds the failure, by asking again.
+		else void part.untilSettled().finally(() => cache.close(file));
 	}
 
 	forget(version: FileVersion, identity: string): void {

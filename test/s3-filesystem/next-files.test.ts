@@ -1,0 +1,49 @@
+import { expect, test } from "vitest";
+import type { Listed } from "../../src/s3-filesystem/listing.ts";
+import { NextFiles, type WalkedDirectory } from "../../src/s3-filesystem/next-files.ts";
+
+const names = Array.from({ length: 100 }, (_, index) => `file-${String(index).padStart(3, "0")}`);
+
+function directoryOf(entries: readonly string[], sizeBytes = 1000): WalkedDirectory {
+	const listed = entries.map((name): Listed => ({ name, kind: "file", sizeBytes, modifiedMs: 0, etag: name }));
+	return {
+		listing: {
+			complete: () => [...listed],
+			find: (name) => ({ entry: listed.find((entry) => entry.name === name), at: 0 }),
+		},
+	};
+}
+
+function openAll(directory: WalkedDirectory, opened: readonly string[], isSmall = (): boolean => true): string[][] {
+	const next = new NextFiles();
+	return opened.map((name) => next.opened(directory, name, 0, isSmall).map((file) => file.name));
+}
+
+test("names each of the files that follow once, more and more of them, while a directory is read in order", () => {
+	const named = openAll(directoryOf(names), names);
+	expect(named.slice(0, 4)).toEqual([[], [], [], []]);
+	expect(named[4]).toEqual(names.slice(5, 7));
+	const all = named.flat();
+	expect(all).toEqual(names.slice(5));
+	expect(Math.max(...named.map((some) => some.length))).toBeLessThanOrEqual(16);
+});
+
+test("is not misled by several programs that read a little ahead of each other", () => {
+	const order = names.map((_, index) => names[index % 2 === 0 ? index + 1 : index - 1] ?? "");
+	expect(openAll(directoryOf(names), order).flat().length).toBeGreaterThan(80);
+});
+
+test("names nothing where files are opened here and there", () => {
+	const order = names.map((_, index) => names[(index * 37) % 100] ?? "");
+	expect(openAll(directoryOf(names), order).flat()).toEqual([]);
+});
+
+test("names no large files, no more than 8 MiB ahead, and nothing of a directory that is not known", () => {
+	expect(openAll(directoryOf(names), names, () => false).flat()).toEqual([]);
+	const ahead = openAll(directoryOf(names, 1024 ** 2), names.slice(0, 40));
+	const last = names.indexOf(ahead.flat().at(-1) ?? "");
+	expect(last).toBeLessThanOrEqual(39 + 8);
+	expect(last).toBeGreaterThan(40);
+	const unknown = { listing: { complete: () => undefined, find: () => undefined } };
+	expect(openAll(unknown, names).flat()).toEqual([]);
+});
