@@ -1,0 +1,103 @@
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { projectRoot } from "../support/pod.ts";
+
+const monitoring = join(projectRoot, "examples/monitoring");
+const read = (path: string): string => readFileSync(join(projectRoot, path), "utf8");
+
+interface AlertRules {
+	readonly groups: readonly {
+		readonly rules: readonly {
+			readonly alert: string;
+			readonly expr: string;
+			readonly annotations: { readonly summary: string; readonly description: string };
+		}[];
+	}[];
+}
+interface Dashboard {
+	readonly panels: readonly { readonly id: number; readonly targets: readonly { readonly expr: string }[] }[];
+	readonly templating: { readonly list: readonly { readonly query: string }[] };
+}
+
+const rules = (parse(read("examples/monitoring/alerts.yaml")) as AlertRules).groups.flatMap((group) => group.rules);
+const dashboard = JSON.parse(read("examples/monitoring/dashboard.json")) as Dashboard;
+
+/** Name, type and labels of each metric in docs/metrics.md, which is itself compared with the code. */
+const documented = new Map(
+	[...read("docs/metrics.md").matchAll(/^\| `(fluid_fuse_\w+)`\s*\|\s*(\w+)\s*\|([^|]*)\|/gm)].map(
+		([, name = "", type = "", labels = ""]) => [
+			name,
+			{ type, labels: [...labels.matchAll(/`(\w+)`/g)].map(([, label = ""]) => label) },
+		],
+	),
+);
+
+/** What Prometheus adds to every series. */
+const added = ["instance", "le"];
+
+/** Metrics that do not exist, and labels that they do not have. */
+function faultsOf(expression: string): string[] {
+	return [...expression.matchAll(/(fluid_fuse_\w+)(?:\{([^}]*)\})?/g)].flatMap(([, name = "", matchers = ""]) => {
+		const metric = documented.get(name) ?? documented.get(name.replace(/_(?:bucket|sum|count)$/, ""));
+		if (metric === undefined) return [`${name} does not exist`];
+		return [...matchers.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)].flatMap(([, label = ""]) =>
+			[...metric.labels, ...added].includes(label) ? [] : [`${name} has no label ${label}`],
+		);
+	});
+}
+
+const expressions = [
+	...rules.map(({ expr }) => expr),
+	...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+	...dashboard.templating.list.map(({ query }) => query),
+];
+
+test("alerts and dashboard ask for metrics and labels that docs/metrics.md has", () => {
+	expect(documented.size).toBeGreaterThan(10);
+	expect(expressions.filter((expression) => expression.includes("fluid_fuse_")).length).toBeGreaterThan(15);
+	expect(expressions.flatMap(faultsOf)).toEqual([]);
+	expect(faultsOf('fluid_fuse_redy{mount="a"} + fluid_fuse_ready{mount="a"}')).toEqual([
+		"fluid_fuse_redy does not exist",
+		"fluid_fuse_ready has no label mount",
+	]);
+});
+
+test("the dashboard's panels have ids of their own", () => {
+	expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
+});
+
+test("docs/troubleshooting.md says for each alert what to do", () => {
+	const shown = [...read("docs/troubleshooting.md").matchAll(/^\| `(FluidFuse\w+)` \|/gm)].map(([, alert]) => alert);
+	expect(shown).toEqual(rules.map(({ alert }) => alert));
+});
+
+const havePromtool = spawnSync("promtool", ["--version"]).status === 0;
+if (!havePromtool)
+	process.stderr.write(
+		"skipped: promtool on the alerts, because it is not here (Debian's package prometheus has it)\n",
+	);
+
+test.skipIf(!havePromtool)("promtool takes the alerts, and they fire when they should and only then", () => {
+	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-alerts-"));
+	try {
+		copyFileSync(join(monitoring, "alerts.yaml"), join(folder, "alerts.yaml"));
+		copyFileSync(join(projectRoot, "test/fixtures/monitoring/alerts.test.yaml"), join(folder, "alerts.test.yaml"));
+		for (const words of [
+			["check", "rules", "alerts.yaml"],
+			["test", "rules", "alerts.test.yaml"],
+		]) {
+			const { status, stdout, stderr } = spawnSync("promtool", words, {
+				cwd: folder,
+				encoding: "utf8",
+				timeout: 30_000,
+			});
+			expect(status, stdout + stderr).toBe(0);
+		}
+	} finally {
+		rmSync(folder, { recursive: true });
+	}
+});
