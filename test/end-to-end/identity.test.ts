@@ -105,7 +105,9 @@ describe("a mount without keys", () => {
 		const here = createPod(containerUri());
 		await here.untilReady();
 		const before = server.handedOut.length;
-		for (let number = 0; number < 40; number++) {
+		for (let count = 0; count < 40; count++) {
+			// Here and there: files that are read in order come before they are asked for.
+			const number = (count * 17) % 40;
 			expect(await read(here, number)).toBe(`content ${number}`);
 			await sleep(400);
 		}
