@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -253,7 +253,12 @@ describe.each(s3Drivers())("$title", (driver) => {
 			expect(await here.stop()).toBe(0);
 		} finally {
 			// Its mount is gone.
-			expect(() => closeSync(held)).toThrow("ENOTCONN");
+			expect(() => readSync(held, Buffer.alloc(1))).toThrow("ENOTCONN");
+			try {
+				closeSync(held);
+			} catch {
+				// Only where closing is a request.
+			}
 		}
 		expect(performance.now() - startedAt).toBeLessThan(6500);
 		expect(await here.layers()).toEqual([]);
