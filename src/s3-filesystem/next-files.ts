@@ -5,14 +5,18 @@ import { compareKeys } from "./names.ts";
 const filesInOrder = 3;
 const maximumFiles = 16;
 const maximumBytes = 8 * 1024 ** 2;
+/** A directory is looked through again when a sixteenth of its files are new: whoever makes files and reads each must not pay for all of them each time. */
+const othersAWalk = 16;
 
 /** One directory whose files are opened one after another. */
 interface Walk {
+	/** In the order of their keys. */
 	readonly names: readonly string[];
-	readonly positions: ReadonlyMap<string, number>;
 	/** The farthest that was opened. */
 	at: number;
 	inOrder: number;
+	/** Files that were opened and are not among the names: they were made since. */
+	others: number;
 	/** Before this position all that was wanted has been named. */
 	namedEnd: number;
 }
@@ -58,9 +62,13 @@ export class NextFiles {
 
 	#follow(directory: WalkedDirectory, name: string, since: number): Walk | undefined {
 		const walk = this.#walks.get(directory);
-		const position = walk?.positions.get(name);
-		if (walk === undefined || position === undefined) {
+		if (walk === undefined) {
 			this.#begin(directory, name, since);
+			return undefined;
+		}
+		const position = positionOf(walk.names, name);
+		if (walk.names[position] !== name) {
+			if (++walk.others * othersAWalk > walk.names.length) this.#begin(directory, name, since);
 			return undefined;
 		}
 		const step = position - walk.at;
@@ -86,8 +94,18 @@ export class NextFiles {
 			.map((file) => file.name)
 			.toSorted(compareKeys);
 		if (names === undefined) return;
-		const positions = new Map(names.map((each, index) => [each, index]));
-		const at = positions.get(name);
-		if (at !== undefined) this.#walks.set(directory, { names, positions, at, inOrder: 0, namedEnd: 0 });
+		this.#walks.set(directory, { names, at: positionOf(names, name), inOrder: 0, others: 0, namedEnd: 0 });
 	}
+}
+
+/** Where the name is, or would be. */
+function positionOf(names: readonly string[], name: string): number {
+	let low = 0;
+	let high = names.length;
+	while (low < high) {
+		const middle = (low + high) >>> 1;
+		if (compareKeys(names[middle] ?? "", name) < 0) low = middle + 1;
+		else high = middle;
+	}
+	return low;
 }

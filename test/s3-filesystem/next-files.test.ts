@@ -47,3 +47,26 @@ test("names no large files, no more than 8 MiB ahead, and nothing of a directory
 	const unknown = { listing: { complete: () => undefined, find: () => undefined } };
 	expect(openAll(unknown, names).flat()).toEqual([]);
 });
+
+test("looks a directory through only from time to time while files are made in it and read", () => {
+	const present = names.slice(0, 2);
+	let looks = 0;
+	const listed = (name: string): Listed => ({ name, kind: "file", sizeBytes: 1000, modifiedMs: 0, etag: name });
+	const directory: WalkedDirectory = {
+		listing: {
+			complete: () => {
+				looks++;
+				return present.map(listed);
+			},
+			find: (name) => ({ entry: present.includes(name) ? listed(name) : undefined, at: 0 }),
+		},
+	};
+	const next = new NextFiles();
+	for (let count = 0; count < 2000; count++) {
+		const name = `made-${String(count).padStart(4, "0")}`;
+		present.push(name);
+		next.opened(directory, name, 0, () => true);
+	}
+	// Each time for a sixteenth more files, once there are more than a few.
+	expect(looks).toBeLessThan(150);
+});
