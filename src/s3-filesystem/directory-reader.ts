@@ -99,10 +99,10 @@ export class DirectoryReader {
 		const { volume } = directory;
 		if (volume === undefined) return present;
 		if (present === undefined && (!make || this.#nodesGiven >= nodesPerReader)) return undefined;
-		const known = directory.listing.find(name, Number.NEGATIVE_INFINITY);
-		if (known !== undefined) return this.#namespace.reconcile(directory, volume, name, known.entry, known.at);
-		// The directory is too large to be remembered.
-		return this.#namespace.reconcile(directory, volume, name, listed, this.#listedAt);
+		// Nothing is remembered of a directory that is too large.
+		const page = { entry: listed, at: this.#listedAt };
+		const known = directory.listing.find(name, Number.NEGATIVE_INFINITY) ?? page;
+		return this.#namespace.reconcile(directory, volume, name, known);
 	}
 
 	#isGone(name: string): boolean {

@@ -11,6 +11,13 @@ export interface Listed {
 	readonly metadata?: ObjectMetadata;
 }
 
+/** What the server has said of a name, when it was asked at that time (of performance.now). */
+export interface Known<Entry extends Listed | undefined = Listed | undefined> {
+	/** Undefined: there is none. */
+	readonly entry: Entry;
+	readonly at: number;
+}
+
 export function listedDirectory(name: string): Listed {
 	return { name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" };
 }
@@ -124,8 +131,8 @@ export class DirectoryListing {
 		this.#addRange({ after: start.after, through: page.through, at: start.at });
 	}
 
-	/** What is known of a name since `since`, and since when: an entry, that there is none, or nothing. */
-	find(name: string, since: number): { readonly entry: Listed | undefined; readonly at: number } | undefined {
+	/** What is known of a name since `since`; undefined: nothing. */
+	find(name: string, since: number): Known | undefined {
 		const entry = this.#entries.get(name);
 		const asDirectory = this.#knownAt(`${name}/`);
 		const at = entry?.kind === "directory" ? asDirectory : Math.min(asDirectory, this.#knownAt(name));

@@ -1,6 +1,13 @@
 import { FuseError } from "../fuse/filesystem.ts";
 import { S3Error, type ListPage, type ObjectMetadata } from "../s3/object-store.ts";
-import { listedDirectory, readPage, type DirectoryPageContent, type Listed, type ListingStart } from "./listing.ts";
+import {
+	listedDirectory,
+	readPage,
+	type DirectoryPageContent,
+	type Known,
+	type Listed,
+	type ListingStart,
+} from "./listing.ts";
 import { keyBefore } from "./names.ts";
 import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
@@ -151,7 +158,7 @@ export class Namespace {
 		if (directory.hidden.has(name)) return undefined;
 		const known = directory.listing.find(name, freshSince(volume));
 		if (known === undefined) return this.#ask(directory, volume, name);
-		const node = this.reconcile(directory, volume, name, known.entry, known.at);
+		const node = this.reconcile(directory, volume, name, known);
 		if (!isToBeAskedFor(node)) return node;
 		return this.#withMetadata(node).catch(async (error: unknown) => {
 			if (!(error instanceof FuseError && error.errno === "ESTALE")) throw error;
@@ -177,15 +184,11 @@ export class Namespace {
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
 		if (directory.hidden.has(name)) return undefined;
-		const node = this.reconcile(directory, volume, name, known.entry, known.at);
+		const node = this.reconcile(directory, volume, name, known);
 		return isToBeAskedFor(node) ? this.#withMetadata(node) : node;
 	}
 
-	async #askAlone(
-		directory: DirectoryNode,
-		volume: VolumeOptions,
-		name: string,
-	): Promise<{ readonly entry: Listed | undefined; readonly at: number }> {
+	async #askAlone(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Known> {
 		const key = keyOf(directory) + name;
 		const at = performance.now();
 		const start = directory.listing.begin(name, at);
@@ -247,21 +250,9 @@ export class Namespace {
 	}
 
 	/** Brings the node of a name, if there is one, in line with what the server listed at that time, and makes it if need be. */
-	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, entry: Listed, at: number): Node;
-	reconcile(
-		directory: DirectoryNode,
-		volume: VolumeOptions,
-		name: string,
-		entry: Listed | undefined,
-		at: number,
-	): Node | undefined;
-	reconcile(
-		directory: DirectoryNode,
-		volume: VolumeOptions,
-		name: string,
-		entry: Listed | undefined,
-		at: number,
-	): Node | undefined {
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, known: Known<Listed>): Node;
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, known: Known): Node | undefined;
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, { entry, at }: Known): Node | undefined {
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
 		if (entry === undefined) {
