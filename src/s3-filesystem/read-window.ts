@@ -1,6 +1,7 @@
 const mebibyte = 1024 ** 2;
-const firstBytes = { smallest: 128 * 1024, largest: mebibyte } as const;
-const smallestBytes = 128 * 1024;
+/** Less is not worth a request. */
+export const smallestWindowBytes = 128 * 1024;
+const largestFirstBytes = mebibyte;
 /** Up to here a window grows whenever its reader waits: it costs little, and over so few bytes a rate says nothing. */
 const cheapBytes = 16 * mebibyte;
 /** A window twice as large that is not faster by that only holds memory, which has to be touched for the first time. */
@@ -22,7 +23,7 @@ export class ReadWindow {
 
 	/** For a stream whose reads are so long, of which several may be under way. */
 	start(readBytes: number, readsUnderWay: number): void {
-		this.bytes = Math.min(firstBytes.largest, Math.max(firstBytes.smallest, readBytes * readsUnderWay));
+		this.bytes = Math.min(largestFirstBytes, Math.max(smallestWindowBytes, readBytes * readsUnderWay));
 	}
 
 	stop(): void {
@@ -34,7 +35,7 @@ export class ReadWindow {
 
 	/** There is no memory for it. */
 	shrink(): void {
-		this.bytes = Math.max(smallestBytes, this.bytes / 2);
+		this.bytes = Math.max(smallestWindowBytes, this.bytes / 2);
 		this.#measuredFrom = undefined;
 		this.#before = undefined;
 	}

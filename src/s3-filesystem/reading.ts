@@ -7,6 +7,7 @@ import { backwardBytes, PartCache, type Need } from "./part-cache.ts";
 import { PartSource } from "./part-source.ts";
 import type { Part } from "./part.ts";
 import { ActiveStreams, ReadPattern, type ReadStream } from "./read-stream.ts";
+import { smallestWindowBytes } from "./read-window.ts";
 import { RecentFailures } from "./recent-failures.ts";
 
 export type { FileVersion } from "./cached-file.ts";
@@ -57,8 +58,6 @@ export const smallFileBytes = mebibyte;
  * only means more memory that has to be touched for the first time.
  */
 const keptBehind = { bytes: 16 * mebibyte, shareOfBudget: 1 / 4 } as const;
-/** A stream's share below this is not worth a request. */
-const smallestWindowBytes = 128 * 1024;
 
 interface Shared {
 	readonly cache: PartCache;
