@@ -1,3 +1,4 @@
+import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, beforeEach, type TestContext } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
@@ -70,4 +71,14 @@ export function useBuckets(prefix: string, dataDir?: () => Promise<string>): Buc
 		mount,
 		mountThroughProxy: async (options) => mount({ endpoint: started(proxy).endpoint, ...options }),
 	};
+}
+
+/** What a shell's script in the mount prints; fails if it fails. */
+export async function sh(here: MountedBucket, script: string): Promise<string> {
+	const { stdout } = await execa("bash", ["-c", `cd "$M" && ${script}`], {
+		env: { M: here.target, LC_ALL: "C" },
+		cwd: "/",
+		timeout: 40_000,
+	});
+	return stdout;
 }

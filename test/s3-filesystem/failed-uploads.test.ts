@@ -1,39 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
-import { startMinio, type Minio } from "../support/minio.ts";
-import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+import { expect, test, vi } from "vitest";
+import { useBuckets } from "./buckets.ts";
+import type { MountedBucket } from "./mounted-bucket.ts";
 
-let minio: Minio;
-let proxy: FaultProxy;
-let bucket: string;
-let buckets = 0;
-let mounted: MountedBucket[] = [];
-
-beforeAll(async () => {
-	minio = await startMinio();
-	proxy = await startFaultProxy(minio.endpoint);
-});
-afterAll(async () => {
-	await proxy.stop();
-	await minio.stop();
-});
-beforeEach(async () => {
-	bucket = `failed-uploads-${++buckets}`;
-	await minio.createBucket(bucket);
-});
-afterEach(async () => {
-	await proxy.mode("pass");
-	for (const one of mounted) await one.abort();
-	mounted = [];
-});
-
-async function mount(options: Partial<BucketOptions> = {}): Promise<MountedBucket> {
-	const one = await MountedBucket.mount({ minio, endpoint: proxy.endpoint, bucket, ...options });
-	mounted.push(one);
-	return one;
-}
+const buckets = useBuckets("failed-uploads");
 
 /** What a script prints, errors too; it is not waited for longer than its limit. */
 async function sh(here: MountedBucket, script: string): Promise<string> {
@@ -48,7 +19,7 @@ async function sh(here: MountedBucket, script: string): Promise<string> {
 }
 
 async function get(key: string): Promise<string> {
-	return (await minio.get(bucket, key)).toString();
+	return (await buckets.minio.get(buckets.name, key)).toString();
 }
 
 const denied = { kind: "answer", status: 403, body: "<Error><Code>AccessDenied</Code></Error>" } as const;
@@ -65,46 +36,46 @@ try: os.close(file)
 except OSError as error: print(type(error).__name__)'`;
 
 test("what others do with a file that mknod or truncate by its path has made is seen", async () => {
-	await minio.put(bucket, "truncated", "0123456789");
-	const here = await mount({ volume: { ttlMs: 300 } });
+	await buckets.minio.put(buckets.name, "truncated", "0123456789");
+	const here = await buckets.mountThroughProxy({ volume: { ttlMs: 300 } });
 	expect(await sh(here, `${mknod("made")}; ${truncate("truncated", 4)}; cat truncated`)).toBe("0123");
-	await minio.put(bucket, "made", "by another");
-	await minio.put(bucket, "truncated", "by another");
+	await buckets.minio.put(buckets.name, "made", "by another");
+	await buckets.minio.put(buckets.name, "truncated", "by another");
 	await delay(600);
 	expect(await sh(here, "cat made; echo; cat truncated")).toBe("by another\nby another");
 });
 
 test("a truncate by path that fails leaves the file as it was, and mknod no name", async () => {
-	await minio.put(bucket, "file", "0123456789");
-	const here = await mount();
+	await buckets.minio.put(buckets.name, "file", "0123456789");
+	const here = await buckets.mountThroughProxy();
 	await sh(here, "ls");
-	await proxy.fail(denied, { only: isPut });
+	await buckets.proxy.fail(denied, { only: isPut });
 	expect(await sh(here, truncate("file", 4))).toBe("Permission denied");
 	expect(await sh(here, mknod("new"))).toContain("Permission denied");
-	await proxy.mode("pass");
+	await buckets.proxy.mode("pass");
 	expect(await sh(here, "cat file; echo; ls; echo more >>file")).toBe("0123456789\nfile");
 	expect(await get("file")).toBe("0123456789more\n");
 	await here.unmount();
-	expect(await minio.list(bucket)).toEqual(["file"]);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["file"]);
 });
 
 test("what close could not upload does not appear later, and the next program sees the file as it was", async () => {
-	await minio.put(bucket, "file", "old");
-	const here = await mount();
+	await buckets.minio.put(buckets.name, "file", "old");
+	const here = await buckets.mountThroughProxy();
 	await sh(here, "ls");
 	// Another attempt would succeed.
-	await proxy.fail(denied, { only: isPut, times: 2 });
+	await buckets.proxy.fail(denied, { only: isPut, times: 2 });
 	expect(await sh(here, `${writeAndClose("file")}; ${writeAndClose("made")}`)).toBe("PermissionError\nPermissionError");
 	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(0));
 	expect(await sh(here, "cat file; echo; ls")).toBe("old\nfile");
 	expect(await get("file")).toBe("old");
 	await here.unmount();
-	expect(await minio.list(bucket)).toEqual(["file"]);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["file"]);
 });
 
 test("what one close could not upload is tried again by the close of another program, and by fsync", async () => {
-	const here = await mount();
-	await proxy.fail(denied, { only: isPut, times: 3 });
+	const here = await buckets.mountThroughProxy();
+	await buckets.proxy.fail(denied, { only: isPut, times: 3 });
 	const script = `
 import os
 one, two = os.open("file", os.O_CREAT | os.O_WRONLY), os.open("file", os.O_WRONLY)
@@ -130,17 +101,17 @@ os.close(file)
 ctypes.memmove(memory, b"MAPPED", 6)'`;
 
 test("what was written to mapped memory after the file was closed is stored at the end", async () => {
-	await minio.put(bucket, "file", "mapped content");
-	const here = await mount();
+	await buckets.minio.put(buckets.name, "file", "mapped content");
+	const here = await buckets.mountThroughProxy();
 	await sh(here, mapAndWrite);
 	await vi.waitFor(async () => expect(await get("file")).toBe("MAPPED content"));
 });
 
 test("who opens a file while its last upload is failing keeps what was written to it", async () => {
-	await minio.put(bucket, "file", "mapped content");
-	const here = await mount();
+	await buckets.minio.put(buckets.name, "file", "mapped content");
+	const here = await buckets.mountThroughProxy();
 	const [asked, opened] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-	await proxy.fail(denied, {
+	await buckets.proxy.fail(denied, {
 		only: isPut,
 		times: 1,
 		before: async () => {
@@ -157,7 +128,7 @@ test("who opens a file while its last upload is failing keeps what was written t
 	});
 	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(1));
 	opened.resolve();
-	await vi.waitFor(() => expect(proxy.failed).toBe(1));
+	await vi.waitFor(() => expect(buckets.proxy.failed).toBe(1));
 	appending.stdin.end("\n");
 	await appending;
 	expect(await get("file")).toBe("MAPPED content and more\n");

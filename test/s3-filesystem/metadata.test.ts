@@ -1,79 +1,56 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { CopyObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
-import { startMinio, type Minio } from "../support/minio.ts";
-import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+import { sh, useBuckets } from "./buckets.ts";
 
-let minio: Minio;
+const buckets = useBuckets("metadata");
 /** A server whose listings hold no metadata, as most do not. */
 let plain: FaultProxy;
 let held: FaultProxy;
-let bucket: string;
-let buckets = 0;
-let mounted: MountedBucket[] = [];
 
 beforeAll(async () => {
-	minio = await startMinio();
-	plain = await startFaultProxy(minio.endpoint);
-	held = await startFaultProxy(minio.endpoint);
+	plain = await startFaultProxy(buckets.minio.endpoint);
+	held = await startFaultProxy(buckets.minio.endpoint);
 	await plain.fail({ kind: "headers", headers: { server: undefined } });
 });
 afterAll(async () => {
 	await plain.stop();
 	await held.stop();
-	await minio.stop();
 });
-beforeEach(async () => {
-	bucket = `metadata-${++buckets}`;
-	await minio.createBucket(bucket);
-});
-afterEach(async () => {
-	for (const one of mounted) await one.abort();
-	mounted = [];
-});
-
-async function mount(options: Partial<BucketOptions> = {}): Promise<MountedBucket> {
-	const one = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket, ...options });
-	mounted.push(one);
-	return one;
-}
-
-async function sh(here: MountedBucket, script: string): Promise<string> {
-	const { stdout } = await execa("bash", ["-c", `cd "$M" && ${script}`], {
-		env: { M: here.target, LC_ALL: "C" },
-		cwd: "/",
-		timeout: 40_000,
-	});
-	return stdout;
-}
 
 async function put(key: string, body: string, metadata: Record<string, string>): Promise<void> {
-	await minio.client.send(
-		new PutObjectCommand({ Bucket: bucket, Key: key, Body: body, ContentLength: body.length, Metadata: metadata }),
+	await buckets.minio.client.send(
+		new PutObjectCommand({
+			Bucket: buckets.name,
+			Key: key,
+			Body: body,
+			ContentLength: body.length,
+			Metadata: metadata,
+		}),
 	);
 }
 
 async function metadataOf(key: string): Promise<Record<string, string>> {
-	const { Metadata = {} } = await minio.client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+	const { Metadata = {} } = await buckets.minio.client.send(new HeadObjectCommand({ Bucket: buckets.name, Key: key }));
 	return Metadata;
 }
 
 const mode = (permissions: number): string => String(0o100_000 | permissions);
 
 describe.each(["MinIO", "plain"])("with listings of %s", (kind) => {
-	const endpoint = (): string => (kind === "MinIO" ? minio.endpoint : plain.endpoint);
+	const endpoint = (): string => (kind === "MinIO" ? buckets.minio.endpoint : plain.endpoint);
 
 	test("attributes that another mount changed are seen, though the content and its ETag stay the same", async () => {
 		await put("file", "x", { mode: mode(0o644) });
-		const here = await mount({ endpoint: endpoint(), volume: { ttlMs: 1000, attributes: "all" } });
+		const here = await buckets.mount({ endpoint: endpoint(), volume: { ttlMs: 1000, attributes: "all" } });
 		expect(await sh(here, "stat -c %a file")).toBe("644");
-		await minio.client.send(
+		await buckets.minio.client.send(
 			new CopyObjectCommand({
-				Bucket: bucket,
+				Bucket: buckets.name,
 				Key: "file",
-				CopySource: `${bucket}/file`,
+				CopySource: `${buckets.name}/file`,
 				Metadata: { mode: mode(0o600), other: "kept" },
 				MetadataDirective: "REPLACE",
 			}),
@@ -86,7 +63,7 @@ describe.each(["MinIO", "plain"])("with listings of %s", (kind) => {
 
 	test("a file that was changed has the time of the change, whatever its object said before", async () => {
 		await put("file", "x", { mode: mode(0o600), mtime: "1000000000", other: "kept" });
-		const here = await mount({ endpoint: endpoint() });
+		const here = await buckets.mount({ endpoint: endpoint() });
 		const before = Date.now() / 1000 - 1;
 		await sh(here, "echo more >>file");
 		const { mtime = "", ...others } = await metadataOf("file");
@@ -96,15 +73,15 @@ describe.each(["MinIO", "plain"])("with listings of %s", (kind) => {
 
 	test("a time that is set while the file is open stays", async () => {
 		await put("file", "x", { mtime: "1000000000" });
-		const here = await mount({ endpoint: endpoint() });
+		const here = await buckets.mount({ endpoint: endpoint() });
 		await sh(here, "exec 3>>file; echo more >&3; touch -d @1500000000 file; exec 3>&-");
 		expect((await metadataOf("file"))["mtime"]).toBe("1500000000");
 	});
 
 	test("removing a name leaves the attributes of its directory alone that nobody has asked for", async () => {
 		await put("directory/", "", { mode: String(0o040_710), uid: "7" });
-		await minio.put(bucket, "directory/file", "x");
-		const here = await mount({ endpoint: endpoint() });
+		await buckets.minio.put(buckets.name, "directory/file", "x");
+		const here = await buckets.mount({ endpoint: endpoint() });
 		await sh(here, "ls -U; rm directory/file");
 		expect(await metadataOf("directory/")).toMatchObject({ mode: String(0o040_710), uid: "7" });
 		expect(await sh(here, "stat -c '%a %u' directory")).toBe("710 7");
@@ -112,7 +89,7 @@ describe.each(["MinIO", "plain"])("with listings of %s", (kind) => {
 
 	test("the time of a directory does not go back when its attributes are asked for again", async () => {
 		await put("directory/", "", { mtime: "1000000000" });
-		const here = await mount({ endpoint: endpoint(), volume: { ttlMs: 500 } });
+		const here = await buckets.mount({ endpoint: endpoint(), volume: { ttlMs: 500 } });
 		const stat = "stat -c %Y directory";
 		expect(await sh(here, stat)).toBe("1000000000");
 		await sh(here, "echo x >directory/file");
@@ -125,26 +102,26 @@ describe.each(["MinIO", "plain"])("with listings of %s", (kind) => {
 });
 
 test("a file that was replaced since it was listed is looked up as it is now", async () => {
-	await minio.put(bucket, "file", "old");
-	await minio.put(bucket, "other", "x");
-	const here = await mount({ endpoint: plain.endpoint, volume: { attributes: "all" } });
+	await buckets.minio.put(buckets.name, "file", "old");
+	await buckets.minio.put(buckets.name, "other", "x");
+	const here = await buckets.mount({ endpoint: plain.endpoint, volume: { attributes: "all" } });
 	await sh(here, "stat other");
-	await minio.put(bucket, "file", "newer");
+	await buckets.minio.put(buckets.name, "file", "newer");
 	expect(await sh(here, "cat file")).toBe("newer");
 });
 
 test("a directory whose own object the key may not read is shown with what is below it", async () => {
-	await minio.put(bucket, "shared/public/file", "x");
-	const credentials = await minio.temporaryCredentials({
+	await buckets.minio.put(buckets.name, "shared/public/file", "x");
+	const credentials = await buckets.minio.temporaryCredentials({
 		policy: {
 			Version: "2012-10-17",
 			Statement: [
-				{ Effect: "Allow", Action: ["s3:ListBucket"], Resource: [`arn:aws:s3:::${bucket}`] },
-				{ Effect: "Allow", Action: ["s3:GetObject"], Resource: [`arn:aws:s3:::${bucket}/shared/public/*`] },
+				{ Effect: "Allow", Action: ["s3:ListBucket"], Resource: [`arn:aws:s3:::${buckets.name}`] },
+				{ Effect: "Allow", Action: ["s3:GetObject"], Resource: [`arn:aws:s3:::${buckets.name}/shared/public/*`] },
 			],
 		},
 	});
-	const here = await mount({ credentials });
+	const here = await buckets.mount({ credentials });
 	expect(await sh(here, "cat shared/public/file; stat -c %a shared")).toBe("x755");
 });
 
@@ -155,7 +132,7 @@ test("what is written while the close of another descriptor is under way counts 
 		await written.promise;
 	};
 	await held.fail({ kind: "headers", headers: {} }, { only: ({ method }) => method === "PUT", times: 1, before });
-	const here = await mount({ endpoint: held.endpoint });
+	const here = await buckets.mount({ endpoint: held.endpoint });
 	const script = `
 import os, sys, threading, time
 file = os.open("file", os.O_CREAT | os.O_WRONLY)
@@ -183,7 +160,7 @@ print("younger" if os.stat("file").st_mtime_ns > now else "older")`;
 
 test("attributes that were asked for before a change, and come after it, do not take it back", async () => {
 	await put("directory/", "", { mode: String(0o040_755) });
-	const here = await mount({ endpoint: held.endpoint });
+	const here = await buckets.mount({ endpoint: held.endpoint });
 	// The kernel knows the name, and not its attributes.
 	await sh(here, "ls -U");
 	await held.mode("slow-first-byte");

@@ -4,45 +4,16 @@ import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { errnoOf } from "../../src/s3-filesystem/errors.ts";
 import { readPage } from "../../src/s3-filesystem/listing.ts";
-import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
-import { startMinio, type Minio } from "../support/minio.ts";
 import { projectRoot } from "../support/pod.ts";
-import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+import { useBuckets } from "./buckets.ts";
+import type { MountedBucket } from "./mounted-bucket.ts";
 
 const mebibyte = 1024 ** 2;
 
-let minio: Minio;
-let proxy: FaultProxy;
-let bucket: string;
-let mounted: MountedBucket[] = [];
-let buckets = 0;
-
-beforeAll(async () => {
-	minio = await startMinio();
-	proxy = await startFaultProxy(minio.endpoint);
-});
-afterAll(async () => {
-	await proxy.stop();
-	await minio.stop();
-});
-beforeEach(async () => {
-	bucket = `semantics-${++buckets}`;
-	await minio.createBucket(bucket);
-});
-afterEach(async () => {
-	await proxy.mode("pass");
-	for (const one of mounted) await one.abort();
-	mounted = [];
-});
-
-async function mount(options: Partial<BucketOptions> = {}): Promise<MountedBucket> {
-	const one = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket, ...options });
-	mounted.push(one);
-	return one;
-}
+const buckets = useBuckets("semantics");
 
 interface Ran {
 	readonly exitCode: number | undefined;
@@ -84,19 +55,19 @@ async function node(here: MountedBucket, script: string): Promise<string> {
 }
 
 async function put(key: string, content: string | Uint8Array): Promise<void> {
-	await minio.put(bucket, key, content);
+	await buckets.minio.put(buckets.name, key, content);
 }
 
 async function get(key: string): Promise<string> {
-	return (await minio.get(bucket, key)).toString();
+	return (await buckets.minio.get(buckets.name, key)).toString();
 }
 
 async function list(): Promise<string[]> {
-	return minio.list(bucket);
+	return buckets.minio.list(buckets.name);
 }
 
 async function metadata(key: string): Promise<Record<string, string>> {
-	const { Metadata = {} } = await minio.client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+	const { Metadata = {} } = await buckets.minio.client.send(new HeadObjectCommand({ Bucket: buckets.name, Key: key }));
 	return Metadata;
 }
 
@@ -104,7 +75,7 @@ describe("Reading", () => {
 	test("reads the bytes of the object, from any offset, in any order", async () => {
 		const content = randomBytes(20 * mebibyte);
 		await put("big", content);
-		const here = await mount();
+		const here = await buckets.mount();
 		const printed = await node(
 			here,
 			`const fd = fs.openSync("big"); const ranges = [[0, 10], [19_000_000, 5000], [8388600, 16], [100, 9_000_000], [20971519, 100], [3, 1]];
@@ -127,14 +98,14 @@ describe("Reading", () => {
 
 	test("answers the first byte without waiting for the rest of the file", async () => {
 		await put("big", Buffer.alloc(64 * mebibyte, 1));
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "head -c 1 big >/dev/null");
 		expect((await here.stats())["fetched_bytes"]).toBeLessThan(24 * mebibyte);
 	});
 
 	test("fetches no more than a random read asks for", async () => {
 		await put("big", Buffer.alloc(64 * mebibyte, 1));
-		const here = await mount();
+		const here = await buckets.mount();
 		await node(
 			here,
 			`const fd = fs.openSync("big"); for (const at of [30e6, 10e6, 50e6, 20e6, 60e6, 5e6]) fs.readSync(fd, Buffer.alloc(4096), 0, 4096, Math.floor(at / 4096) * 4096);`,
@@ -144,7 +115,7 @@ describe("Reading", () => {
 
 	test("never mixes two versions of an object: a replaced object gives ESTALE, and opening it again gives the new one", async () => {
 		await put("file", Buffer.alloc(32 * mebibyte, "a"));
-		const here = await mount({ volume: { ttlMs: 0 }, settings: { readAheadBytes: mebibyte } });
+		const here = await buckets.mount({ volume: { ttlMs: 0 }, settings: { readAheadBytes: mebibyte } });
 		const reading = node(
 			here,
 			`const fd = fs.openSync("file"); const b = Buffer.alloc(4096); fs.readSync(fd, b, 0, 4096, 0); fs.writeSync(1, "open\\n"); const until = Date.now() + 3000; while (Date.now() < until);
@@ -158,28 +129,28 @@ describe("Reading", () => {
 
 	test("gives ESTALE for an object that was deleted while it was open", async () => {
 		await put("file", Buffer.alloc(32 * mebibyte, "a"));
-		const here = await mount({ settings: { readAheadBytes: mebibyte } });
+		const here = await buckets.mount({ settings: { readAheadBytes: mebibyte } });
 		const reading = node(
 			here,
 			`const fd = fs.openSync("file"); const until = Date.now() + 2500; while (Date.now() < until);
 			try { fs.readSync(fd, Buffer.alloc(4096), 0, 4096, 0); console.log("read"); } catch (error) { console.log(name(error)); }`,
 		);
 		await new Promise((resolve) => setTimeout(resolve, 1000));
-		await minio.client.send(new DeleteObjectCommand({ Bucket: bucket, Key: "file" }));
+		await buckets.minio.client.send(new DeleteObjectCommand({ Bucket: buckets.name, Key: "file" }));
 		expect(await reading).toBe("ESTALE");
 	});
 });
 
 describe("Writing", () => {
 	test("shows what is written to every program of the mount at once", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		expect(await ok(here, "exec 3>file; echo one >&3; cat file; stat -c %s file; echo two >&3; cat file")).toBe(
 			"one\n4\none\ntwo",
 		);
 	});
 
 	test("makes it the object when the file is closed or fsynced, and not before", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const writing = node(
 			here,
 			`const fd = fs.openSync("file", "w"); fs.writeSync(fd, "one"); fs.fsyncSync(fd); fs.writeSync(fd, "two"); const until = Date.now() + 2500; while (Date.now() < until); fs.closeSync(fd);`,
@@ -191,38 +162,38 @@ describe("Writing", () => {
 	});
 
 	test("reports from close what could not be uploaded", async () => {
-		const here = await mount({ endpoint: proxy.endpoint, store: { retryForMs: 500 } });
+		const here = await buckets.mount({ endpoint: buckets.proxy.endpoint, store: { retryForMs: 500 } });
 		await ok(here, "ls");
-		await proxy.mode("error-503");
+		await buckets.proxy.mode("error-503");
 		expect(
 			await node(
 				here,
 				`const fd = fs.openSync("file", "w"); fs.writeSync(fd, "one"); try { fs.closeSync(fd); console.log("closed"); } catch (error) { console.log(error.code); }`,
 			),
 		).toMatch(/^(EAGAIN|EIO)$/);
-		await proxy.mode("pass");
+		await buckets.proxy.mode("pass");
 		expect(await list()).toEqual([]);
 	});
 
 	test("keeps the bytes around a write in the middle of a file", async () => {
 		const content = randomBytes(20 * mebibyte);
 		await put("big", content);
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "printf XYZ | dd of=big bs=1 seek=9000000 conv=notrunc status=none");
 		content.write("XYZ", 9_000_000);
-		expect((await minio.get(bucket, "big")).equals(content)).toBe(true);
+		expect((await buckets.minio.get(buckets.name, "big")).equals(content)).toBe(true);
 	});
 
 	test("appends", async () => {
 		await put("log", "one\n");
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "echo two >>log; echo three >>log");
 		expect(await get("log")).toBe("one\ntwo\nthree\n");
 	});
 
 	test("truncates, down and up", async () => {
 		await put("file", "0123456789");
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "truncate -s 4 file");
 		expect(await get("file")).toBe("0123");
 		await ok(here, "truncate -s 6 file");
@@ -234,23 +205,25 @@ describe("Writing", () => {
 	test("uploads of a large file only the parts that changed", async () => {
 		const content = randomBytes(64 * mebibyte);
 		await put("big", content);
-		const here = await mount({ endpoint: proxy.endpoint });
-		const before = proxy.requests;
+		const here = await buckets.mount({ endpoint: buckets.proxy.endpoint });
+		const before = buckets.proxy.requests;
 		await ok(here, "echo appended >>big");
-		expect((await minio.get(bucket, "big")).equals(Buffer.concat([content, Buffer.from("appended\n")]))).toBe(true);
-		expect(proxy.requests - before).toBeLessThan(30);
+		expect(
+			(await buckets.minio.get(buckets.name, "big")).equals(Buffer.concat([content, Buffer.from("appended\n")])),
+		).toBe(true);
+		expect(buckets.proxy.requests - before).toBeLessThan(30);
 		expect((await here.stats())["fetched_bytes"]).toBe(0);
 	});
 
 	test("fills holes with zeros", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "printf end | dd of=file bs=1 seek=1000 status=none");
-		const content = await minio.get(bucket, "file");
+		const content = await buckets.minio.get(buckets.name, "file");
 		expect(content.equals(Buffer.concat([Buffer.alloc(1000), Buffer.from("end")]))).toBe(true);
 	});
 
 	test("lets the server decide at close whether a file opened with O_EXCL is new", async () => {
-		const [one, two] = [await mount(), await mount()];
+		const [one, two] = [await buckets.mount(), await buckets.mount()];
 		await Promise.all([ok(one, "ls"), ok(two, "ls")]);
 		const lock = (here: MountedBucket) =>
 			node(
@@ -261,13 +234,13 @@ describe("Writing", () => {
 	});
 
 	test("refuses with ENOSPC what cannot be kept until it is uploaded, and loses nothing that was accepted", async () => {
-		const here = await mount({
-			endpoint: proxy.endpoint,
+		const here = await buckets.mount({
+			endpoint: buckets.proxy.endpoint,
 			store: { retryForMs: 500 },
 			settings: { stagingLimitBytes: 16 * mebibyte },
 		});
 		await ok(here, "ls");
-		await proxy.mode("error-503");
+		await buckets.proxy.mode("error-503");
 		const { exitCode, err } = await sh(here, "dd if=/dev/zero of=file bs=1M count=64 status=none");
 		expect(exitCode).not.toBe(0);
 		expect(err).toMatch(/No space left|temporarily unavailable|Input\/output error/);
@@ -276,27 +249,27 @@ describe("Writing", () => {
 
 describe("Names and directories", () => {
 	test("keeps a directory that was made as an object that ends in a slash", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "mkdir a a/b");
 		expect(await list()).toEqual(["a/", "a/b/"]);
 	});
 
 	test("shows directories that only the names below them imply", async () => {
 		await put("a/b/c", "x");
-		const here = await mount();
+		const here = await buckets.mount();
 		expect(await ok(here, "find . | sort")).toBe(".\n./a\n./a/b\n./a/b/c");
 	});
 
 	test("keeps such a directory when the last name in it is removed", async () => {
 		await put("a/only", "x");
-		const here = await mount();
+		const here = await buckets.mount();
 		expect(await ok(here, "rm a/only; ls -A a; ls")).toBe("a");
 		expect(await list()).toEqual(["a/"]);
 	});
 
 	test("refuses to remove a directory that is not empty", async () => {
 		await put("a/b", "x");
-		const here = await mount();
+		const here = await buckets.mount();
 		expect((await sh(here, "rmdir a")).err).toContain("Directory not empty");
 		expect(await ok(here, "rm -r a; ls")).toBe("");
 		expect(await list()).toEqual([]);
@@ -305,7 +278,7 @@ describe("Names and directories", () => {
 	test("renames a file, and replaces another one with it", async () => {
 		await put("old", "old");
 		await put("new", "new");
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "chmod 640 old; mv -f old new; test ! -e old");
 		expect(await list()).toEqual(["new"]);
 		expect(await get("new")).toBe("old");
@@ -315,14 +288,14 @@ describe("Names and directories", () => {
 
 	test("renames a directory with everything below it", async () => {
 		await Promise.all(Array.from({ length: 1100 }, async (_, index) => put(`from/${index % 3}/${index}`, `${index}`)));
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "mv from to");
 		expect(await list()).toHaveLength(1100);
 		expect(await ok(here, "ls; cat to/2/1001; find to -type f | wc -l")).toBe("to\n10011100");
 	});
 
 	test("refuses to move a directory into itself", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const printed = await node(
 			here,
 			`fs.mkdirSync("a/b", { recursive: true }); try { fs.renameSync("a", "a/b/c"); } catch (error) { console.log(error.code); }`,
@@ -331,7 +304,7 @@ describe("Names and directories", () => {
 	});
 
 	test("refuses to exchange two names", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const { exitCode } = await sh(here, "echo a >a; echo b >b; mv --exchange a b");
 		expect(exitCode).not.toBe(0);
 		expect(await ok(here, "cat a b")).toBe("a\nb");
@@ -339,7 +312,7 @@ describe("Names and directories", () => {
 
 	test("keeps a removed file readable while it is open", async () => {
 		await put("file", "still here");
-		const here = await mount();
+		const here = await buckets.mount();
 		expect(await ok(here, "exec 3<file; rm file; ls; cat <&3; exec 3<&-; ls")).toBe("still here");
 		await ok(here, "sleep 0.3");
 		expect(await list()).toEqual([]);
@@ -347,12 +320,12 @@ describe("Names and directories", () => {
 	});
 
 	test("refuses hard links", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		expect((await sh(here, "echo x >a; ln a b")).err).toContain("Operation not permitted");
 	});
 
 	test("refuses device files and pipes", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		expect((await sh(here, "mkfifo pipe")).err).toContain("Operation not permitted");
 		expect((await sh(here, "mknod device c 1 3")).err).toContain("Operation not permitted");
 	});
@@ -388,7 +361,7 @@ describe("Names and directories", () => {
 			"trailing\n",
 		];
 		await Promise.all(names.slice(0, 4).map(async (name) => put(name, name)));
-		const here = await mount();
+		const here = await buckets.mount();
 		const script = `for (const name of ${JSON.stringify(names.slice(4))}) fs.writeFileSync(name, name); console.log(JSON.stringify(fs.readdirSync(".").map((name) => [name, fs.readFileSync(name, "utf8")])));`;
 		const seen = JSON.parse(await node(here, script)) as [string, string][];
 		expect(seen.map(([name]) => name).toSorted()).toEqual(names.toSorted());
@@ -397,19 +370,19 @@ describe("Names and directories", () => {
 	});
 
 	test("refuses names that are not UTF-8", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		expect((await sh(here, "touch $'\\xff\\xfe'")).exitCode).not.toBe(0);
 		expect(await list()).toEqual([]);
 	});
 
 	test("refuses names of more than 255 bytes", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		expect((await sh(here, `touch ${"é".repeat(128)}`)).err).toContain("File name too long");
 		await ok(here, `touch ${"é".repeat(127)}`);
 	});
 
 	test("refuses paths of more than 1024 bytes", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const top = "d".repeat(200);
 		const deep = Array.from({ length: 5 }, () => top).join("/");
 		// With the slash after it, 1005 bytes.
@@ -425,7 +398,7 @@ describe("Names and directories", () => {
 	});
 
 	test("keeps mode, owner and times in the object's metadata, also for the next mount", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "echo x >file; chown 1000:100 file; chmod 2751 file; touch -d @1500000000.25 file");
 		expect(await metadata("file")).toMatchObject({
 			mode: String(0o102_751),
@@ -436,57 +409,57 @@ describe("Names and directories", () => {
 		const stat = "stat -c '%a %u %g %Y' file";
 		expect(await ok(here, stat)).toBe("2751 1000 100 1500000000");
 		await here.unmount();
-		expect(await ok(await mount(), stat)).toBe("2751 1000 100 1500000000");
-		expect(await ok(await mount({ volume: { attributes: "all" } }), stat)).toBe("2751 1000 100 1500000000");
+		expect(await ok(await buckets.mount(), stat)).toBe("2751 1000 100 1500000000");
+		expect(await ok(await buckets.mount({ volume: { attributes: "all" } }), stat)).toBe("2751 1000 100 1500000000");
 	});
 
 	test("keeps user attributes in the object's metadata", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const python = (script: string): string => `python3 -c 'import os; ${script}'`;
 		await ok(here, `echo x >file; ${python('os.setxattr("file", "user.color", b"red")')}`);
 		const read = python('print(os.listxattr("file"), os.getxattr("file", "user.color"))');
 		expect(await ok(here, read)).toBe("['user.color'] b'red'");
 		expect(await metadata("file")).toMatchObject({ xattr: encodeURIComponent('{"user.color":"cmVk"}') });
-		expect(await ok(await mount(), read)).toBe("['user.color'] b'red'");
+		expect(await ok(await buckets.mount(), read)).toBe("['user.color'] b'red'");
 	});
 
 	test("refuses attributes of other namespaces", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const { err } = await sh(here, `echo x >file; python3 -c 'import os; os.setxattr("file", "trusted.x", b"1")'`);
 		expect(err).toContain("Operation not supported");
 	});
 
 	test("refuses more than 2 KB of metadata with ENOSPC", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		const script = `echo x >file; python3 -c 'import os; os.setxattr("file", "user.x", b"1" * 2000)'`;
 		expect((await sh(here, script)).err).toContain("No space left on device");
 	});
 
 	test("keeps symbolic links as s3fs does", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "echo content >file; ln -s file link");
 		expect(await get("link")).toBe("file");
 		expect(Number((await metadata("link"))["mode"]) & 0o170_000).toBe(0o120_000);
-		expect(await ok(await mount(), "readlink link; cat link")).toBe("file\ncontent");
+		expect(await ok(await buckets.mount(), "readlink link; cat link")).toBe("file\ncontent");
 	});
 
 	test("lists thousands of files with one request for each thousand", async () => {
 		await Promise.all(Array.from({ length: 2500 }, async (_, index) => put(`many/${index}`, "x")));
-		const here = await mount({ endpoint: proxy.endpoint });
+		const here = await buckets.mount({ endpoint: buckets.proxy.endpoint });
 		await ok(here, "ls");
-		const before = proxy.requests;
+		const before = buckets.proxy.requests;
 		expect(await ok(here, "ls -l many | wc -l; find . -type f | wc -l; du -s --apparent-size many >/dev/null")).toBe(
 			"2501\n2500",
 		);
 		// Three pages, and a few requests for the directories themselves.
-		expect(proxy.requests - before).toBeLessThanOrEqual(8);
+		expect(buckets.proxy.requests - before).toBeLessThanOrEqual(8);
 	});
 });
 
 describe("Several programs and nodes", () => {
 	test("sees what others changed after the TTL at the latest", async () => {
 		await put("file", "old");
-		const here = await mount({ volume: { ttlMs: 1500 } });
+		const here = await buckets.mount({ volume: { ttlMs: 1500 } });
 		expect(await ok(here, "cat file")).toBe("old");
 		await put("file", "newer");
 		expect(await ok(here, "sleep 2; cat file")).toBe("newer");
@@ -494,7 +467,7 @@ describe("Several programs and nodes", () => {
 
 	test("sees what others changed at once when the TTL is 0", async () => {
 		await put("file", "old");
-		const here = await mount({ volume: { ttlMs: 0 } });
+		const here = await buckets.mount({ volume: { ttlMs: 0 } });
 		expect(await ok(here, "cat file; ls")).toBe("oldfile");
 		await put("file", "newer");
 		await put("other", "x");
@@ -503,29 +476,29 @@ describe("Several programs and nodes", () => {
 
 	test("answers for absent names without a request while the directory is known", async () => {
 		await put("file", "x");
-		const here = await mount({ endpoint: proxy.endpoint });
+		const here = await buckets.mount({ endpoint: buckets.proxy.endpoint });
 		await ok(here, "ls");
-		const before = proxy.requests;
+		const before = buckets.proxy.requests;
 		await sh(here, "for i in $(seq 50); do test -e absent-$i; done");
-		expect(proxy.requests).toBe(before);
+		expect(buckets.proxy.requests).toBe(before);
 	});
 
 	test("locks files for the programs of one node", async () => {
-		const here = await mount();
+		const here = await buckets.mount();
 		expect(await ok(here, "touch lock; exec 3>lock; flock -n 3 && ! flock -n lock true && echo held")).toBe("held");
 	});
 
 	test("shows nothing outside its prefix", async () => {
 		await put("in/side", "x");
 		await put("out", "x");
-		const here = await mount({ prefix: "in/" });
+		const here = await buckets.mount({ prefix: "in/" });
 		expect(await ok(here, "ls; echo y >new; find . | sort")).toBe("side\n.\n./new\n./side");
 		expect(await list()).toEqual(["in/new", "in/side", "out"]);
 	});
 
 	test("refuses every change on a read-only mount", async () => {
 		await put("file", "x");
-		const here = await mount({ readOnly: true });
+		const here = await buckets.mount({ readOnly: true });
 		for (const change of [
 			"touch new",
 			"rm file",
@@ -544,7 +517,7 @@ describe("Several programs and nodes", () => {
 describe("Other things", () => {
 	test("maps files into memory", async () => {
 		await put("file", "mapped content");
-		const here = await mount();
+		const here = await buckets.mount();
 		const script = `import mmap; f = open("file", "r+b"); m = mmap.mmap(f.fileno(), 0); print(m[:6]); m[:6] = b"MAPPED"; m.flush(); m.close(); f.close()`;
 		expect(await ok(here, `python3 -c '${script}'; cat file`)).toBe("b'mapped'\nMAPPED content");
 		expect(await get("file")).toBe("MAPPED content");
@@ -553,14 +526,14 @@ describe("Other things", () => {
 	test("takes direct I/O", async () => {
 		const content = randomBytes(3 * mebibyte);
 		await put("file", content);
-		const here = await mount();
+		const here = await buckets.mount();
 		await ok(here, "dd if=file of=copy bs=1M iflag=direct oflag=direct status=none");
-		expect((await minio.get(bucket, "copy")).equals(content)).toBe(true);
+		expect((await buckets.minio.get(buckets.name, "copy")).equals(content)).toBe(true);
 	});
 
 	test("answers statfs with a size that never fills up, and nothing used", async () => {
 		await put("folder/file", "x".repeat(10_000));
-		const here = await mount();
+		const here = await buckets.mount();
 		expect(await ok(here, "du --apparent-size -sb folder/file | cut -f1")).toBe("10000");
 		const [used, available] = (await ok(here, "df --output=used,avail -B1 . | tail -1")).trim().split(/\s+/);
 		expect(used).toBe("0");
@@ -571,21 +544,21 @@ describe("Other things", () => {
 		const algorithms = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"] as const;
 		for (const algorithm of algorithms) {
 			const Body = algorithm.padEnd(mebibyte, ".");
-			await minio.client.send(
-				new PutObjectCommand({ Bucket: bucket, Key: algorithm, Body, ChecksumAlgorithm: algorithm }),
+			await buckets.minio.client.send(
+				new PutObjectCommand({ Bucket: buckets.name, Key: algorithm, Body, ChecksumAlgorithm: algorithm }),
 			);
 		}
-		await ok(await mount(), "echo ours >ours");
+		await ok(await buckets.mount(), "echo ours >ours");
 		const isRead = ({ method, url = "" }: IncomingMessage): boolean => method === "GET" && !url.includes("list-type");
 		for (const name of [...algorithms, "ours"]) {
-			await proxy.mode("pass");
-			const here = await mount({ endpoint: proxy.endpoint });
-			await proxy.fail({ kind: "corrupt-answer", byte: 3 }, { only: isRead, times: 1 });
+			await buckets.proxy.mode("pass");
+			const here = await buckets.mount({ endpoint: buckets.proxy.endpoint });
+			await buckets.proxy.fail({ kind: "corrupt-answer", byte: 3 }, { only: isRead, times: 1 });
 			expect(await ok(here, `head -c4 ${name}`)).toBe(name.slice(0, 4));
-			expect(proxy.failed).toBe(1);
+			expect(buckets.proxy.failed).toBe(1);
 			await here.unmount();
-			const again = await mount({ endpoint: proxy.endpoint });
-			await proxy.fail({ kind: "corrupt-answer", byte: 3 }, { only: isRead });
+			const again = await buckets.mount({ endpoint: buckets.proxy.endpoint });
+			await buckets.proxy.fail({ kind: "corrupt-answer", byte: 3 }, { only: isRead });
 			const { exitCode, err } = await sh(again, `cat ${name}`);
 			expect([exitCode, err]).toEqual([1, `cat: ${name}: Input/output error`]);
 			await again.unmount();

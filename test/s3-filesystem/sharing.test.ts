@@ -1,31 +1,9 @@
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { startMinio, type Minio } from "../support/minio.ts";
-import { MountedBucket, type BucketOptions } from "./mounted-bucket.ts";
+import { expect, test } from "vitest";
+import { useBuckets } from "./buckets.ts";
+import type { MountedBucket } from "./mounted-bucket.ts";
 
-let minio: Minio;
-let bucket: string;
-let buckets = 0;
-let mounted: MountedBucket[] = [];
-
-beforeAll(async () => {
-	minio = await startMinio();
-});
-afterAll(() => minio.stop());
-beforeEach(async () => {
-	bucket = `sharing-${++buckets}`;
-	await minio.createBucket(bucket);
-});
-afterEach(async () => {
-	for (const one of mounted) await one.abort();
-	mounted = [];
-});
-
-async function mount(options: Partial<BucketOptions> = {}): Promise<MountedBucket> {
-	const one = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket, ...options });
-	mounted.push(one);
-	return one;
-}
+const buckets = useBuckets("sharing");
 
 async function python(here: MountedBucket, script: string, args: readonly string[] = []): Promise<string> {
 	const { stdout } = await execa("python3", ["-c", script, ...args], { cwd: here.target, timeout: 50_000 });
@@ -71,7 +49,7 @@ print(whole)`;
 test.each([0, 60_000])(
 	"who replaces files by renaming others is never read in halves, in this mount and in another (TTL %i)",
 	async (ttlMs) => {
-		const [here, there] = [await mount({ volume: { ttlMs } }), await mount({ volume: { ttlMs } })];
+		const [here, there] = [await buckets.mount({ volume: { ttlMs } }), await buckets.mount({ volume: { ttlMs } })];
 		const counts = await Promise.all([
 			...["1", "2", "3"].map(async (seed) => python(here, replacing, [seed])),
 			...["4", "5"].map(async (seed) => python(here, checking, [seed])),
@@ -83,7 +61,7 @@ test.each([0, 60_000])(
 );
 
 test("lines that several programs append to one file are all there, each whole", async () => {
-	const here = await mount();
+	const here = await buckets.mount();
 	const appending = `
 import os, sys
 for number in range(150):
@@ -93,7 +71,7 @@ for number in range(150):
 	os.close(file)`;
 	const programs = ["a", "b", "c", "d"];
 	await Promise.all(programs.map(async (name) => python(here, appending, [name])));
-	const lines = (await minio.get(bucket, "log")).toString().trimEnd().split("\n");
+	const lines = (await buckets.minio.get(buckets.name, "log")).toString().trimEnd().split("\n");
 	const expected = programs.flatMap((name) =>
 		Array.from({ length: 150 }, (_, number) => `${name} ${number} ${"x".repeat((number * 7) % 300)}`),
 	);
