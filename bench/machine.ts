@@ -1,8 +1,19 @@
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 
 /** Forgets file content, names and attributes: the kernel's, not the drivers'. */
 export function dropCaches(): void {
 	writeFileSync("/proc/sys/vm/drop_caches", "3");
+}
+
+/**
+ * Uses so much memory for a moment. A virtual machine gives what is free back to its host after seconds, and pays for it when it is used
+ * again: several times what a filesystem does with a page, so that whoever is measured first would look slow.
+ */
+export function warmMemory(sizeBytes: number): void {
+	execFileSync("dd", ["if=/dev/zero", "of=/dev/null", `bs=${sizeBytes}`, "count=1", "iflag=fullblock"], {
+		stdio: "ignore",
+	});
 }
 
 /** The process and all below it, zombies included. */

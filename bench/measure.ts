@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ObjectStore } from "../src/s3/object-store.ts";
 import { compareWithSource, deleteFolder, listFiles, type Source } from "./data.ts";
 import type { Driver, Place, Served } from "./drivers.ts";
-import { cpuSeconds, dropCaches, peakMemoryBytes, resetPeakMemory } from "./machine.ts";
+import { cpuSeconds, dropCaches, peakMemoryBytes, resetPeakMemory, warmMemory } from "./machine.ts";
 import type { Job, ObjectSet, Workload } from "./workloads/workload.ts";
 
 /** One workload by one driver in one round. */
@@ -78,7 +78,10 @@ async function run(
 	let seconds = await served.run(request, {
 		signal,
 		scratch,
-		dropCaches,
+		dropCaches() {
+			dropCaches();
+			warmMemory(workload.bytes + 2 ** 30);
+		},
 		begin() {
 			const pids = served.processes();
 			resetPeakMemory(pids);
