@@ -65,6 +65,8 @@ export const initFlags = {
 	cacheSymlinks: 1n << 23n,
 	/** Only the filesystem, or an open without keepCache, drops pages. */
 	explicitInvalidateData: 1n << 25n,
+	/** The filesystem takes the set-ID bits of who writes or changes the owner: the kernel need not ask for capabilities before each write. */
+	clearsSetId: 1n << 28n,
 	extendedSetxattr: 1n << 29n,
 	extended: 1n << 30n,
 	/** Lets a file with direct I/O be mapped shared. */
@@ -83,9 +85,12 @@ export const setattrValid = {
 	handle: 64,
 	atimeNow: 128,
 	mtimeNow: 256,
+	clearsSetId: 2048,
 } as const;
 
 export const getattrFlags = { handle: 1 } as const;
+export const openFlags = { clearsSetId: 1 } as const;
+export const writeFlags = { clearsSetId: 4 } as const;
 export const fsyncFlags = { dataOnly: 1 } as const;
 export const notifyCodes = { invalidateInode: 2, invalidateEntry: 3 } as const;
 

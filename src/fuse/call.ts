@@ -9,6 +9,7 @@ export class Call implements RequestContext {
 	readonly uid: number;
 	readonly gid: number;
 	readonly pid: number;
+	clearsSetId = false;
 	#controller: AbortController | undefined;
 	#isInterrupted = false;
 

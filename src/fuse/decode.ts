@@ -117,6 +117,8 @@ export function decodeChanges(request: Request): AttributeChanges {
 	if (has(setattrValid.mode)) changes.mode = request.uint32(68);
 	if (has(setattrValid.uid)) changes.uid = request.uint32(76);
 	if (has(setattrValid.gid)) changes.gid = request.uint32(80);
+	const isOthers = (has(setattrValid.uid) || has(setattrValid.gid)) && !has(setattrValid.mode);
+	if (has(setattrValid.clearsSetId) || isOthers) changes.clearsSetId = true;
 	return changes;
 }
 

@@ -82,6 +82,8 @@ export interface RequestContext {
 	readonly pid: number;
 	/** Aborted when the caller was interrupted; the filesystem may go on, or throw EINTR. */
 	readonly signal: AbortSignal;
+	/** Of a write and of an open that truncates: the file loses its set-ID bits by it, see `withoutSetId`. */
+	readonly clearsSetId?: boolean;
 }
 
 export type Timed<T> = T & {
@@ -137,6 +139,13 @@ export interface AttributeChanges {
 	/** Milliseconds since 1970, or "now". */
 	readonly atimeMs?: number | "now";
 	readonly mtimeMs?: number | "now";
+	/** A file loses its set-ID bits by it, see `withoutSetId`. */
+	readonly clearsSetId?: true;
+}
+
+/** The mode of a file that somebody without the right to keep them has changed: without set-user-ID, and set-group-ID if the group may execute it. */
+export function withoutSetId(mode: number): number {
+	return mode & ~((mode & 0o010) === 0 ? 0o4000 : 0o6000);
 }
 
 export interface ReadResult {
@@ -209,7 +218,11 @@ export class FuseError extends Error {
 	readonly errno: ErrnoName;
 
 	constructor(errno: ErrnoName, message: string = errno, cause?: unknown) {
+		// Most are plain answers, such as that a name is absent: where they come from takes longer to find out than to give them.
+		const { stackTraceLimit } = Error;
+		Error.stackTraceLimit = 0;
 		super(message, { cause });
+		Error.stackTraceLimit = stackTraceLimit;
 		this.errno = errno;
 	}
 }

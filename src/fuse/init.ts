@@ -49,6 +49,7 @@ const wanted =
 	initFlags.maxPages |
 	initFlags.cacheSymlinks |
 	initFlags.explicitInvalidateData |
+	initFlags.clearsSetId |
 	initFlags.directIoMmap;
 
 export function decodeOffer(request: Request): KernelOffer {

@@ -1,4 +1,4 @@
-import { fsyncFlags, getattrFlags, opcodes } from "./abi.ts";
+import { fsyncFlags, getattrFlags, opcodes, openFlags, writeFlags } from "./abi.ts";
 import type { Call } from "./call.ts";
 import { decodeChanges, decodeChangesHandle, type Request } from "./decode.ts";
 import type { Page } from "./directory-page.ts";
@@ -84,11 +84,13 @@ export function perform(
 			return answers.settle(call, filesystem.link(request.uint64(0), node, request.name(8), call), sendEntry);
 		}
 		case opcodes.open:
+			call.clearsSetId = (request.uint32(4) & openFlags.clearsSetId) !== 0;
 			return answers.settle(call, filesystem.open(node, request.uint32(0), call), sendOpened);
 		case opcodes.create: {
 			// ENOSYS: the kernel uses mknod and open.
 			if (filesystem.create === undefined) throw new FuseError("ENOSYS");
 			const [flags, mode] = [request.uint32(0), request.uint32(4)];
+			call.clearsSetId = (request.uint32(12) & openFlags.clearsSetId) !== 0;
 			return answers.settle(call, filesystem.create(node, request.name(16), mode, flags, call), sendCreated);
 		}
 		case opcodes.read: {
@@ -98,6 +100,7 @@ export function perform(
 		case opcodes.write: {
 			if (filesystem.write === undefined) throw new FuseError("EBADF");
 			const data = answers.keepUntilAnswered(request, 40, request.uint32(16));
+			call.clearsSetId = (request.uint32(20) & writeFlags.clearsSetId) !== 0;
 			return answers.settle(call, filesystem.write(node, request.uint64(0), request.uint64(8), data, call), sendCount);
 		}
 		case opcodes.flush: {

@@ -41,7 +41,7 @@ class TestFilesystem extends MemoryFilesystem {
 	override open(id: number, flags: number, context: RequestContext): Reply<Opened> {
 		const kind = this.#special.get(id);
 		if (kind === "broken") throw new TypeError("a bug");
-		return kind === "slow" ? this.#untilInterrupted(context) : super.open(id, flags);
+		return kind === "slow" ? this.#untilInterrupted(context) : super.open(id, flags, context);
 	}
 
 	override read(id: number, handle: number, offset: number, sizeBytes: number): Reply<ReadResult> {
@@ -50,10 +50,10 @@ class TestFilesystem extends MemoryFilesystem {
 		return kind === "wait" ? this.#slowRead(id, handle, offset, sizeBytes) : super.read(id, handle, offset, sizeBytes);
 	}
 
-	override write(id: number, handle: number, offset: number, data: Buffer): Reply<number> {
+	override write(id: number, handle: number, offset: number, data: Buffer, context: RequestContext): Reply<number> {
 		return this.#special.get(id) === "wait"
 			? this.#slowWrite(id, handle, offset, data)
-			: super.write(id, handle, offset, data);
+			: super.write(id, handle, offset, data, context);
 	}
 
 	#marked<E extends Entry>(name: string, entry: E): E {

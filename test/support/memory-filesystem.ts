@@ -13,6 +13,7 @@ import {
 	type Reply,
 	type RequestContext,
 	type Timed,
+	withoutSetId,
 } from "../../src/fuse/filesystem.ts";
 
 const type = { directory: 0o040_000, file: 0o100_000, symlink: 0o120_000, mask: 0o170_000 } as const;
@@ -106,6 +107,7 @@ export class MemoryFilesystem implements Filesystem {
 		const now = Date.now();
 		if (changes.sizeBytes !== undefined) this.#resize(node, changes.sizeBytes);
 		if (changes.mode !== undefined) node.mode = (node.mode & type.mask) | (changes.mode & 0o7777);
+		else if (changes.clearsSetId === true && (node.mode & type.mask) === type.file) node.mode = withoutSetId(node.mode);
 		if (changes.uid !== undefined) node.uid = changes.uid;
 		if (changes.gid !== undefined) node.gid = changes.gid;
 		if (changes.atimeMs !== undefined) node.atimeMs = changes.atimeMs === "now" ? now : changes.atimeMs;
@@ -177,8 +179,9 @@ export class MemoryFilesystem implements Filesystem {
 		from.mtimeMs = from.ctimeMs = Date.now();
 	}
 
-	open(id: number, flags: number, _context?: RequestContext): Reply<Opened> {
+	open(id: number, flags: number, context?: RequestContext): Reply<Opened> {
 		const node = this.#node(id);
+		if (context?.clearsSetId === true) this.#clearSetId(node);
 		if ((flags & openTruncate) !== 0) this.#resize(node, 0);
 		node.opens++;
 		return { handle: ++this.#lastHandle, keepCache: true };
@@ -202,8 +205,9 @@ export class MemoryFilesystem implements Filesystem {
 		return { views };
 	}
 
-	write(id: number, _handle: number, offset: number, data: Buffer, _context?: RequestContext): Reply<number> {
+	write(id: number, _handle: number, offset: number, data: Buffer, context?: RequestContext): Reply<number> {
 		const node = this.#node(id);
+		if (context?.clearsSetId === true) this.#clearSetId(node);
 		for (let done = 0; done < data.length;) {
 			const inChunk = (offset + done) % chunkBytes;
 			const part = data.subarray(done, done + chunkBytes - inChunk);
@@ -303,6 +307,11 @@ export class MemoryFilesystem implements Filesystem {
 		this.#resize(node, 0);
 		void this.write(node.id, 0, 0, content);
 		return node.id;
+	}
+
+	#clearSetId(node: Node): void {
+		node.mode = withoutSetId(node.mode);
+		this.kernel?.invalidateNode(node.id, -1);
 	}
 
 	#node(id: number): Node {
