@@ -37,8 +37,8 @@ export interface Call {
 	readonly preconditionMeans?: S3ErrorKind;
 	/** What the server has to do before it answers takes so much longer than usual. Default: 1. */
 	readonly patience?: number;
-	/** Not over a connection that was used before. */
-	readonly fresh?: boolean;
+	/** Not over a connection that nobody has used for so long, in milliseconds; 0: over a new one. */
+	readonly maximumIdleMs?: number;
 	readonly signal?: AbortSignal | undefined;
 	/** Told before a request may be carried out whose answer does not arrive. */
 	readonly onDoubt?: () => void;
@@ -165,7 +165,7 @@ export class Client {
 			retries: 0,
 			failingSince: undefined,
 			progress: 0,
-			isFresh: call.fresh === true,
+			isFresh: false,
 			staleConnections: 0,
 			asksBeforeBody: false,
 			hasCorrectedClock: false,
@@ -267,7 +267,8 @@ export class Client {
 			credentials = await this.#currentCredentials(call, tries);
 			// They may have brought the region along.
 			site = this.#site;
-			connection = await site.pool.take({ fresh: tries.isFresh, signal: call.signal });
+			const maximumIdleMs = tries.isFresh ? 0 : (call.maximumIdleMs ?? Number.POSITIVE_INFINITY);
+			connection = await site.pool.take({ maximumIdleMs, signal: call.signal });
 			if (this.#isClosed) throw givenUp(call);
 			const attempt = { call, site, credentials, clockOffsetMs: this.#clockOffsetMs };
 			const answer = await this.#send(attempt, connection, tries.asksBeforeBody);

@@ -426,8 +426,9 @@ export class Connection {
 		this.#receiving = { kind: "idle" };
 		this.#answers++;
 		current.isSettled = true;
-		// An answer before the request's end, such as an error: the server does not wait for the rest.
-		if (hasMore || current.isSending || !head.keepsAlive) this.close();
+		// An error may be answered before the body was read, here or in the server, which then closes without having said so.
+		const mayBeClosed = current.isSending || (head.status >= 400 && current.exchange.body !== undefined);
+		if (hasMore || mayBeClosed || !head.keepsAlive) this.close();
 		current.result.resolve({ status: head.status, headers: head.headers, body, filledBytes });
 	}
 }

@@ -73,6 +73,8 @@ export interface ListRequest {
 	readonly startAfter?: string;
 	readonly continuationToken?: string;
 	readonly maxKeys?: number;
+	/** Whether to ask for the objects' metadata where the server lists it, which is three times the work for it. Default: true. */
+	readonly metadata?: boolean;
 	readonly signal?: AbortSignal;
 }
 

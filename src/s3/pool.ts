@@ -22,11 +22,15 @@ export class Pool {
 		this.#dialer = dialer;
 	}
 
-	/** A connection for one request: to be given back. */
-	async take(options: { readonly fresh: boolean; readonly signal?: AbortSignal | undefined }): Promise<Connection> {
-		if (!options.fresh) {
-			const idle = this.#idle.pop();
-			if (idle !== undefined) return idle.connection;
+	/** A connection for one request, to be given back: one that waits for less than so many milliseconds, or a new one. */
+	async take(options: {
+		readonly maximumIdleMs: number;
+		readonly signal?: AbortSignal | undefined;
+	}): Promise<Connection> {
+		const latest = this.#idle.at(-1);
+		if (latest !== undefined && performance.now() - latest.sinceMs < options.maximumIdleMs) {
+			this.#idle.pop();
+			return latest.connection;
 		}
 		const connection = await this.#dialer.dial(options.signal);
 		connection.onEnd = () => this.#forget(connection);

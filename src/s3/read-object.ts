@@ -55,7 +55,7 @@ export async function readObject(
 			key,
 			priority: "read",
 			signal,
-			fresh: isAgain,
+			...(isAgain && { maximumIdleMs: 0 }),
 			headers: () => {
 				from = filledBytes;
 				const range = `bytes=${offset + from}-${offset + into.length - 1}`;

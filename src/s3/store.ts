@@ -44,6 +44,8 @@ const deletesAtOnce = 16;
 const keysPerDelete = 1000;
 /** Of the bytes that a server found to be others than their checksum says. */
 const uploadTries = 3;
+/** No server closes what was used so recently. */
+const freshMs = 1000;
 /** A server works at these for a while before it answers. */
 const workPatience = 4;
 
@@ -109,12 +111,12 @@ class Store implements ObjectStore {
 	}
 
 	async list(request: ListRequest): Promise<ListPage> {
-		if (this.#listing !== "with-metadata") {
+		const { metadata: isWanted = true } = request;
+		if (!isWanted || this.#listing !== "with-metadata") {
 			const page = await this.#listPage(request, false);
-			if (this.#listing === "plain") return page;
 			// Nobody else is asked: what it is for is MinIO's own, and another server may take it for an error.
-			this.#listing = this.#client.server === "MinIO" ? "with-metadata" : "plain";
-			if (this.#listing === "plain") return page;
+			if (this.#listing === "unknown") this.#listing = this.#client.server === "MinIO" ? "with-metadata" : "plain";
+			if (!isWanted || this.#listing === "plain") return page;
 		}
 		try {
 			const page = await this.#listPage(request, true);
@@ -184,8 +186,8 @@ class Store implements ObjectStore {
 					headers,
 					doubt,
 					preconditionMeans: "EXISTS",
-					// On a kept connection, one that was closed before the request looks like one whose answer was lost.
-					fresh: onlyIfAbsent,
+					// On a connection that the server closed while nobody used it, the request looks like one whose answer was lost.
+					...(onlyIfAbsent && { maximumIdleMs: freshMs }),
 				});
 				return { etag: etagOf(answer), modifiedMs: serverTimeMs(answer) };
 			} catch (error) {
@@ -211,9 +213,9 @@ class Store implements ObjectStore {
 		readonly query?: Readonly<Record<string, string>>;
 		readonly doubt?: Doubt;
 		readonly preconditionMeans?: "EXISTS";
-		readonly fresh?: boolean;
+		readonly maximumIdleMs?: number;
 	}): Promise<Answer> {
-		const { operation, key, body, headers, query, doubt, preconditionMeans, fresh = false } = call;
+		const { operation, key, body, headers, query, doubt, preconditionMeans, maximumIdleMs } = call;
 		for (let tries = 1; ; tries++) {
 			try {
 				return await this.#client.call({
@@ -223,9 +225,9 @@ class Store implements ObjectStore {
 					body,
 					priority: "write",
 					headers: () => headers,
-					fresh: fresh || tries > 1,
 					check: (answer) => (hasEtag(answer) ? undefined : "an answer that is not S3's"),
 					onDoubt: () => doubt?.begin(),
+					...(tries > 1 ? { maximumIdleMs: 0 } : maximumIdleMs !== undefined && { maximumIdleMs }),
 					...(query !== undefined && { query }),
 					...(preconditionMeans !== undefined && { preconditionMeans }),
 				});

@@ -1,4 +1,5 @@
 import http, { type IncomingMessage } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 
 import type { ObjectStore, ObjectStoreOptions } from "../../src/s3/object-store.ts";
@@ -16,6 +17,8 @@ interface Received {
 	readonly url: string;
 	readonly headers: IncomingMessage["headers"];
 	readonly body: string;
+	/** The client's port. */
+	readonly from: number | undefined;
 }
 
 interface Reply {
@@ -34,7 +37,8 @@ async function record(
 		incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
 		incoming.on("end", () => {
 			const { method = "", url = "", headers } = incoming;
-			const request = { method, url, headers, body: Buffer.concat(chunks).toString() };
+			const from = incoming.socket.remotePort;
+			const request = { method, url, headers, body: Buffer.concat(chunks).toString(), from };
 			requests.push(request);
 			const { status = 200, headers: more = {}, body = "" } = reply(request, requests.length - 1);
 			// Without a length: in chunks, as Amazon sends its lists.
@@ -385,4 +389,17 @@ test("verifies each checksum of an object, and ignores checksums of checksums", 
 		kind: "CHECKSUM_WRONG",
 	});
 	expect(await failureOf(get({ "x-amz-checksum-crc32": "AAAAAA==" }))).toMatchObject({ kind: "CHECKSUM_WRONG" });
+});
+
+test("files that must be new go over one connection, unless nobody has used it for a second", async () => {
+	const { store, requests } = await record();
+	for (const key of ["a", "b", "c"]) await store.put(key, bodyOf("abc"), { onlyIfAbsent: true });
+	await delay(1100);
+	await store.put("d", bodyOf("abc"), { onlyIfAbsent: true });
+	const [first, second, third, late] = requests.map(({ from }) => from);
+	expect([second, third]).toEqual([first, first]);
+	expect(late).not.toBe(first);
+	await delay(1100);
+	await store.put("e", bodyOf("abc"));
+	expect(requests.at(-1)?.from).toBe(late);
 });
