@@ -1,10 +1,12 @@
 import { fileTypes } from "./posix-metadata.ts";
 import type { DirectoryPage, Entry } from "../fuse/filesystem.ts";
-import type { DirectoryPageContent, Listed } from "./listing.ts";
+import type { ListPage } from "../s3/object-store.ts";
+import type { DirectoryPageContent, Listed, ListingStart } from "./listing.ts";
 import type { Namespace } from "./namespace.ts";
 import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
 import { compareKeys, inodeOf } from "./names.ts";
 import { freshSince } from "./validity.ts";
+import type { VolumeOptions } from "./volume.ts";
 
 /** Names of one directory reader that the kernel is given nodes for; those of a larger directory would only fill memory. */
 const nodesPerReader = 100_000;
@@ -16,6 +18,11 @@ interface ListedName {
 	readonly name: string;
 	/** From the server, or undefined for what this mount knows by itself. */
 	readonly listed: Listed | undefined;
+}
+
+interface AskedPage {
+	readonly start: ListingStart;
+	readonly page: Promise<ListPage>;
 }
 
 /** One opendir(3): hands out names page by page, in constant memory whatever the directory's size. */
@@ -32,6 +39,9 @@ export class DirectoryReader {
 	/** When the page was asked for that came last. */
 	#listedAt = 0;
 	#next: Promise<void> | undefined;
+	/** The page after the window, if it was asked for already. */
+	#asked: AskedPage | undefined;
+	readonly #closing = new AbortController();
 	#nodesGiven = 0;
 	/** Files beside which a directory of the same name may still be listed: then that one is shown. */
 	#undecided: Listed[] = [];
@@ -44,6 +54,8 @@ export class DirectoryReader {
 	}
 
 	close(): void {
+		this.#closing.abort();
+		this.#forgetAsked();
 		this.#directory.listing.end();
 	}
 
@@ -62,6 +74,7 @@ export class DirectoryReader {
 			}
 			const item = this.#window[index];
 			position++;
+			this.#askAhead(position);
 			if (item !== undefined && !this.#add(item, position, page, entryOf)) return;
 		}
 	}
@@ -145,6 +158,7 @@ export class DirectoryReader {
 	}
 
 	#restart(): void {
+		this.#forgetAsked();
 		this.#window = [];
 		this.#windowStart = 0;
 		this.#token = undefined;
@@ -171,26 +185,28 @@ export class DirectoryReader {
 			found.push({ name: ".", listed: undefined }, { name: "..", listed: undefined });
 			for (const name of overlay.keys()) found.push({ name, listed: undefined });
 		}
-		const known = isFirst && volume !== undefined ? listing.complete(freshSince(volume)) : undefined;
-		if (known !== undefined || volume === undefined) {
-			for (const listed of known ?? []) if (!overlay.has(listed.name)) found.push({ name: listed.name, listed });
+		if (isFirst) await this.#namespace.firstPage(directory);
+		const known = isFirst && volume !== undefined ? listing.beginning(freshSince(volume)) : undefined;
+		const take = ({ entries, through }: Pick<DirectoryPageContent, "entries" | "through">): void => {
+			for (const listed of this.#decided({ entries, through }))
+				if (!overlay.has(listed.name)) found.push({ name: listed.name, listed });
+			this.#through = through ?? this.#through;
+			this.#isListed = through === undefined;
+		};
+		if (volume === undefined) {
 			this.#isListed = true;
+		} else if (known !== undefined) {
+			this.#listedAt = known.at;
+			take(known);
 		} else {
-			const key = keyOf(directory);
-			const start = listing.begin(this.#through, performance.now());
+			if (this.#asked !== undefined && this.#asked.start.at < freshSince(volume)) this.#forgetAsked();
+			const { start, page: answer } = this.#asked ?? this.#ask(volume);
+			this.#asked = undefined;
 			this.#listedAt = start.at;
 			try {
-				const page = await volume.store.list({
-					prefix: key,
-					delimiter: "/",
-					...(this.#token !== undefined && { continuationToken: this.#token }),
-				});
-				const content = this.#namespace.takePage(directory, start, page, key);
-				for (const listed of this.#decided(content))
-					if (!overlay.has(listed.name)) found.push({ name: listed.name, listed });
+				const page = await answer;
 				this.#token = page.nextToken;
-				this.#through = content.through ?? this.#through;
-				this.#isListed = page.nextToken === undefined;
+				take(this.#namespace.takePage(directory, start, page, keyOf(directory)));
 			} finally {
 				listing.end();
 			}
@@ -208,8 +224,38 @@ export class DirectoryReader {
 		this.#window = isFirst ? found : [...kept, ...found];
 	}
 
+	/** `end` of the directory's listing must follow. */
+	#ask(volume: VolumeOptions): AskedPage {
+		const directory = this.#directory;
+		const key = keyOf(directory);
+		const page = this.#namespace.listPage(volume, {
+			prefix: key,
+			...(this.#token !== undefined
+				? { continuationToken: this.#token }
+				: this.#through !== "" && { startAfter: key + this.#through }),
+			signal: this.#closing.signal,
+		});
+		// Who reads on is told.
+		page.catch(() => undefined);
+		return { start: directory.listing.begin(this.#through, performance.now()), page };
+	}
+
+	/** The server lists the next names while the kernel takes in these. */
+	#askAhead(position: number): void {
+		const { volume } = this.#directory;
+		const isNear = position > this.#windowStart + this.#window.length - namesAhead;
+		if (this.#isListed || this.#asked !== undefined || this.#next !== undefined || !isNear) return;
+		if (volume !== undefined && volume.ttlMs > 0) this.#asked = this.#ask(volume);
+	}
+
+	/** Gives up what was asked for ahead. */
+	#forgetAsked(): void {
+		if (this.#asked !== undefined) this.#directory.listing.end();
+		this.#asked = undefined;
+	}
+
 	/** The names of a page, and those of earlier ones, of which it is known now whether they are directories. */
-	#decided({ entries, through }: DirectoryPageContent): Listed[] {
+	#decided({ entries, through }: Pick<DirectoryPageContent, "entries" | "through">): Listed[] {
 		const directories = new Set(entries.filter(({ kind }) => kind === "directory").map(({ name }) => name));
 		const left = this.#undecided.filter(({ name }) => !directories.has(name));
 		const isDecided = ({ name, kind }: Listed): boolean =>
@@ -221,3 +267,5 @@ export class DirectoryReader {
 }
 
 const keptNames = 2000;
+/** With so many names left of a page the next one is asked for: a program that reads no further costs one request more. */
+const namesAhead = 900;

@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from "node:fs";
+import { unlinkSync, writeFileSync } from "node:fs";
 
 import { fromFileError } from "./draft-error.ts";
 import type { BaseVersion } from "./draft.ts";
@@ -42,6 +42,10 @@ export class RecordFile {
 	remove(): void {
 		if (!this.#exists) return;
 		this.#exists = false;
-		rmSync(this.#path, { force: true });
+		try {
+			unlinkSync(this.#path);
+		} catch (error) {
+			if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+		}
 	}
 }

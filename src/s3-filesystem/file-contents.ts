@@ -10,7 +10,7 @@ import type { Namespace } from "./namespace.ts";
 import { keyOf, modeOf, putListed, sizeOf, type DirectoryNode, type FileNode, type Version } from "./nodes.ts";
 import type { OpenFile } from "./open-file.ts";
 import { formatMetadata, parseMetadata } from "./posix-metadata.ts";
-import { NextFiles } from "./next-files.ts";
+import { NextNames } from "./next-names.ts";
 import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading.ts";
 import { freshSince } from "./validity.ts";
 import type { FilesystemSettings } from "./volume.ts";
@@ -21,7 +21,7 @@ export class FileContents {
 	readonly #budget: MemoryBudget;
 	readonly #reading: Reading;
 	readonly #staging: Staging;
-	readonly #nextFiles = new NextFiles();
+	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
 	constructor(settings: FilesystemSettings, namespace: Namespace) {
 		this.#namespace = namespace;
@@ -171,6 +171,7 @@ export class FileContents {
 
 	/** What was written here is in the kernel's pages already, if they were right before, and in every handle's view. */
 	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
+		this.#namespace.storedAttributes(node.volume);
 		if (node.kernelEtag === node.version?.etag) node.kernelEtag = version.etag;
 		node.version = version;
 		node.knownAt = performance.now();

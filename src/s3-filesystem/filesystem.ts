@@ -13,7 +13,9 @@ import {
 	type Reply,
 	type RequestContext,
 	type Timed,
+	withoutSetId,
 } from "../fuse/filesystem.ts";
+import { DirectoriesAhead } from "./directories-ahead.ts";
 import { DirectoryReader } from "./directory-reader.ts";
 import { toFuseError, toOpenFileError } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
@@ -72,6 +74,7 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #settings: FilesystemSettings;
 	readonly #namespace: Namespace;
 	readonly #contents: FileContents;
+	readonly #directoriesAhead: DirectoriesAhead;
 	readonly #locks = new Locks();
 	readonly #files = new Map<number, OpenFile>();
 	readonly #directories = new Map<number, DirectoryReader>();
@@ -83,6 +86,7 @@ class BucketFilesystem implements S3Filesystem {
 		this.#settings = settings;
 		this.#namespace = new Namespace(volumes);
 		this.#contents = new FileContents(settings, this.#namespace);
+		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
 	}
 
 	init(kernel: KernelLink): void {
@@ -255,6 +259,7 @@ class BucketFilesystem implements S3Filesystem {
 			node.posixEtag = etag;
 			node.version = { etag, sizeBytes: body.length, modifiedMs };
 			node.target = target;
+			this.#namespace.storedAttributes(volume);
 			directory.children.set(name, node);
 			putListed(node);
 			return this.#counted(node);
@@ -492,7 +497,7 @@ class BucketFilesystem implements S3Filesystem {
 		throw new FuseError("EPERM", "S3 has no hard links");
 	}
 
-	open(id: number, flags: number): Reply<Opened> {
+	open(id: number, flags: number, { clearsSetId = false }: RequestContext): Reply<Opened> {
 		const node = this.#node(id);
 		if (node.kind === "directory") throw new FuseError("EISDIR");
 		// The kernel then looks the name up again, and opens what it leads to now.
@@ -505,6 +510,7 @@ class BucketFilesystem implements S3Filesystem {
 					// It may have been given up meanwhile.
 					if (isReplaced(node)) throw new FuseError("ESTALE");
 					await this.#contents.truncate(node, 0);
+					if (clearsSetId) this.#clearSetId(node);
 					return this.#open(node, writable);
 				}),
 			);
@@ -533,7 +539,7 @@ class BucketFilesystem implements S3Filesystem {
 			if (present !== undefined) {
 				if (isExclusive) throw new FuseError("EEXIST");
 				if (present.kind === "directory") throw new FuseError("EISDIR");
-				const opened = await this.open(present.id, flags);
+				const opened = await this.open(present.id, flags, context);
 				return { ...this.#counted(present), ...opened };
 			}
 			await this.#unhide(directory, name);
@@ -584,16 +590,28 @@ class BucketFilesystem implements S3Filesystem {
 		if (node.draft === undefined) detachNode(node);
 	}
 
-	write(_id: number, handle: number, offset: number, data: Buffer): Reply<number> {
+	write(_id: number, handle: number, offset: number, data: Buffer, context: RequestContext): Reply<number> {
 		const { node, writable } = this.#file(handle);
 		if (!writable) throw new FuseError("EBADF");
 		if (isReplaced(node) || this.#isForsaken(node)) throw new FuseError("ESTALE");
 		try {
+			if (context.clearsSetId === true) this.#clearSetId(node);
 			const written = this.#contents.write(node, offset, data);
 			return written instanceof Promise ? written.catch(rethrow) : written;
 		} catch (error) {
 			return rethrow(error);
 		}
+	}
+
+	/** Of a file that is about to be stored with its content. */
+	#clearSetId(node: FileNode): void {
+		const before = modeOf(node);
+		const mode = withoutSetId(before);
+		if (mode === before) return;
+		node.posix = { ...node.posix, mode };
+		node.metadataDirty = true;
+		// It counts on it, but still believes the old one.
+		this.#kernel?.invalidateNode(node.id, -1);
 	}
 
 	async flush(_id: number, handle: number): Promise<void> {
@@ -678,7 +696,9 @@ class BucketFilesystem implements S3Filesystem {
 
 	opendir(id: number): Opened {
 		const handle = this.#nextHandle++;
-		this.#directories.set(handle, new DirectoryReader(this.#namespace, this.#directory(id)));
+		const directory = this.#directory(id);
+		this.#directories.set(handle, new DirectoryReader(this.#namespace, directory));
+		this.#directoriesAhead.opened(directory);
 		return { handle };
 	}
 
@@ -886,7 +906,9 @@ function posixChanges(node: Node, changes: AttributeChanges): PosixMetadata {
 	const now = Date.now();
 	const time = (given: number | "now" | undefined): number | undefined => (given === "now" ? now : given);
 	const current = attributesOf(node);
-	const mode = changes.mode === undefined ? undefined : (current.mode & fileTypes.mask) | (changes.mode & 0o7777);
+	const isCleared = changes.clearsSetId === true && node.kind === "file" && !isSymlink(node);
+	const given = changes.mode ?? (isCleared ? withoutSetId(current.mode) : undefined);
+	const mode = given === undefined ? undefined : (current.mode & fileTypes.mask) | (given & 0o7777);
 	const atimeMs = time(changes.atimeMs);
 	const mtimeMs = time(changes.mtimeMs);
 	return {

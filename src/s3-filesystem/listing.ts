@@ -151,6 +151,19 @@ export class DirectoryListing {
 		return this.#ranges.some(({ at }) => at >= since);
 	}
 
+	/** The names of which all are known since then, from the first one on; `through` is undefined when that is every one. */
+	beginning(since: number): (Pick<DirectoryPageContent, "entries" | "through"> & { readonly at: number }) | undefined {
+		const range = this.#ranges.findLast(({ after, at }) => after === "" && at >= since);
+		if (range === undefined) return undefined;
+		const { through, at } = range;
+		const entries = [...this.#entries.values()];
+		return {
+			entries: through === undefined ? entries : entries.filter((entry) => covers("", through, keyOf(entry))),
+			through,
+			at,
+		};
+	}
+
 	/** All names, if every one is known since then. */
 	complete(since: number): Listed[] | undefined {
 		const isAll = this.#ranges.some(({ after, through, at }) => after === "" && through === undefined && at >= since);

@@ -1,5 +1,6 @@
 import { FuseError } from "../fuse/filesystem.ts";
-import { S3Error, type ListPage, type ObjectMetadata } from "../s3/object-store.ts";
+import { S3Error, type ListPage, type ListRequest, type ObjectMetadata } from "../s3/object-store.ts";
+import { ListedAttributes } from "./listed-attributes.ts";
 import {
 	listedDirectory,
 	readPage,
@@ -31,6 +32,7 @@ export class Namespace {
 	hiddenKeys = 0;
 	readonly #volumes: VolumeOptions[] = [];
 	readonly #pages = new Map<string, Promise<void>>();
+	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
 
 	constructor(volumes: readonly VolumeOptions[]) {
 		this.root = this.nodes.directory({ volume: undefined, parent: undefined, name: "", isVolumeRoot: true });
@@ -193,7 +195,7 @@ export class Namespace {
 		const at = performance.now();
 		const start = directory.listing.begin(name, at);
 		try {
-			const below = await volume.store.list({ prefix: `${key}/`, delimiter: "/", maxKeys: 1 });
+			const below = await volume.store.list({ prefix: `${key}/`, delimiter: "/", maxKeys: 1, metadata: false });
 			const isDirectory = below.objects.length + below.prefixes.length > 0;
 			directory.listing.knowDirectory(start, name, isDirectory);
 			if (isDirectory) return { entry: listedDirectory(name), at };
@@ -207,11 +209,16 @@ export class Namespace {
 		}
 	}
 
+	/** Resolves when its first names are there, if somebody asks for them at this moment, however that ends. */
+	async firstPage(directory: DirectoryNode): Promise<void> {
+		await this.#pages.get(pageName(directory, ""))?.catch(() => undefined);
+	}
+
 	/** Lists one page of the directory, from the keys after `after` on, and remembers it. */
 	async loadPage(directory: DirectoryNode, after: string): Promise<void> {
 		const { volume } = directory;
 		if (volume === undefined) return;
-		const name = `${directory.id}\0${after}`;
+		const name = pageName(directory, after);
 		const present = this.#pages.get(name);
 		if (present !== undefined) return present;
 		const work = this.#loadPage(directory, volume, after);
@@ -227,15 +234,34 @@ export class Namespace {
 		const key = keyOf(directory);
 		const start = directory.listing.begin(after, performance.now());
 		try {
-			const page = await volume.store.list({
-				prefix: key,
-				delimiter: "/",
-				...(after !== "" && { startAfter: key + after }),
-			});
+			const page = await this.listPage(volume, { prefix: key, ...(after !== "" && { startAfter: key + after }) });
 			this.takePage(directory, start, page, key);
 		} finally {
 			directory.listing.end();
 		}
+	}
+
+	/** A page of the names of a directory, with their attributes where that is worth it. */
+	async listPage(volume: VolumeOptions, request: Omit<ListRequest, "delimiter" | "metadata">): Promise<ListPage> {
+		const attributes = this.#attributesIn(volume);
+		const metadata = volume.attributes === "all" || attributes.isWorthAsking();
+		const page = await volume.store.list({ ...request, delimiter: "/", metadata });
+		// What was listed without is to be listed again.
+		if (metadata && attributes.saw(page)) this.forgetListings(this.root);
+		return page;
+	}
+
+	/** Objects of the volume have attributes of ours. */
+	storedAttributes(volume: VolumeOptions): void {
+		this.#attributesIn(volume).stored();
+	}
+
+	#attributesIn(volume: VolumeOptions): ListedAttributes {
+		const present = this.#listedAttributes.get(volume);
+		if (present !== undefined) return present;
+		const made = new ListedAttributes();
+		this.#listedAttributes.set(volume, made);
+		return made;
 	}
 
 	/** Takes a page into the directory's listing; returns what it says. */
@@ -314,6 +340,9 @@ export class Namespace {
 	}
 
 	async #askForDirectory(node: DirectoryNode, { store }: VolumeOptions): Promise<void> {
+		// The first page begins with the directory's own object.
+		await this.firstPage(node);
+		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {
 			takeMarker(node, askedAt, await store.head(keyOf(node)));
@@ -350,6 +379,10 @@ export class Namespace {
 		directory.listing.clear();
 		for (const child of directory.children.values()) if (child.kind === "directory") this.forgetListings(child);
 	}
+}
+
+function pageName({ id }: DirectoryNode, after: string): string {
+	return `${id}\0${after}`;
 }
 
 /** Listings never hold a directory's own attributes: one request more, beside the one that lists it. */

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import { join } from "node:path";
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { execa } from "execa";
@@ -453,6 +454,43 @@ describe("Names and directories", () => {
 		);
 		// Three pages, and a few requests for the directories themselves.
 		expect(buckets.proxy.requests - before).toBeLessThanOrEqual(8);
+	});
+
+	test("asks MinIO for attributes in listings as long as the first thousand objects had some, or some are seen later", async () => {
+		const directories = Array.from({ length: 20 }, (_, index) => `some/${String(index).padStart(2, "0")}`);
+		await Promise.all(Array.from({ length: 1500 }, async (_, index) => put(`many/${index}`, "x")));
+		await Promise.all(directories.map(async (directory) => put(`${directory}/file`, "x")));
+		const modes = `stat -c %a some/*/file | sort | uniq -c | tr -s " "`;
+		const listings: string[] = [];
+		const only = ({ url = "" }: IncomingMessage): boolean => {
+			if (/list-type=2.*prefix=(many|some)/.test(url)) listings.push(url);
+			return false;
+		};
+		await buckets.proxy.fail({ kind: "lose-answer" }, { only });
+		const asked = async (script: string): Promise<boolean[]> => {
+			listings.length = 0;
+			await ok(here, script);
+			return listings.map((url) => url.includes("metadata=true"));
+		};
+		let here = await buckets.mountThroughProxy({ volume: { ttlMs: 500 } });
+		expect(await asked("ls many")).toEqual([true, false]);
+		expect(await asked("ls some/00")).toEqual([false, false]);
+
+		// Somebody else gives them some, and one of sixteen listings is a sample.
+		await ok(await buckets.mount(), "chmod 600 some/*/file");
+		await delay(600);
+		await ok(here, "ls some/*");
+		await delay(600);
+		expect(await ok(here, modes)).toBe(" 20 600");
+		expect(new Set(await asked("sleep 0.6; ls many"))).toEqual(new Set([true]));
+
+		// What this mount stores is seen by it at once, and later.
+		here = await buckets.mountThroughProxy({ volume: { ttlMs: 500 } });
+		expect((await asked("ls many")).at(-1)).toBe(false);
+		expect(await ok(here, "chmod 640 many/1400; sleep 0.6; stat -c %a many/1400")).toBe("640");
+
+		here = await buckets.mountThroughProxy({ volume: { attributes: "all" } });
+		expect((await asked("ls many")).at(-1)).toBe(true);
 	});
 });
 

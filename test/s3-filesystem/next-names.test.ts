@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { Listed } from "../../src/s3-filesystem/listing.ts";
-import { NextFiles, type WalkedDirectory } from "../../src/s3-filesystem/next-files.ts";
+import { NextNames, type WalkedDirectory } from "../../src/s3-filesystem/next-names.ts";
 
+const files = { kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 } as const;
 const names = Array.from({ length: 100 }, (_, index) => `file-${String(index).padStart(3, "0")}`);
 
 function directoryOf(entries: readonly string[], sizeBytes = 1000): WalkedDirectory {
@@ -15,7 +16,7 @@ function directoryOf(entries: readonly string[], sizeBytes = 1000): WalkedDirect
 }
 
 function openAll(directory: WalkedDirectory, opened: readonly string[], isSmall = (): boolean => true): string[][] {
-	const next = new NextFiles();
+	const next = new NextNames(files);
 	return opened.map((name) => next.opened(directory, name, 0, isSmall).map((file) => file.name));
 }
 
@@ -61,7 +62,7 @@ test("looks a directory through only from time to time while files are made in i
 			find: (name) => ({ entry: present.includes(name) ? listed(name) : undefined, at: 0 }),
 		},
 	};
-	const next = new NextFiles();
+	const next = new NextNames(files);
 	for (let count = 0; count < 2000; count++) {
 		const name = `made-${String(count).padStart(4, "0")}`;
 		present.push(name);
