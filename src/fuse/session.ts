@@ -261,7 +261,13 @@ class FuseSession implements Session, Answers {
 		if (this.#isEnded) return;
 		this.#isEnded = true;
 		this.#calls.interruptAll();
-		void this.#destroy().then(() => this.#end.resolve(ending));
+		void this.#lastWork().then(() => this.#end.resolve(ending));
+	}
+
+	/** Never rejects. Closes do not wait for RELEASE: those that are under way at the unmount have the filesystem's last work to do. */
+	async #lastWork(): Promise<void> {
+		await this.#calls.untilNone();
+		await this.#destroy();
 	}
 
 	/** Never rejects. */

@@ -22,7 +22,7 @@ export class ListedAttributes {
 		return this.#pages % pagesASample === 0;
 	}
 
-	/** Takes a page that was asked for with metadata. True when it is the first of which some objects have attributes. */
+	/** Takes a page that was asked for with metadata. True when it is the first of which some objects have attributes, after others without. */
 	saw({ objects }: ListPage): boolean {
 		if (this.#areThere) return false;
 		if (!objects.some(({ metadata = {} }) => hasAttributes(metadata))) {
@@ -30,7 +30,7 @@ export class ListedAttributes {
 			return false;
 		}
 		this.#areThere = true;
-		return true;
+		return this.#pages > 0;
 	}
 
 	/** This mount has stored some. */

@@ -35,6 +35,7 @@ interface KnownRange {
 export interface ListingStart {
 	readonly after: string;
 	readonly sequence: number;
+	readonly clearings: number;
 	readonly at: number;
 }
 
@@ -90,6 +91,7 @@ export class DirectoryListing {
 	/** Changes made here while a listing was under way, which must not undo them. */
 	readonly #changes = new Map<string, { readonly sequence: number; readonly removed: boolean }>();
 	#sequence = 0;
+	#clearings = 0;
 	#observers = 0;
 
 	get size(): number {
@@ -99,7 +101,7 @@ export class DirectoryListing {
 	/** Call before asking for a page; `end` must follow. */
 	begin(after: string, now: number): ListingStart {
 		this.#observers++;
-		return { after, sequence: this.#sequence, at: now };
+		return { after, sequence: this.#sequence, clearings: this.#clearings, at: now };
 	}
 
 	end(): void {
@@ -107,9 +109,13 @@ export class DirectoryListing {
 		if (this.#observers === 0) this.#changes.clear();
 	}
 
-	/** Takes over what a page says; names changed here since it was asked for stay as they are. */
-	merge(start: ListingStart, page: DirectoryPageContent, limit: number): void {
-		if (this.#entries.size + page.entries.length > limit) this.clear();
+	/**
+	 * Takes over what a page says; names changed here since it was asked for stay as they are. Nothing, if all was cleared since: it may
+	 * be what another directory had, in the middle of a rename. Returns whether it has taken it.
+	 */
+	merge(start: ListingStart, page: DirectoryPageContent, limit: number): boolean {
+		if (start.clearings !== this.#clearings) return false;
+		if (this.#entries.size + page.entries.length > limit) this.#forget();
 		const isOlder = (name: string): boolean => (this.#changes.get(name)?.sequence ?? 0) <= start.sequence;
 		if (this.#ranges.length > 0) {
 			const listed = new Set(page.entries.map(({ name }) => name));
@@ -129,6 +135,7 @@ export class DirectoryListing {
 			this.#entries.set(entry.name, entry);
 		}
 		this.#addRange({ after: start.after, through: page.through, at: start.at });
+		return true;
 	}
 
 	/** What is known of a name since `since`; undefined: nothing. */
@@ -172,7 +179,8 @@ export class DirectoryListing {
 
 	/** A directory below was looked for by itself. */
 	knowDirectory(start: ListingStart, name: string, exists: boolean): void {
-		if ((this.#changes.get(name)?.sequence ?? 0) > start.sequence) return;
+		const isOlder = (this.#changes.get(name)?.sequence ?? 0) <= start.sequence;
+		if (!isOlder || start.clearings !== this.#clearings) return;
 		if (exists) this.#entries.set(name, listedDirectory(name));
 		else if (this.#entries.get(name)?.kind === "directory") this.#entries.delete(name);
 		this.#addRange({ after: name, through: endOfPrefix(`${name}/`), at: start.at, exact: true });
@@ -195,6 +203,11 @@ export class DirectoryListing {
 	}
 
 	clear(): void {
+		this.#clearings++;
+		this.#forget();
+	}
+
+	#forget(): void {
 		this.#entries = new Map();
 		this.#ranges = [];
 	}

@@ -268,10 +268,8 @@ export class Namespace {
 	takePage(directory: DirectoryNode, start: ListingStart, page: ListPage, key: string): DirectoryPageContent {
 		const content = readPage(page, key);
 		this.hiddenKeys += content.hidden;
-		directory.listing.merge(start, content, namesPerDirectory);
-		if (start.after === "") {
-			takeMarker(directory, start.at, content.marker);
-		}
+		const isTaken = directory.listing.merge(start, content, namesPerDirectory);
+		if (isTaken && start.after === "") takeMarker(directory, start.at, content.marker);
 		return content;
 	}
 

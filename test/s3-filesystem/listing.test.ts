@@ -24,6 +24,28 @@ function list(relativeKeys: readonly string[], after: string, maximum: number): 
 	};
 }
 
+test("a page that was asked for before everything was forgotten is not taken", () => {
+	const listing = new DirectoryListing();
+	const start = listing.begin("", 0);
+	listing.clear();
+	expect(listing.merge(start, readPage(list(["a"], "", 10), "d/"), 1000)).toBe(false);
+	expect(listing.find("a", 0)).toBeUndefined();
+	listing.end();
+});
+
+test("the first names are known as far as they were listed", () => {
+	const listing = new DirectoryListing();
+	const keys = ["a", "b/x", "c", "d"];
+	listing.merge(listing.begin("", 1), readPage(list(keys, "", 2), "d/"), 1000);
+	const { entries = [], through = "" } = listing.beginning(1) ?? {};
+	expect(entries.map(({ name }) => name)).toEqual(["b", "a"]);
+	expect(compareKeys(through, "b/x")).toBeGreaterThan(0);
+	expect(compareKeys(through, "c")).toBeLessThan(0);
+	expect(listing.beginning(2)).toBeUndefined();
+	listing.merge(listing.begin(through, 1), readPage(list(keys, through, 2), "d/"), 1000);
+	expect(listing.beginning(1)).toMatchObject({ through: undefined, at: 1 });
+});
+
 describe("a page of a listing", () => {
 	test("shows directories once, and in place of files of the same name", () => {
 		const page = readPage(list(["a", "a/b", "a/c", "z"], "", 10), "d/");
