@@ -32,7 +32,14 @@ async function start(image: ImageName, more: Partial<StorageContainerOptions> = 
 	await minio.createBucket(bucket);
 	await minio.put(bucket, "folder/hello.txt", "hello from the bucket\n");
 	const { env: _chosenByTheImage, ...options } = minioPod(minio, bucket, { title: image, name: image });
-	container = new StorageContainer(images.references[image], { ...options, accessModes: ["ReadWriteMany"], ...more });
+	// s3fs keeps there what is read and written.
+	const tmpfs = image === "s3fs" ? ["/tmp"] : [];
+	container = new StorageContainer(images.references[image], {
+		...options,
+		accessModes: ["ReadWriteMany"],
+		tmpfs,
+		...more,
+	});
 	await container.start();
 	return container;
 }
@@ -51,6 +58,12 @@ async function csiSees(target: string, type: string, below: string): Promise<boo
 	return (await onNode("test", "-e", join(target, below))).exitCode === 0;
 }
 
+/** As Fluid's metadata sync asks for it. */
+async function expectUsage(here: StorageContainer): Promise<void> {
+	const { stdout } = await here.exec(["bash", "-c", `df --block-size=1 | grep ${here.target}`]);
+	expect(stdout.split("\n").map((line) => line.split(/\s+/).at(-1))).toEqual([here.target]);
+}
+
 const types = { native: "fuse.thin-s3", goofys: "fuse", s3fs: "fuse.s3fs" } as const;
 
 describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Fluid runs it", (image) => {
@@ -59,13 +72,11 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 	test("mounts the bucket where the node, CSI, Fluid's sidecar and its metadata sync see it, for reading and writing", async () => {
 		const here = await start(image, {
 			files: { "/check-mount.sh": join(projectRoot, "test/images/check-mount.sh") },
-			// s3fs keeps what is written there until it is uploaded.
-			tmpfs: image === "s3fs" ? ["/tmp"] : [],
 		});
 		// Not after readiness: kubelet starts postStart at once.
 		const command = `time /check-mount.sh ${here.target} ${type} folder`;
 		const postStart = await here.exec(["bash", "-c", command], 60_000);
-		expect(postStart).toMatchObject({ exitCode: 0, output: expect.stringContaining("real") });
+		expect(postStart).toMatchObject({ exitCode: 0, stderr: expect.stringContaining("real") });
 		expect(await here.logs()).toContain(`check-mount: ${here.target} is there`);
 		await here.untilReady();
 		expect(await csiSees(here.target, type, "folder/hello.txt")).toBe(true);
@@ -79,9 +90,10 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 		expect((await onNode("cmp", file, join(here.target, "folder/large"))).exitCode).toBe(0);
 
 		const listed = await here.exec(["bash", "-c", `ls -lR ${here.target} | grep -c '^-'; ls ${here.target} | wc -l`]);
-		expect(listed).toEqual({ exitCode: 0, output: "2\n1" });
-		const { output: usage } = await here.exec(["bash", "-c", `df --block-size=1 | grep ${here.target}`]);
-		expect(usage.split(/\s+/)).toHaveLength(6);
+		// goofys asks the server for an object without a name, when ls asks for extended attributes of the bucket's root.
+		const stderr = image === "goofys" ? `ls: ${here.target}: Input/output error` : "";
+		expect(listed).toEqual({ exitCode: 0, stdout: "2\n1", stderr });
+		await expectUsage(here);
 
 		const app = await podman([
 			"run",
@@ -113,6 +125,7 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 		await here.startAgain();
 		await here.untilReady();
 		expect((await onNode("cat", file)).output).toBe("hello from the bucket");
+		await expectUsage(here);
 		await here.kill("TERM");
 		expect(await here.ended()).toBe(0);
 		expect(await here.pod.layers()).toEqual([]);

@@ -37,8 +37,8 @@ async function start(more: Partial<StorageContainerOptions> = {}, image: "native
 
 /** The container's processes: the name and the state of each, by pid. */
 async function processes(here: StorageContainer): Promise<{ pid: number; name: string; state: string }[]> {
-	const { output } = await here.exec(["bash", "-c", "cat /proc/[0-9]*/stat 2>/dev/null; true"]);
-	return [...output.matchAll(/^(\d+) \((.*)\) (\S)/gm)].map(([, pid, name = "", state = ""]) => ({
+	const { stdout } = await here.exec(["bash", "-c", "cat /proc/[0-9]*/stat 2>/dev/null; true"]);
+	return [...stdout.matchAll(/^(\d+) \((.*)\) (\S)/gm)].map(([, pid, name = "", state = ""]) => ({
 		pid: Number(pid),
 		name,
 		state,
@@ -68,8 +68,8 @@ describe("PID 1", () => {
 		// Each sleep loses its parent at once, and ends as a child of PID 1.
 		const orphans =
 			"for i in {1..1000}; do (exec 2>/dev/null; sleep 1 & ); done; sleep 0.2; grep -l '^PPid:\t1$' /proc/[0-9]*/status | wc -l";
-		const { output } = await here.exec(["bash", "-c", orphans]);
-		expect(Number(output.trim())).toBeGreaterThan(100);
+		const { stdout } = await here.exec(["bash", "-c", orphans]);
+		expect(Number(stdout.trim())).toBeGreaterThan(100);
 		await until(
 			async () => !(await processes(here)).some(({ name, state }) => name === "sleep" || state === "Z"),
 			20_000,
@@ -102,8 +102,8 @@ describe("PID 1", () => {
 		// In a PID namespace for each, so that fluid-fuse is PID 1 there and starts tini.
 		const codes = Array.from({ length: 256 }, (_, code) => code);
 		const script = `export PATH=/node:$PATH; for code in {0..255}; do unshare --pid --fork --mount-proc fluid-fuse $code; echo $?; done`;
-		const { output } = await here.exec(["bash", "-c", script], 60_000);
-		expect(output.trim().split("\n")).toEqual(codes.map((code) => `${code}`));
+		const { stdout } = await here.exec(["bash", "-c", script], 60_000);
+		expect(stdout.trim().split("\n")).toEqual(codes.map((code) => `${code}`));
 	});
 });
 
@@ -112,7 +112,7 @@ describe("the probes of kubelet", () => {
 		const here = await start();
 		await here.untilReady();
 		for (const probe of ["live", "ready", "startup"]) {
-			expect(await here.exec(["fluid-fuse", "probe", probe], 3000)).toEqual({ exitCode: 0, output: "" });
+			expect(await here.exec(["fluid-fuse", "probe", probe], 3000)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
 		}
 		minio.pause();
 		try {
@@ -120,7 +120,7 @@ describe("the probes of kubelet", () => {
 		} finally {
 			minio.resume();
 		}
-		expect((await here.exec(["fluid-fuse", "status"])).output).toContain("mounts  1 of 1 ready");
+		expect((await here.exec(["fluid-fuse", "status"])).stdout).toContain("mounts  1 of 1 ready");
 	});
 
 	test("by HTTP are answered on the node's network", async () => {
@@ -162,7 +162,7 @@ test("a driver's exit code is in the log, for each of 256", async () => {
 test("the root is read-only, and the compiled code of both processes comes with the image", async () => {
 	const here = await start();
 	await here.untilReady();
-	expect((await here.exec(["touch", "/new"])).output).toContain("Read-only file system");
+	expect((await here.exec(["touch", "/new"])).stderr).toContain("Read-only file system");
 	await here.remove();
 	// Where it can, Node writes at its end what it did not find.
 	const writable = await start({ writableRoot: true });

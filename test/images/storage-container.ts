@@ -16,7 +16,8 @@ export interface StorageContainerOptions extends PodOptions {
 
 export interface Answer {
 	readonly exitCode: number;
-	readonly output: string;
+	readonly stdout: string;
+	readonly stderr: string;
 }
 
 /**
@@ -86,7 +87,7 @@ export class StorageContainer {
 			reject: false,
 			timeout: timeoutMs,
 		});
-		return { exitCode: exitCode ?? -1, output: `${stdout}${stderr}` };
+		return { exitCode: exitCode ?? -1, stdout, stderr };
 	}
 
 	async untilReady(timeoutMs = 30_000): Promise<void> {
@@ -94,7 +95,7 @@ export class StorageContainer {
 		await until(
 			async () => (answer = await this.exec(["fluid-fuse", "probe", "ready"])).exitCode === 0,
 			timeoutMs,
-			() => `not ready: ${answer?.output}`,
+			() => `not ready: ${answer?.stdout}${answer?.stderr}`,
 		);
 	}
 

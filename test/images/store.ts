@@ -12,6 +12,8 @@ export type ImageName = "native" | "goofys" | "s3fs";
 export interface Images {
 	readonly references: Readonly<Record<ImageName, string>>;
 	readonly megabytes: Readonly<Record<ImageName, number>>;
+	/** Builds what a vendor's folder makes of one of them, and returns its name. */
+	buildOn(base: ImageName, name: string, folder: string): Promise<string>;
 	/** Lets the next test file have the store, and leaves nothing of it mounted. */
 	release(): Promise<void>;
 }
@@ -71,11 +73,11 @@ export const podman = (args: readonly string[], options: ToolOptions = {}) => in
  */
 export async function takeImages(): Promise<Images> {
 	writeSettings();
-	const lock = execa("flock", [join(folder, "lock"), "sh", "-c", "echo taken; exec sleep infinity"], {
-		stdin: "ignore",
+	// It ends with this process too, because then nobody has the other end of its input.
+	const lock = execa("flock", ["--no-fork", join(folder, "lock"), "sh", "-c", "echo taken; exec cat"], {
+		stdin: "pipe",
 		buffer: false,
 		reject: false,
-		cleanup: true,
 	});
 	// Its only line: the lock is ours.
 	await once(lock.stdout, "data");
@@ -83,7 +85,7 @@ export async function takeImages(): Promise<Images> {
 		// What builds left, and podman's own mount below all of it.
 		const mounted = (await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(`${graph}/`));
 		for (const { mountPoint } of mounted.toReversed()) await execa("umount", [mountPoint], { reject: false });
-		lock.kill("SIGKILL");
+		lock.stdin.end();
 		await lock;
 	};
 	try {
@@ -94,9 +96,10 @@ export async function takeImages(): Promise<Images> {
 	}
 }
 
+const name = "localhost/fluid-fuse-test";
+
 async function build(): Promise<Omit<Images, "release">> {
 	const tag = await sourcesHash();
-	const name = "localhost/fluid-fuse-test";
 	const references = { native: `${name}:${tag}`, goofys: `${name}-goofys:${tag}`, s3fs: `${name}-s3fs:${tag}` };
 	const record = join(folder, "sizes.json");
 	const recorded = existsSync(record) ? (JSON.parse(readFileSync(record, "utf8")) as { tag?: string }) : {};
@@ -128,7 +131,18 @@ async function build(): Promise<Omit<Images, "release">> {
 	}
 	const { sizes = [] } = JSON.parse(readFileSync(record, "utf8")) as { sizes?: number[] };
 	const [native = Infinity, goofys = Infinity, s3fs = Infinity] = sizes;
-	return { references, megabytes: { native, goofys, s3fs } };
+	return {
+		references,
+		megabytes: { native, goofys, s3fs },
+		buildOn: async (base, vendor, vendorFolder) => {
+			const reference = `${name}-${vendor}:${tag}`;
+			const basedOn = ["--build-arg", `BASE=${references[base]}`];
+			await inStore("buildah", ["build", "--layers", "--network=host", ...basedOn, "--tag", reference, vendorFolder], {
+				timeout: 300_000,
+			});
+			return reference;
+		},
+	};
 }
 
 async function areThere(references: readonly string[]): Promise<boolean> {
@@ -154,10 +168,12 @@ async function sourcesHash(): Promise<string> {
 		".dockerignore",
 		"images",
 		"src",
+		"types",
 		"bin",
 		"package*.json",
 		"rolldown.config.ts",
 		"LICENSE",
+		"examples/minio/config.json",
 	];
 	const { stdout } = await execa(
 		"git",
