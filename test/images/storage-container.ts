@@ -12,6 +12,8 @@ export interface StorageContainerOptions extends PodOptions {
 	/** Besides /run. */
 	readonly tmpfs?: readonly string[];
 	readonly writableRoot?: boolean;
+	/** As no version of Fluid starts it. */
+	readonly unprivileged?: boolean;
 }
 
 export interface Answer {
@@ -41,7 +43,16 @@ export class StorageContainer {
 	}
 
 	async start(): Promise<void> {
-		const { command, args = [], files = {}, secrets = {}, env = {}, tmpfs = [], writableRoot } = this.#options;
+		const {
+			command,
+			args = [],
+			files = {},
+			secrets = {},
+			env = {},
+			tmpfs = [],
+			writableRoot,
+			unprivileged,
+		} = this.#options;
 		const { folder, secretsDirectory, terminationLog, target } = this.pod;
 		const parent = dirname(target);
 		const volumes = [
@@ -63,7 +74,7 @@ export class StorageContainer {
 			"run",
 			"--detach",
 			`--name=${this.name}`,
-			"--privileged",
+			...(unprivileged === true ? [] : ["--privileged"]),
 			"--network=host",
 			"--pull=never",
 			...(writableRoot === true ? [] : ["--read-only", "--read-only-tmpfs=false"]),
