@@ -17,8 +17,11 @@ COPY rolldown.config.ts ./
 COPY src src
 COPY types types
 COPY images/third-party-licenses.ts images/
+# npm sbom leaves out what is needed by a tool as well; so the tools go, and what is no part of the bundle.
 RUN npm run --silent build \
-	&& npm sbom --omit dev --sbom-format cyclonedx > dist/packages.cdx.json \
+	&& npm pkg delete devDependencies optionalDependencies \
+	&& npm prune --ignore-scripts --no-audit --no-fund \
+	&& npm sbom --sbom-format cyclonedx > dist/packages.cdx.json \
 	&& node images/third-party-licenses.ts > dist/third-party-licenses.txt
 COPY LICENSE /opt/fluid-fuse/
 COPY bin /opt/fluid-fuse/bin
@@ -44,6 +47,7 @@ RUN apt-get -qq update \
 FROM ${DEBIAN_IMAGE} AS image
 COPY --from=packages /added /
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /usr/local/LICENSE /usr/share/doc/node/copyright
 COPY --from=program /opt/fluid-fuse /opt/fluid-fuse
 
 FROM ${SYFT_IMAGE} AS syft
