@@ -6,6 +6,7 @@ ARG NODE_IMAGE=docker.io/library/node:24.21.0-trixie-slim
 ARG DEBIAN_IMAGE=docker.io/library/debian:trixie-20260918-slim
 ARG SYFT_IMAGE=docker.io/anchore/syft:v1.57.0
 
+# Before the first stage with a --platform: buildah 1.28 would go on with that one.
 FROM ${NODE_IMAGE} AS node
 FROM ${DEBIAN_IMAGE} AS debian
 
@@ -44,13 +45,13 @@ RUN apt-get -qq update \
 	&& cp -a /etc/ssl/certs /added/etc/ssl/ \
 	&& ln -s ../../../opt/fluid-fuse/bin/fluid-fuse /added/usr/local/bin/fluid-fuse
 
-FROM ${DEBIAN_IMAGE} AS image
+FROM debian AS image
 COPY --from=packages /added /
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/LICENSE /usr/share/doc/node/copyright
 COPY --from=program /opt/fluid-fuse /opt/fluid-fuse
 
-FROM ${SYFT_IMAGE} AS syft
+FROM --platform=$BUILDPLATFORM ${SYFT_IMAGE} AS syft
 FROM --platform=$BUILDPLATFORM ${DEBIAN_IMAGE} AS sbom
 COPY --from=syft /syft /usr/local/bin/
 COPY --from=image / /image
