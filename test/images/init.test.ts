@@ -188,6 +188,15 @@ test("the root is read-only, and the compiled code of both processes comes with 
 	await writable.kill("TERM");
 	expect(await writable.ended()).toBe(0);
 	expect((await podman(["diff", writable.name])).stdout).not.toContain("compile-cache");
+	await writable.remove();
+	const withoutKeys = await start({
+		writableRoot: true,
+		mounts: [{ mountPoint: "s3://bucket", name: "bucket", options: { endpoint: minio.endpoint } }],
+		env: { AWS_EC2_METADATA_DISABLED: "true" },
+	});
+	expect(await withoutKeys.ended()).toBe(77);
+	expect(withoutKeys.pod.terminationMessage).toMatchObject({ class: "authentication" });
+	expect((await podman(["diff", withoutKeys.name])).stdout).not.toContain("compile-cache");
 });
 
 test("without the rights that Fluid gives it says so", async () => {

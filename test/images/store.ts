@@ -89,6 +89,9 @@ export async function takeImages(): Promise<Images> {
 		await lock;
 	};
 	try {
+		// What a test run that was killed has left.
+		await podman(["rm", "--force", "--all", "--time", "0"]);
+		await inStore("buildah", ["rm", "--all"]);
 		return { ...(await build()), release };
 	} catch (error) {
 		await release();
