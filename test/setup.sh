@@ -2,39 +2,16 @@
 # Installs what the tests run against: Debian packages, and MinIO and goofys built from their Go modules.
 # Takes minutes on a fresh Debian 12, and no time, network or Go when everything is there already.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # Changing a pin rebuilds that binary.
 minio_version=v0.0.0-20250907161309-07c3a429bfed # RELEASE.2025-09-07T16-13-09Z
 
-# goofys 0.24.0, the last release, is older than Go modules: this stands in for its git submodules of April 2020.
-# It is built on the libraries of its time, so that the tests meet the goofys that users run.
-goofys_version=v0.24.0
-goofys_module="module goofys-build
-
-go 1.16
-
-require (
-	github.com/Azure/azure-sdk-for-go v32.1.0+incompatible
-	github.com/Azure/azure-storage-blob-go v0.7.1-0.20190724222048-33c102d4ffd2
-	github.com/Azure/go-autorest/autorest/azure/auth v0.5.7
-	github.com/Azure/go-autorest/autorest/to v0.4.0
-	github.com/Azure/go-autorest/autorest/validation v0.3.1
-	github.com/aws/aws-sdk-go v1.17.14
-	github.com/google/uuid v1.1.2-0.20190416172445-c2e93f3ae59f
-	github.com/jacobsa/fuse v0.0.0-20201216155545-e0296dec955f
-	github.com/kahing/goofys $goofys_version
-	github.com/kardianos/osext v0.0.0-20190222173326-2bc1f35cddc0
-	github.com/mitchellh/go-homedir v1.1.0
-	github.com/satori/go.uuid v1.2.1-0.20181028125025-b2ce2384e17b
-	github.com/sevlyar/go-daemon v0.1.5
-	github.com/shirou/gopsutil v0.0.0-20190731134726-d80c43f9c984
-	github.com/sirupsen/logrus v1.4.3-0.20190807103436-de736cf91b92
-	github.com/urfave/cli v1.21.1-0.20190807111034-521735b7608a
-	golang.org/x/sys v0.0.0-20191026070338-33540a1f6037
-	gopkg.in/ini.v1 v1.46.0
-)
-
-replace github.com/jacobsa/fuse => github.com/kahing/fusego v0.0.0-20200327063725-ca77844c7bcc"
+# goofys 0.24.0, the last release, is older than Go modules: its go.mod stands in for its git submodules of April 2020.
+# It is built on the libraries of its time, as in Dockerfile.goofys, so that the tests meet the goofys that users run.
+goofys_module=$(cat images/goofys/go.mod images/goofys/go.sum)
+# Lists what is in an image, as in the Dockerfiles.
+syft_version=$(sed -n 's/^ARG SYFT_IMAGE=.*:\(v[0-9.]*\)$/\1/p' Dockerfile)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fluid-fuse
 bin=$cache/bin
@@ -53,7 +30,7 @@ install_packages() {
 	local missing=() entry packages as_root=()
 	# command:package
 	for entry in s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone chromium:chromium \
-		pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3; do
+		pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3 buildah:buildah podman:podman runc:runc debootstrap:debootstrap; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
 	((${#missing[@]})) || return 0
@@ -101,10 +78,12 @@ build_minio() {
 }
 
 build_goofys() {
-	mkdir "$build/goofys"
-	echo "$goofys_module" >"$build/goofys/go.mod"
-	# go.sum does not exist yet; -mod=mod lets Go write it, checked against the checksum database.
-	go -C "$build/goofys" build -mod=mod -trimpath -ldflags "-s -w" -o "$build/goofys-0.24" github.com/kahing/goofys
+	cp -r images/goofys "$build/goofys"
+	go -C "$build/goofys" build -mod=readonly -trimpath -ldflags "-s -w" -o "$build/goofys-0.24" github.com/kahing/goofys
+}
+
+build_syft() {
+	GOBIN=$build go install -trimpath -ldflags "-s -w" "github.com/anchore/syft/cmd/syft@$syft_version"
 }
 
 # Static, and independent of a go.work in a folder above.
@@ -123,6 +102,7 @@ trap 'rm -rf "$build"' EXIT
 install_packages
 install_binary minio "$minio_version" build_minio
 install_binary goofys-0.24 "$goofys_module" build_goofys
+install_binary syft "$syft_version" build_syft
 # The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
 [[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
 

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
@@ -260,6 +261,11 @@ function chooseDriver(
 			path: from,
 			message: `unknown driver ${shown(name)}, expected one of ${names.join(", ")}${didYouMean(name, names)}${unusable}`,
 		};
+	}
+	// An image has its vendor's script for no other purpose: one of Fluid's dynamic mounts needs another FROM and nothing else.
+	const script = drivers.find((candidate) => candidate.name === "script");
+	if (script !== undefined && existsSync(environment.FLUID_FUSE_SCRIPT)) {
+		return { driver: script, driverReason: `there is ${environment.FLUID_FUSE_SCRIPT}` };
 	}
 	const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(source)?.[1]?.toLowerCase() ?? "";
 	const driver = drivers.find((candidate) => candidate.schemes.includes(scheme));

@@ -1,3 +1,4 @@
+import { access, constants } from "node:fs/promises";
 import * as z from "zod";
 import { choice, flag, integer, path, text } from "../config/option.ts";
 import { LauncherError } from "../errors.ts";
@@ -218,7 +219,10 @@ export const s3fs = defineCommandDriver({
 		return faults;
 	},
 	version: { file: "s3fs", args: ["--version"], pattern: /V(\d+\.\d+)/ },
-	check: s3Check,
+	async check(mount, options, context) {
+		await requireTemporaryFolder(options.tmpdir ?? "/tmp");
+		await s3Check(mount, options, context);
+	},
 	command(mount, options, { mountpoint, directory, version: versionText }) {
 		const version = versionText === "" ? Number.POSITIVE_INFINITY : Number.parseFloat(versionText);
 		const source = s3Source(mount);
@@ -295,6 +299,20 @@ export const s3fs = defineCommandDriver({
 		return undefined;
 	},
 });
+
+/** Without it s3fs mounts, and every read and write of a file fails. */
+async function requireTemporaryFolder(folder: string): Promise<void> {
+	await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
+		throw new LauncherError(
+			"DRIVER_REFUSED",
+			`s3fs cannot write in its folder for temporary files, ${folder}: ${error.code}`,
+			{
+				hint: "Where the root is read-only mount an emptyDir there, or name a writable folder with the option tmpdir.",
+				cause: error,
+			},
+		);
+	});
+}
 
 function optionFault(name: string, message: string): DriverFault {
 	return { at: { kind: "option", name }, message };

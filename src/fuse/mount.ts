@@ -48,7 +48,8 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 async function runMount(args: readonly string[], fd: number, signal: AbortSignal): Promise<void> {
 	// -i: no helper of libfuse; -n: the image may have no /etc/mtab.
 	const child = spawn("mount", ["-i", "-n", ...args], {
-		env: { PATH: process.env["PATH"], LC_ALL: "C" },
+		// mount(2): with fsopen, which util-linux prefers since 2.39, the kernel drops the subtype, and with it the type that Fluid looks for.
+		env: { PATH: process.env["PATH"], LC_ALL: "C", LIBMOUNT_FORCE_MOUNT2: "always" },
 		cwd: "/",
 		// execa takes no descriptors by number; mount does not read its standard input.
 		stdio: [fd, "ignore", "pipe"],

@@ -14,6 +14,7 @@ import type { EmptyRoot } from "./empty-root.ts";
 import { FleetMount, type Control, type RemovalLimits } from "./fleet-mount.ts";
 import { SharedMount } from "./shared-mount.ts";
 import { defaultTiming, MountSupervisor, type Supervised } from "./supervise.ts";
+import { stagingOf } from "./take-down.ts";
 
 export interface FleetOptions {
 	readonly targetPath: string;
@@ -44,6 +45,9 @@ interface Leaving {
 
 /** A removed mount is in nobody's way, and what is written to it is somebody's work. */
 const removalLimits: RemovalLimits = { visibleMs: 30_000, hiddenMs: 600_000 };
+
+/** A name has 255 bytes at most; no target of Fluid's needs more than this. */
+const longestPadding = 200;
 
 /** All mounts of the config: carries out what `reconcile` decides, each mount by itself, and in order only where one lies in another. */
 export class Fleet {
@@ -300,7 +304,7 @@ export class Fleet {
 			mount,
 			...(parent !== undefined && { parent }),
 			makeTarget: this.#makeTarget(target, parent),
-			directory: this.#directoryOf(id),
+			directory: this.#directoryOf(id, target),
 			variables,
 			identity,
 			log: log.child({ mount: name, driver: driver.name }),
@@ -329,9 +333,12 @@ export class Fleet {
 	}
 
 	/** Of its own, also when a mount of the same name is still ending. */
-	#directoryOf(id: string): string {
-		const base = join(this.#options.environment.FLUID_FUSE_RUN_DIR, "mounts", id);
+	#directoryOf(id: string, target: string): string {
+		const folder = join(this.#options.environment.FLUID_FUSE_RUN_DIR, "mounts");
+		// Of two mounts of one filesystem df shows the one with the shorter path, and Fluid looks for the target there.
+		const length = Math.min(Buffer.byteLength(target) - Buffer.byteLength(stagingOf(folder)), longestPadding);
 		// A dot is in no mount's id, and means nothing to any driver.
+		const base = join(folder, id.padEnd(length, "."));
 		return this.#isStarted ? `${base}.${++this.#directories}` : base;
 	}
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMountOptions } from "../../src/config/plan.ts";
 import type { Secret } from "../../src/config/secret.ts";
+import { projectRoot } from "../support/pod.ts";
 import {
 	faultsOf,
 	fileWith,
@@ -305,6 +306,14 @@ describe("the driver is chosen", () => {
 		expect(choice({}, {}, { ...everywhere, MOUNT_OPTIONS: "driver=s3fs" })).toBe("s3fs: MOUNT_OPTIONS.driver");
 		expect(choice({}, {}, { FLUID_FUSE_DRIVER: "s3fs" })).toBe("s3fs: FLUID_FUSE_DRIVER");
 		expect(choice({}, {}, {})).toBe("native: the first that serves s3://");
+	});
+
+	it("by a vendor's script that the image has, unless a driver is named", () => {
+		const FLUID_FUSE_SCRIPT = join(projectRoot, "test/fixtures/mount.sh");
+		expect(choice({}, {}, { FLUID_FUSE_SCRIPT })).toBe(`script: there is ${FLUID_FUSE_SCRIPT}`);
+		expect(choice({ mountPoint: "acme://volume" }, {}, { FLUID_FUSE_SCRIPT })).toMatch(/^script: /);
+		expect(choice({}, {}, { FLUID_FUSE_SCRIPT, FLUID_FUSE_DRIVER: "s3fs" })).toBe("s3fs: FLUID_FUSE_DRIVER");
+		expect(choice({}, {}, { FLUID_FUSE_SCRIPT: `${FLUID_FUSE_SCRIPT}.gone` })).toMatch(/^native: /);
 	});
 
 	it("by the scheme, whatever its case", () => {

@@ -242,6 +242,18 @@ const [driver] = s3Drivers();
 if (driver === undefined) throw new Error("no driver to test with");
 const usual = (): PodOptions => minioPod(minio, "data", driver);
 
+test("s3fs without a folder for its temporary files: 78, and what to do, instead of a mount in which every read fails", async () => {
+	const usual = minioPod(minio, "data", { title: "s3fs", name: "s3fs" });
+	const here = createPod(changed(usual, { options: { tmpdir: "/nonexistent" } }));
+	here.start();
+	expect(await here.ended(), here.output).toBe(78);
+	const { reason, message, hint } = here.terminationMessage ?? {};
+	expect(reason).toBe("DRIVER_REFUSED");
+	expect(message).toContain("/nonexistent");
+	expect(hint).toContain("tmpdir");
+	expect(await here.layers()).toEqual([]);
+});
+
 test("no config file: 66, and where it was looked for", async () => {
 	const here = createPod(usual());
 	here.start({ FLUID_FUSE_CONFIG: join(here.folder, "nothing.json") });

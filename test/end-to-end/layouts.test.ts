@@ -212,6 +212,16 @@ describe.each(s3Drivers())("$title", (driver) => {
 		expect(String(two.terminationMessage?.["message"])).toContain("FLUID_FUSE_LAYOUT");
 	});
 
+	test("df lists the target, as Fluid looks for it, also where that is the longer path", async () => {
+		const here = createPod(podWith([{ mountPoint: "minio://one", name: "x" }]));
+		here.start();
+		await here.untilReady();
+		// By itself it would list `<run>/mounts/x/staging`, which is shorter.
+		expect(join(here.runDirectory, "mounts/x/staging").length).toBeLessThan(here.target.length);
+		const listed = execFileSync("df", ["--block-size=1", "--output=target"], { encoding: "utf8", timeout: 10_000 });
+		expect(listed.split("\n")).toContain(here.target);
+	});
+
 	test("names with spaces, quotes, unicode and shell signs are only names", async () => {
 		const names = [
 			"a b",

@@ -1,0 +1,153 @@
+import { randomBytes } from "node:crypto";
+import { dirname, join } from "node:path";
+import { execa } from "execa";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { projectRoot, until } from "../support/pod.ts";
+import { minioPod } from "../support/s3-drivers.ts";
+import { StorageContainer, type StorageContainerOptions } from "./storage-container.ts";
+import { podman, takeImages, type ImageName, type Images } from "./store.ts";
+
+let images: Images;
+let minio: Minio;
+let container: StorageContainer | undefined;
+let bucketNumber = 0;
+let bucket: string;
+
+beforeAll(async () => {
+	images = await takeImages();
+	minio = await startMinio();
+}, 1_500_000);
+afterEach(async () => {
+	await container?.remove();
+	container = undefined;
+});
+afterAll(async () => {
+	await minio?.stop();
+	await images?.release();
+});
+
+async function start(image: ImageName, more: Partial<StorageContainerOptions> = {}): Promise<StorageContainer> {
+	bucket = `bucket-${++bucketNumber}`;
+	await minio.createBucket(bucket);
+	await minio.put(bucket, "folder/hello.txt", "hello from the bucket\n");
+	const { env: _chosenByTheImage, ...options } = minioPod(minio, bucket, { title: image, name: image });
+	// s3fs keeps there what is read and written.
+	const tmpfs = image === "s3fs" ? ["/tmp"] : [];
+	container = new StorageContainer(images.references[image], {
+		...options,
+		accessModes: ["ReadWriteMany"],
+		tmpfs,
+		...more,
+	});
+	await container.start();
+	return container;
+}
+
+/** On the node, outside of the container; never with this process's own threads. */
+async function onNode(file: string, ...args: string[]): Promise<{ exitCode: number | undefined; output: string }> {
+	const { exitCode, all } = await execa(file, args, { all: true, reject: false, timeout: 20_000 });
+	return { exitCode, output: all };
+}
+
+/** As csi/shell/check_mount.sh asks: a line with path and type, stat of the path, and a name below it. */
+async function csiSees(target: string, type: string, below: string): Promise<boolean> {
+	const { output } = await onNode("cat", "/proc/self/mountinfo");
+	const isListed = output.split("\n").some((line) => line.includes(target) && line.includes(type));
+	if (!isListed || (await onNode("stat", target)).exitCode !== 0) return false;
+	return (await onNode("test", "-e", join(target, below))).exitCode === 0;
+}
+
+/** As Fluid's metadata sync asks for it. */
+async function expectUsage(here: StorageContainer): Promise<void> {
+	const { stdout } = await here.exec(["bash", "-c", `df --block-size=1 | grep ${here.target}`]);
+	expect(stdout.split("\n").map((line) => line.split(/\s+/).at(-1))).toEqual([here.target]);
+}
+
+const types = { native: "fuse.thin-s3", goofys: "fuse", s3fs: "fuse.s3fs" } as const;
+
+describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Fluid runs it", (image) => {
+	const type = types[image];
+
+	test("mounts the bucket where the node, CSI, Fluid's sidecar and its metadata sync see it, for reading and writing", async () => {
+		const here = await start(image, {
+			files: { "/check-mount.sh": join(projectRoot, "test/images/check-mount.sh") },
+		});
+		// Not after readiness: kubelet starts postStart at once.
+		const command = `time /check-mount.sh ${here.target} ${type} folder`;
+		const postStart = await here.exec(["bash", "-c", command], 60_000);
+		expect(postStart).toMatchObject({ exitCode: 0, stderr: expect.stringContaining("real") });
+		expect(await here.logs()).toContain(`check-mount: ${here.target} is there`);
+		await here.untilReady();
+		expect(await csiSees(here.target, type, "folder/hello.txt")).toBe(true);
+
+		expect((await onNode("cat", join(here.target, "folder/hello.txt"))).output).toBe("hello from the bucket");
+		const file = join(here.pod.folder, "large");
+		const content = randomBytes(3_000_000);
+		await execa("tee", [file], { input: content, stdout: "ignore" });
+		expect(await onNode("cp", file, join(here.target, "folder/large"))).toEqual({ exitCode: 0, output: "" });
+		expect((await minio.get(bucket, "folder/large")).equals(content)).toBe(true);
+		expect((await onNode("cmp", file, join(here.target, "folder/large"))).exitCode).toBe(0);
+
+		const listed = await here.exec(["bash", "-c", `ls -lR ${here.target} | grep -c '^-'; ls ${here.target} | wc -l`]);
+		// goofys asks the server for an object without a name, when ls asks for extended attributes of the bucket's root.
+		const stderr = image === "goofys" ? `ls: ${here.target}: Input/output error` : "";
+		expect(listed).toEqual({ exitCode: 0, stdout: "2\n1", stderr });
+		await expectUsage(here);
+
+		const app = await podman([
+			"run",
+			"--rm",
+			"--pull=never",
+			"--entrypoint=bash",
+			`--volume=${dirname(here.target)}:/data:rslave`,
+			images.references.native,
+			"-c",
+			"grep -F ' /data/thin-fuse ' /proc/self/mountinfo | sed 's/.* - //'; cat /data/thin-fuse/folder/hello.txt",
+		]);
+		const [filesystem = "", hello] = app.stdout.split("\n");
+		expect(hello).toBe("hello from the bucket");
+		// What app.poststart.fluid.io/inject looks for; goofys and s3fs cannot have it.
+		expect(filesystem.split(" ")[0]?.includes("thin")).toBe(image === "native");
+	});
+
+	test("mounts over the dead mount of a container that was killed", async () => {
+		const here = await start(image);
+		await here.untilReady();
+		await here.kill("KILL");
+		expect(await here.ended()).toBe(137);
+		const file = join(here.target, "folder/hello.txt");
+		await until(
+			async () => (await onNode("cat", file)).output.includes("Transport endpoint is not connected"),
+			10_000,
+			() => "the dead mount is not seen",
+		);
+		await here.startAgain();
+		await here.untilReady();
+		expect((await onNode("cat", file)).output).toBe("hello from the bucket");
+		await expectUsage(here);
+		await here.kill("TERM");
+		expect(await here.ended()).toBe(0);
+		expect(await here.pod.layers()).toEqual([]);
+	});
+
+	test.each([
+		["umount, Fluid's own preStop,", (target: string) => ["umount", target]],
+		["fluid-fuse prestop", () => ["fluid-fuse", "prestop"]],
+	])("ends with 0 and leaves nothing mounted after %s", async (_name, preStop) => {
+		const here = await start(image);
+		await here.untilReady();
+		// The launcher may end, and the container with it, before the exec has reported.
+		expect([0, 137, 255]).toContain((await here.exec(preStop(here.target))).exitCode);
+		expect(await here.ended()).toBe(0);
+		expect(await here.pod.layers()).toEqual([]);
+	});
+});
+
+test("a Dataset without mounts has its folder, and ends with SIGTERM", async () => {
+	const here = await start("native", { mounts: [] });
+	await here.untilReady();
+	expect((await onNode("stat", "--format", "%F", here.target)).output).toBe("directory");
+	await here.kill("TERM");
+	expect(await here.ended()).toBe(0);
+});

@@ -1,0 +1,102 @@
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { projectRoot, type PodOptions } from "../support/pod.ts";
+import { StorageContainer, type StorageContainerOptions } from "./storage-container.ts";
+import { takeImages, type Images } from "./store.ts";
+
+let images: Images;
+let minio: Minio;
+let container: StorageContainer | undefined;
+
+beforeAll(async () => {
+	images = await takeImages();
+	minio = await startMinio();
+	await minio.createBucket("bucket");
+	await minio.put("bucket", "folder/hello.txt", "hello from the bucket\n");
+}, 1_500_000);
+afterEach(async () => {
+	await container?.remove();
+	container = undefined;
+});
+afterAll(async () => {
+	await minio?.stop();
+	await images?.release();
+});
+
+/** A bucket of MinIO, as a vendor's options name it. */
+function podOf(mountPoint: string, options: Readonly<Record<string, string>>): PodOptions {
+	return {
+		mounts: [
+			{
+				mountPoint,
+				name: "bucket",
+				options: {
+					...options,
+					"access-key": "/etc/fluid/secrets/keys/access-key",
+					"secret-key": "/etc/fluid/secrets/keys/secret-key",
+				},
+			},
+		],
+		secrets: { keys: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
+		accessModes: ["ReadWriteMany"],
+	};
+}
+
+async function start(reference: string, options: StorageContainerOptions): Promise<StorageContainer> {
+	container = new StorageContainer(reference, options);
+	await container.start();
+	await container.untilReady();
+	return container;
+}
+
+async function sh(command: string): Promise<string> {
+	const { stdout, stderr } = await execa("sh", ["-c", command], { reject: false, timeout: 20_000 });
+	return stdout + stderr;
+}
+
+test("the image of examples/rclone, built on ours, mounts a bucket with its driver file", async () => {
+	const reference = await images.buildOn("native", "rclone", join(projectRoot, "examples/rclone"));
+	const here = await start(reference, {
+		...podOf("minio://bucket", { endpoint: minio.endpoint }),
+		env: { FLUID_FUSE_DRIVER: "rclone" },
+	});
+	expect((await here.exec(["fluid-fuse", "status"])).stdout).toContain("rclone, read-write");
+	expect((await here.pod.layers()).map(({ type }) => type)).toEqual(["fuse.rclone"]);
+	expect(await sh(`cat ${here.target}/folder/hello.txt`)).toBe("hello from the bucket");
+	expect(await sh(`echo written > ${here.target}/rclone.txt`)).toBe("");
+	expect((await minio.get("bucket", "rclone.txt")).toString()).toBe("written\n");
+	await here.kill("TERM");
+	expect(await here.ended()).toBe(0);
+}, 400_000);
+
+test("an image with a vendor's /opt/mount.sh, made for Fluid's dynamic-mount base, mounts through it on ours, with nothing else changed", async () => {
+	const folder = await mkdtemp(join(tmpdir(), "fluid-fuse-vendor-"));
+	try {
+		await copyFile(join(projectRoot, "test/fixtures/mount.sh"), join(folder, "mount.sh"));
+		const dockerfile = [
+			"ARG BASE",
+			"FROM $BASE",
+			"RUN apt-get update && apt-get install --yes --no-install-recommends s3fs && rm -rf /var/lib/apt/lists/*",
+			"COPY mount.sh /opt/mount.sh",
+		];
+		await writeFile(join(folder, "Dockerfile"), `${dockerfile.join("\n")}\n`);
+		const reference = await images.buildOn("native", "script", folder);
+		const here = await start(reference, {
+			...podOf("s3://bucket", { url: minio.endpoint }),
+			// The script's own files and s3fs's.
+			tmpfs: ["/tmp"],
+		});
+		expect(await here.logs()).toContain("mounting bucket, rw");
+		expect(await sh(`cat ${here.target}/folder/hello.txt`)).toBe("hello from the bucket");
+		expect(await sh(`echo written > ${here.target}/script.txt`)).toBe("");
+		expect((await minio.get("bucket", "script.txt")).toString()).toBe("written\n");
+		await here.kill("TERM");
+		expect(await here.ended()).toBe(0);
+	} finally {
+		await rm(folder, { recursive: true });
+	}
+}, 400_000);
