@@ -80,6 +80,26 @@ require_go() {
 		fail "$found is too old: install Go 1.24 or later, then run this again"
 }
 
+# Prometheus' own checker of rules, alone: Debian's package would start a server.
+install_promtool() {
+	[[ -x $bin/promtool ]] && return
+	command -v apt-get >/dev/null || fail "no apt-get here: put promtool of Prometheus into $bin, then run this again"
+	say "getting promtool"
+	local as_root=()
+	((EUID)) && as_root=(sudo)
+	quietly download_promtool || {
+		quietly "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq update && quietly download_promtool
+	} || fail "could not get promtool: see above; check the network and the apt sources, then run this again"
+	mv "$build/promtool" "$bin/promtool"
+}
+
+download_promtool() (
+	# Joined, because errexit does not count where the caller looks at the outcome. Apt's own user may not write in the folder.
+	cd "$build" && apt-get -qq -o APT::Sandbox::User= download prometheus &&
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/promtool >promtool &&
+		chmod +x promtool && ./promtool --version
+)
+
 # install_binary NAME STAMP COMMAND...: has COMMAND leave NAME in the build folder, unless STAMP says it was done.
 install_binary() {
 	local name=$1 stamp=$2 started=$SECONDS
@@ -125,5 +145,6 @@ install_binary minio "$minio_version" build_minio
 install_binary goofys-0.24 "$goofys_module" build_goofys
 # The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
 [[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
+install_promtool
 
 say "everything is there; binaries in $bin"

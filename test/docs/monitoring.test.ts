@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
-import { projectRoot } from "../support/pod.ts";
+import { cachedBinaries, projectRoot } from "../support/pod.ts";
 
 const monitoring = join(projectRoot, "examples/monitoring");
 const read = (path: string): string => readFileSync(join(projectRoot, path), "utf8");
@@ -75,13 +75,24 @@ test("docs/troubleshooting.md says for each alert what to do", () => {
 	expect(shown).toEqual(rules.map(({ alert }) => alert));
 });
 
-const havePromtool = spawnSync("promtool", ["--version"]).status === 0;
-if (!havePromtool)
-	process.stderr.write(
-		"skipped: promtool on the alerts, because it is not here (Debian's package prometheus has it)\n",
-	);
+interface RuleTests {
+	readonly tests: readonly {
+		readonly name?: string;
+		readonly alert_rule_test: readonly { readonly alertname: string; readonly exp_alerts?: readonly unknown[] }[];
+	}[];
+}
 
-test.skipIf(!havePromtool)("promtool takes the alerts, and they fire when they should and only then", () => {
+test("each alert is tested with samples that make it fire, and with those of a healthy pod", () => {
+	const { tests } = parse(read("test/fixtures/monitoring/alerts.test.yaml")) as RuleTests;
+	const alerts = new Set(rules.map(({ alert }) => alert));
+	const firing = tests.flatMap((each) => each.alert_rule_test.filter((expected) => expected.exp_alerts !== undefined));
+	expect(new Set(firing.map(({ alertname }) => alertname))).toEqual(alerts);
+	const healthy = tests.find(({ name }) => name === "healthy")?.alert_rule_test ?? [];
+	expect(new Set(healthy.map(({ alertname }) => alertname))).toEqual(alerts);
+	expect(healthy.filter(({ exp_alerts: expected }) => expected !== undefined)).toEqual([]);
+});
+
+test("promtool takes the alerts, and they fire when they should and only then", () => {
 	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-alerts-"));
 	try {
 		copyFileSync(join(monitoring, "alerts.yaml"), join(folder, "alerts.yaml"));
@@ -90,12 +101,12 @@ test.skipIf(!havePromtool)("promtool takes the alerts, and they fire when they s
 			["check", "rules", "alerts.yaml"],
 			["test", "rules", "alerts.test.yaml"],
 		]) {
-			const { status, stdout, stderr } = spawnSync("promtool", words, {
+			const { status, stdout, stderr, error } = spawnSync(join(cachedBinaries, "promtool"), words, {
 				cwd: folder,
 				encoding: "utf8",
 				timeout: 30_000,
 			});
-			expect(status, stdout + stderr).toBe(0);
+			expect(status, error?.message ?? stdout + stderr).toBe(0);
 		}
 	} finally {
 		rmSync(folder, { recursive: true });
