@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -18,13 +18,19 @@ interface AlertRules {
 		}[];
 	}[];
 }
+interface Target {
+	readonly expr: string;
+	readonly legendFormat?: string;
+}
 interface Dashboard {
-	readonly panels: readonly { readonly id: number; readonly targets: readonly { readonly expr: string }[] }[];
+	readonly panels: readonly { readonly id: number; readonly targets: readonly Target[] }[];
 	readonly templating: { readonly list: readonly { readonly query: string }[] };
 }
 
 const rules = (parse(read("examples/monitoring/alerts.yaml")) as AlertRules).groups.flatMap((group) => group.rules);
 const dashboard = JSON.parse(read("examples/monitoring/dashboard.json")) as Dashboard;
+
+const panels = dashboard.panels.flatMap(({ targets }) => targets);
 
 /** Name, type and labels of each metric in docs/metrics.md, which is itself compared with the code. */
 const documented = new Map(
@@ -52,7 +58,7 @@ function faultsOf(expression: string): string[] {
 
 const expressions = [
 	...rules.map(({ expr }) => expr),
-	...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+	...panels.map(({ expr }) => expr),
 	...dashboard.templating.list.map(({ query }) => query),
 ];
 
@@ -64,6 +70,19 @@ test("alerts and dashboard ask for metrics and labels that docs/metrics.md has",
 		"fluid_fuse_redy does not exist",
 		"fluid_fuse_ready has no label mount",
 	]);
+});
+
+test("the dashboard groups and names its series by labels that they have", () => {
+	for (const { expr, legendFormat = "" } of panels) {
+		const [, metric = ""] = /(fluid_fuse_\w+)/.exec(expr) ?? [];
+		const series = documented.get(metric) ?? documented.get(metric.replace(/_bucket$/, ""));
+		const grouped = /\bby \(([^)]*)\)/.exec(expr)?.[1]?.split(/,\s*/);
+		const named = [...legendFormat.matchAll(/\{\{\s*(\w+)\s*\}\}/g)].map(([, label]) => label);
+		const present = [...(series?.labels ?? []), ...added];
+		expect(present, expr).toEqual(expect.arrayContaining([...(grouped ?? []), ...named]));
+		// What is summed over is gone.
+		expect(grouped ?? present, expr).toEqual(expect.arrayContaining(named));
+	}
 });
 
 test("the dashboard's panels have ids of their own", () => {
@@ -93,22 +112,34 @@ test("each alert is tested with samples that make it fire, and with those of a h
 });
 
 test("promtool takes the alerts, and they fire when they should and only then", () => {
-	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-alerts-"));
-	try {
+	withFolder((folder) => {
 		copyFileSync(join(monitoring, "alerts.yaml"), join(folder, "alerts.yaml"));
 		copyFileSync(join(projectRoot, "test/fixtures/monitoring/alerts.test.yaml"), join(folder, "alerts.test.yaml"));
-		for (const words of [
-			["check", "rules", "alerts.yaml"],
-			["test", "rules", "alerts.test.yaml"],
-		]) {
-			const { status, stdout, stderr, error } = spawnSync(join(cachedBinaries, "promtool"), words, {
-				cwd: folder,
-				encoding: "utf8",
-				timeout: 30_000,
-			});
-			expect(status, error?.message ?? stdout + stderr).toBe(0);
-		}
+		expect(promtool(folder, "check", "rules", "alerts.yaml")).toMatchObject({ status: 0 });
+		expect(promtool(folder, "test", "rules", "alerts.test.yaml")).toMatchObject({ status: 0 });
+	});
+});
+
+test("promtool takes every expression of the dashboard", () => {
+	withFolder((folder) => {
+		const recorded = panels.map(({ expr }, index) => ({ record: `panel:${index}`, expr }));
+		writeFileSync(join(folder, "panels.yaml"), JSON.stringify({ groups: [{ name: "panels", rules: recorded }] }));
+		expect(promtool(folder, "check", "rules", "panels.yaml")).toMatchObject({ status: 0 });
+	});
+});
+
+function withFolder(use: (folder: string) => void): void {
+	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-monitoring-"));
+	try {
+		use(folder);
 	} finally {
 		rmSync(folder, { recursive: true });
 	}
-});
+}
+
+/** What Prometheus' own checker says. */
+function promtool(folder: string, ...words: string[]) {
+	const options = { cwd: folder, encoding: "utf8", timeout: 30_000 } as const;
+	const { status, stdout, stderr, error } = spawnSync(join(cachedBinaries, "promtool"), words, options);
+	return { status, said: error?.message ?? stdout + stderr };
+}
