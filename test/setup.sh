@@ -26,6 +26,15 @@ fail() {
 # package starts must not inherit it.
 quietly() { "$@" >"$build/log" 2>&1 </dev/null 9>&- || { tail -n 20 "$build/log" >&2; return 1; }; }
 
+# The tests want the program sshd: a machine on which nobody wanted logins gets no server for them, now or after a boot.
+mask_sshd() {
+	[[ -d /etc/systemd/system ]] || return 0
+	local unit
+	for unit in ssh.service ssh.socket; do
+		[[ -e /etc/systemd/system/$unit ]] || ln -sf /dev/null "/etc/systemd/system/$unit"
+	done
+}
+
 install_packages() {
 	local missing=() entry packages as_root=()
 	# command:package
@@ -33,6 +42,8 @@ install_packages() {
 		pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3 buildah:buildah podman:podman runc:runc debootstrap:debootstrap; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
+	# Not on the PATH of everybody.
+	[[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
 	((${#missing[@]})) || return 0
 	mapfile -t packages < <(printf '%s\n' "${missing[@]}" | sort -u)
 
@@ -42,6 +53,7 @@ install_packages() {
 		as_root=(sudo)
 	fi
 	say "installing ${packages[*]}"
+	[[ " ${packages[*]} " != *" openssh-server "* ]] || "${as_root[@]}" bash -c "$(declare -f mask_sshd); mask_sshd"
 	local apt_get=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
 	quietly "${apt_get[@]}" update ||
 		fail "apt-get update failed: check the network and the apt sources, then run this again"
@@ -56,6 +68,26 @@ require_go() {
 	[[ $(printf '%s\n' go1.21 "$found" | sort -V | head -n 1) == go1.21 ]] ||
 		fail "$found is too old: install Go 1.24 or later, then run this again"
 }
+
+# Prometheus' own checker of rules, alone: Debian's package would start a server.
+install_promtool() {
+	[[ -x $bin/promtool ]] && return
+	command -v apt-get >/dev/null || fail "no apt-get here: put promtool of Prometheus into $bin, then run this again"
+	say "getting promtool"
+	local as_root=()
+	((EUID)) && as_root=(sudo)
+	quietly download_promtool || {
+		quietly "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq update && quietly download_promtool
+	} || fail "could not get promtool: see above; check the network and the apt sources, then run this again"
+	mv "$build/promtool" "$bin/promtool"
+}
+
+download_promtool() (
+	# Joined, because errexit does not count where the caller looks at the outcome. Apt's own user may not write in the folder.
+	cd "$build" && apt-get -qq -o APT::Sandbox::User= download prometheus &&
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/promtool >promtool &&
+		chmod +x promtool && ./promtool --version
+)
 
 # install_binary NAME STAMP COMMAND...: has COMMAND leave NAME in the build folder, unless STAMP says it was done.
 install_binary() {
@@ -105,5 +137,6 @@ install_binary goofys-0.24 "$goofys_module" build_goofys
 install_binary syft "$syft_version" build_syft
 # The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
 [[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
+install_promtool
 
 say "everything is there; binaries in $bin"

@@ -35,7 +35,7 @@ export const goofys = defineCommandDriver({
 		debug_fuse: flag({ description: "Log every FUSE operation. Default: false." }),
 		debug_s3: flag({ description: "Log every request. Default: false." }),
 		o: text(
-			{ description: "Further FUSE mount options, separated by commas, such as max_read=131072,noatime." },
+			{ description: "Further FUSE mount options, separated by commas; not suid or dev, nor what the launcher sets." },
 			/^[a-z_]+(=\w+)?(,[a-z_]+(=\w+)?)*$/,
 			"mount options such as max_read=131072,noatime",
 		),
@@ -50,9 +50,13 @@ export const goofys = defineCommandDriver({
 	},
 	faults(mount, options) {
 		const faults = s3Faults(mount, options);
+		const given = new Set(options.o?.split(",").map((part) => part.split("=")[0]));
 		for (const name of ["ro", "rw", "allow_other", "fd", "rootmode", "user_id", "group_id", "fsname", "subtype"]) {
-			const given = options.o?.split(",").some((part) => part.split("=")[0] === name);
-			if (given === true) faults.push(optionFault("o", `${name} is set by the launcher`));
+			if (given.has(name)) faults.push(optionFault("o", `${name} is set by the launcher`));
+		}
+		// Whoever writes objects chooses their content, and whoever writes a Dataset is not root of the node.
+		for (const name of ["suid", "dev"]) {
+			if (given.has(name)) faults.push(optionFault("o", `${name} is refused: mounts stay no${name}`));
 		}
 		if (options.subdomain !== undefined && options["path-style"] !== undefined) {
 			faults.push(optionFault("subdomain", "cannot be combined with path-style"));

@@ -57,7 +57,7 @@ const options = z.strictObject({
 	"write-buffer": size(
 		{
 			description:
-				"How much may be written and not be uploaded yet. Default: half of memory, at least 64Mi; with cache-dir 4Gi.",
+				"How much may be written and not be uploaded yet; below 1940Mi it limits how long a file can be (SEMANTICS.md). Default: half of memory, at least 64Mi; with cache-dir 4Gi.",
 		},
 		{ min: 16 * mebibyte },
 	),

@@ -120,6 +120,8 @@ export const pageScript = String.raw`
 		if (mount.backend === undefined) write(field.backend, "not checked");
 		else write(field.backend, (mount.backend.ok ? "reachable, " : "failing, ") + age(mount.backend.checkedAt) + " ago", mount.backend.ok ? undefined : "bad");
 
+		show(field.waits, mount.pendingChange !== undefined);
+		write(field.waits, mount.pendingChange === undefined ? "" : "A change waits: " + mount.pendingChange);
 		show(field.retry, mount.retryAt !== undefined);
 		const retryMs = mount.retryAt === undefined ? 0 : Date.parse(mount.retryAt) - now();
 		write(field.retry, retryMs > 0 ? "Next try in " + span(retryMs + 999) : "Trying again now");
@@ -157,6 +159,15 @@ export const pageScript = String.raw`
 		while (items.children.length < warnings.length) items.append(document.createElement("li"));
 		warnings.forEach((warning, index) => write(items.children[index], warning));
 		show(byId("warnings"), warnings.length > 0);
+	}
+
+	function fillRejected(config) {
+		const error = config !== undefined && config.state === "rejected" ? config.error : undefined;
+		show(byId("rejected"), error !== undefined);
+		if (error === undefined) return;
+		write(byId("rejected-why"), error.code + ": " + error.message);
+		show(byId("rejected-hint"), error.hint !== undefined);
+		write(byId("rejected-hint"), error.hint === undefined ? "" : "What to do: " + error.hint);
 	}
 
 	function announce(mounts, overall) {
@@ -197,6 +208,7 @@ export const pageScript = String.raw`
 		const icon = "data:image/svg+xml," + encodeURIComponent('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="'
 			+ { good: "#1f9d5b", warn: "#d99a1c", bad: "#d6372b", busy: "#3b7ddd", off: "#8a94a3" }[lost ? "bad" : overall.tone] + '"/></svg>');
 		if (byId("icon").href !== icon) byId("icon").href = icon;
+		fillRejected(status.config);
 		fillWarnings(status.warnings);
 		fillMounts(status.mounts);
 		show(byId("empty"), status.mounts.length === 0 && status.started);

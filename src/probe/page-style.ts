@@ -72,7 +72,8 @@ dd[data-tone] { color: var(--tone); font-weight: 600; }
 .where { display: grid; gap: 0.1rem; margin-top: 0.4rem; }
 .where div { display: grid; grid-template-columns: 3.5rem 1fr; align-items: baseline; }
 .where dd { font-size: 0.875rem; }
-.reason, .retry { margin-top: 0.6rem; }
+.reason, .retry, .waits { margin-top: 0.6rem; }
+.waits, #rejected-why { white-space: pre-line; overflow-wrap: anywhere; }
 .error { margin-top: 0.75rem; padding: 0.65rem 0.9rem; border-radius: 0.55rem; background: var(--tone-ground); font-size: 0.9375rem; }
 .error .title { color: var(--tone); }
 .error .quiet { color: inherit; }

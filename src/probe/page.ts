@@ -29,6 +29,11 @@ export const page = `<!doctype html>
 	<h2>No contact with the launcher</h2>
 	<p id="contact-text"></p>
 </section>
+<section id="rejected" class="notice" data-tone="warn" aria-labelledby="rejected-title" hidden>
+	<h2 id="rejected-title">The changed config cannot be used: what ran goes on</h2>
+	<p id="rejected-why"></p>
+	<p id="rejected-hint"></p>
+</section>
 <section id="warnings" class="notice" data-tone="warn" aria-labelledby="warnings-title" hidden>
 	<h2 id="warnings-title">Warnings</h2>
 	<ul id="warning-list"></ul>
@@ -60,6 +65,7 @@ export const page = `<!doctype html>
 			<p data-field="errorHint"></p>
 		</div>
 		<p class="retry" data-field="retry"></p>
+		<p class="waits" data-field="waits"></p>
 		<dl class="facts">
 			<div class="since"><dt>In this state for</dt><dd><span data-field="sinceAgo"></span> <span class="quiet" data-field="sinceAt"></span></dd></div>
 			<div><dt>Driver</dt><dd data-field="driver"></dd></div>

@@ -319,8 +319,10 @@ export class Client {
 		if (isFirst && !isFunction && credentials !== this.#credentials) return;
 		const wereGood = credentials !== undefined && credentials === this.#accepted;
 		const mayChange = isFunction || this.#wasGivenOthers || wereGood;
-		if (!mayChange || this.#retryForMs === 0 || now - tries.refusedSince > rotationMs) throw error;
-		await this.#pause(call, tries, error, rotationBaseMs * (0.5 + Math.random()));
+		tries.failingSince ??= now;
+		const leftMs = Math.min(tries.refusedSince + rotationMs, tries.failingSince + this.#retryForMs) - now;
+		if (!mayChange || leftMs <= 0) throw error;
+		await this.#pause(call, tries, error, Math.min(rotationBaseMs * (0.5 + Math.random()), leftMs));
 	}
 
 	#judge(attempt: Attempt, answer: Answer): Verdict {

@@ -289,6 +289,23 @@ describe("read-only wins", () => {
 	});
 });
 
+describe("mount options for goofys", () => {
+	const given = (o: string): string => fileWith([{ ...source, options: { driver: "goofys", o } }]);
+
+	it.each([
+		["suid", "suid is refused: mounts stay nosuid"],
+		["noatime,dev", "dev is refused: mounts stay nodev"],
+		["ro", "ro is set by the launcher"],
+	])("%s: refused, with what to do", async (o, message) => {
+		expect(await faultsOf(given(o))).toEqual([`mounts[0].options.o: ${message}, found "${o}"`]);
+	});
+
+	it("that take nothing away from the mount's safety are passed on", async () => {
+		const o = "noatime,nosuid,nodev,noexec,max_read=131072";
+		expect((await inspectOnly(given(o))).mount.summary).toContain(o);
+	});
+});
+
 describe("the driver is chosen", () => {
 	const choice = (mount: object, fields: object, variables: Record<string, string>) => {
 		const { driver, driverReason } = onlyMount(fileWith([{ ...source, ...mount }], { ...fields }), variables);

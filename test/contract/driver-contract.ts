@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
@@ -102,6 +102,13 @@ export function testDriver(title: string, { driver, source, options, missingSour
 			expect(() => execFileSync("touch", [join(mountpoint, "new")], { stdio: "pipe" })).toThrow(
 				"Read-only file system",
 			);
+		});
+
+		test("mounts so that what is in the bucket gives nobody rights: nosuid, nodev", async () => {
+			const { mountpoint } = await mounted();
+			const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+			const flags = lines.find((line) => line.split(" ")[4] === mountpoint)?.split(" ")[5];
+			expect(flags?.split(",")).toEqual(expect.arrayContaining(["nosuid", "nodev"]));
 		});
 
 		test("does not start when it is not wanted any more", async () => {

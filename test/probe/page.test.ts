@@ -87,6 +87,29 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 		return { page, show: (next) => (status = next), problems, requested, url: server.url, close: () => server.close() };
 	}
 
+	it("shows which change waits and why a config was rejected, until they are over", async () => {
+		const { page, show } = await open(
+			sampleStatus({
+				mounts: [sampleMount({ name: "images", pendingChange: "SIGNATURE_WRONG: the secret key is another" })],
+				config: {
+					state: "rejected",
+					hash: "ab",
+					appliedAt: secondsAgo(5),
+					error: { ...accessDenied, code: "CONFIG_INVALID", message: "mounts[0].name: missing", hint: "Mend it." },
+				},
+			}),
+		);
+		expect(await card(page, "images").innerText()).toContain(
+			"A change waits: SIGNATURE_WRONG: the secret key is another",
+		);
+		const rejected = page.getByRole("region", { name: "The changed config cannot be used: what ran goes on" });
+		expect(await rejected.innerText()).toContain("CONFIG_INVALID: mounts[0].name: missing");
+		expect(await rejected.innerText()).toContain("What to do: Mend it.");
+		show(sampleStatus({ mounts: [sampleMount({ name: "images" })] }));
+		await rejected.waitFor({ state: "hidden" });
+		expect(await card(page, "images").innerText()).not.toContain("A change waits");
+	});
+
 	it("shows each mount with its state in words, what is wrong and what to do", async () => {
 		const { page, problems } = await open(
 			sampleStatus({ mounts: troubled(), warnings: ["The mount propagation is private."] }),

@@ -8,6 +8,7 @@ import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { errnoOf } from "../../src/s3-filesystem/errors.ts";
 import { readPage } from "../../src/s3-filesystem/listing.ts";
+import { s3PartGrid } from "../../src/s3-filesystem/part-grid.ts";
 import { projectRoot } from "../support/pod.ts";
 import { useBuckets } from "./buckets.ts";
 import type { MountedBucket } from "./mounted-bucket.ts";
@@ -245,6 +246,22 @@ describe("Writing", () => {
 		const { exitCode, err } = await sh(here, "dd if=/dev/zero of=file bs=1M count=64 status=none");
 		expect(exitCode).not.toBe(0);
 		expect(err).toMatch(/No space left|temporarily unavailable|Input\/output error/);
+	});
+
+	test("refuses with EFBIG a file that is longer than its `write-buffer` allows", async () => {
+		for (const stagingLimitBytes of [16 * mebibyte, 128 * mebibyte]) {
+			const here = await buckets.mount({ settings: { stagingLimitBytes } });
+			const longest = s3PartGrid(stagingLimitBytes).maximumSizeBytes;
+			const script = `const fd = fs.openSync("file", "w");
+			const tell = (action) => { try { action(); console.log("done"); } catch (error) { console.log(error.code); } };
+			tell(() => fs.ftruncateSync(fd, ${longest + 1}));
+			tell(() => fs.writeSync(fd, "x", ${longest}));
+			tell(() => fs.ftruncateSync(fd, ${longest}));
+			console.log(fs.fstatSync(fd).size);
+			fs.ftruncateSync(fd, 0);
+			fs.closeSync(fd);`;
+			expect(await node(here, script)).toBe(["EFBIG", "EFBIG", "done", longest].join("\n"));
+		}
 	});
 });
 
@@ -610,6 +627,25 @@ test("SEMANTICS.md makes no claim without a test here, and the other way round",
 	const source = readFileSync(import.meta.filename, "utf8");
 	const names = [...source.matchAll(/^\ttest\("(.+)", async/gm)].map(([, name]) => name);
 	expect(new Set(claims)).toEqual(new Set(names));
+});
+
+test("SEMANTICS.md says how long a file can be with which write-buffer", () => {
+	const page = readFileSync(join(projectRoot, "SEMANTICS.md"), "utf8");
+	const rows = [...page.matchAll(/^\| (below|from) (\d+)Mi \| (\d+) GiB/gm)].map(([, word, limit, longest]) => ({
+		word,
+		limitBytes: Number(limit) * mebibyte,
+		longestGiB: Number(longest),
+	}));
+	const longestGiB = (stagingBytes: number): number =>
+		Math.floor(s3PartGrid(stagingBytes).maximumSizeBytes / 1024 ** 3);
+	expect(rows.map(({ word }) => word)).toEqual(["below", "from", "from", "from"]);
+	for (const [index, row] of rows.entries()) {
+		const { word, limitBytes } = row;
+		expect(longestGiB(word === "from" ? limitBytes : 16 * mebibyte), `${word} ${limitBytes}`).toBe(row.longestGiB);
+		// It is that up to where the next row begins.
+		const end = word === "below" ? limitBytes : (rows[index + 1]?.limitBytes ?? Number.POSITIVE_INFINITY);
+		expect(longestGiB(end - 1), `${word} ${limitBytes}`).toBe(row.longestGiB);
+	}
 });
 
 test("SEMANTICS.md has every error with its errno", () => {

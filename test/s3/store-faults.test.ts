@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
+import { LauncherError } from "../../src/errors.ts";
 import type { ObjectStore, ObjectStoreOptions, StoreEvent } from "../../src/s3/object-store.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { listen } from "../support/listen.ts";
@@ -546,6 +547,26 @@ describe("keys that the server refuses", () => {
 		const tookMs = performance.now() - before;
 		expect(tookMs).toBeGreaterThan(4000);
 		expect(tookMs).toBeLessThan(8000);
+	});
+
+	test("are DENIED when retryForMs is over, if that is sooner", async () => {
+		const store = open({ credentials: async () => rotten, retryForMs: 1000 });
+		const before = performance.now();
+		expect(await failureOf(get(store, 0, 10))).toMatchObject({ kind: "DENIED", code: "InvalidAccessKeyId" });
+		const tookMs = performance.now() - before;
+		expect(tookMs).toBeGreaterThan(990);
+		expect(tookMs).toBeLessThan(1500);
+	});
+
+	test("are not given retryForMs anew after another failure", async () => {
+		const startedAt = performance.now();
+		const credentials = async (): Promise<typeof rotten> => {
+			if (performance.now() - startedAt < 700) throw new LauncherError("BACKEND_REFUSED", "no keys yet");
+			return rotten;
+		};
+		const store = open({ credentials, retryForMs: 1000 });
+		expect(await failureOf(get(store, 0, 10))).toMatchObject({ kind: "DENIED", code: "InvalidAccessKeyId" });
+		expect(performance.now() - startedAt).toBeLessThan(1500);
 	});
 
 	test("or cannot even be had", async () => {
