@@ -184,8 +184,9 @@ export class DirectoryReader {
 		if (isFirst) {
 			found.push({ name: ".", listed: undefined }, { name: "..", listed: undefined });
 			for (const name of overlay.keys()) found.push({ name, listed: undefined });
+			// It may be on its way.
+			await this.#namespace.firstPage(directory);
 		}
-		if (isFirst) await this.#namespace.firstPage(directory);
 		const known = isFirst && volume !== undefined ? listing.beginning(freshSince(volume)) : undefined;
 		const take = ({ entries, through }: Pick<DirectoryPageContent, "entries" | "through">): void => {
 			for (const listed of this.#decided({ entries, through }))
