@@ -7,7 +7,7 @@ import type { DraftPart, DraftParts } from "./draft-parts.ts";
 import type { DraftUpload } from "./draft-upload.ts";
 import { zeroBody } from "./staged-part.ts";
 import type { Staging } from "./staging.ts";
-import { inParallel } from "./turns.ts";
+import { inParallel } from "../turns.ts";
 
 /** A draft that does not change while it becomes an object. */
 export interface StillDraft {

@@ -4,7 +4,7 @@ import { open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { FileVersion } from "./cached-file.ts";
-import { inParallel, Turns } from "./turns.ts";
+import { inParallel, Turns } from "../turns.ts";
 
 export interface DiskCacheOptions {
 	/** Made if it is missing; other files in it are left alone. */

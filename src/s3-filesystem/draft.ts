@@ -7,7 +7,7 @@ import { DraftParts, isOnlyUploaded, lost, type DraftPart } from "./draft-parts.
 import { DraftUpload, isUploadGone } from "./draft-upload.ts";
 import type { PartGrid } from "./part-grid.ts";
 import type { Staging, StagingMember } from "./staging.ts";
-import { Turns } from "./turns.ts";
+import { Turns } from "../turns.ts";
 
 export { DraftError } from "./draft-error.ts";
 export { createStaging, type Staging } from "./staging.ts";

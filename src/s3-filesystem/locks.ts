@@ -1,4 +1,4 @@
-import { Turns } from "./turns.ts";
+import { Turns } from "../turns.ts";
 
 /** Lets one change at a time work on a node, in the order of asking. */
 export class Locks {

@@ -2,7 +2,7 @@ import { FuseError } from "../fuse/filesystem.ts";
 import type { ListedObject, ObjectStore } from "../s3/object-store.ts";
 import { isKeyTooLong } from "./names.ts";
 import type { Version } from "./nodes.ts";
-import { inParallel } from "./turns.ts";
+import { inParallel } from "../turns.ts";
 
 /** An object that was copied: which version, and what its copy is. */
 export interface Moved {

@@ -6,7 +6,7 @@ import { S3Error, type S3ErrorKind } from "../s3/object-store.ts";
 import { DraftError } from "./draft-error.ts";
 import { OpenFiles } from "./open-files.ts";
 import { s3PartGrid, type PartGrid } from "./part-grid.ts";
-import { Turns } from "./turns.ts";
+import { Turns } from "../turns.ts";
 
 export interface StagingOptions {
 	/**

@@ -1,13 +1,14 @@
 import { makeDirectory, makeFolderInRoot, mountEmptyRoot, removeFolderInRoot } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { unmount } from "../mounts/unmount.ts";
+import { Turns } from "../turns.ts";
 
 /** The empty folder at targetPath that several mounts lie in, or none: Fluid waits for a mount at targetPath in any case. */
 export class EmptyRoot {
 	readonly #target: string;
 	#entry: MountEntry | undefined;
 	/** One change of its folders after the other: it is writable for that moment. */
-	#turn: Promise<unknown> = Promise.resolve();
+	readonly #turns = new Turns();
 
 	constructor(target: string) {
 		this.#target = target;
@@ -15,7 +16,7 @@ export class EmptyRoot {
 
 	/** Mounts it where it is not. `source` tells Fluid what kind of filesystem is in it. */
 	async ensure(source: string): Promise<void> {
-		await this.#next(async () => {
+		await this.#turns.take(async () => {
 			if (this.#entry !== undefined && this.isThere(await readMountinfo())) return;
 			this.#entry = await mountEmptyRoot(this.#target, source);
 		});
@@ -36,11 +37,11 @@ export class EmptyRoot {
 
 	async makeFolder(folder: string): Promise<void> {
 		if (this.#entry === undefined) await makeDirectory(folder);
-		else await this.#next(async () => makeFolderInRoot(this.#target, folder));
+		else await this.#turns.take(async () => makeFolderInRoot(this.#target, folder));
 	}
 
 	async removeFolder(folder: string): Promise<void> {
-		if (this.#entry !== undefined) await this.#next(async () => removeFolderInRoot(this.#target, folder));
+		if (this.#entry !== undefined) await this.#turns.take(async () => removeFolderInRoot(this.#target, folder));
 	}
 
 	async unmount(): Promise<void> {
@@ -49,11 +50,5 @@ export class EmptyRoot {
 		if (!isThere) return;
 		const outcome = await unmount(this.#target);
 		if (outcome.kind !== "done") await unmount(this.#target, { lazy: true });
-	}
-
-	async #next(work: () => Promise<void>): Promise<void> {
-		const turn = this.#turn.then(work);
-		this.#turn = turn.catch(() => undefined);
-		await turn;
 	}
 }
