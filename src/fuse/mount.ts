@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { text } from "node:stream/consumers";
+import { toolEnvironment } from "../mounts/run.ts";
 
 export interface MountOptions {
 	readonly target: string;
@@ -48,8 +49,7 @@ export async function openAndMount(options: MountOptions): Promise<number> {
 async function runMount(args: readonly string[], fd: number, signal: AbortSignal): Promise<void> {
 	// -i: no helper of libfuse; -n: the image may have no /etc/mtab.
 	const child = spawn("mount", ["-i", "-n", ...args], {
-		// mount(2): with fsopen, which util-linux prefers since 2.39, the kernel drops the subtype, and with it the type that Fluid looks for.
-		env: { PATH: process.env["PATH"], LC_ALL: "C", LIBMOUNT_FORCE_MOUNT2: "always" },
+		env: toolEnvironment(),
 		cwd: "/",
 		// execa takes no descriptors by number; mount does not read its standard input.
 		stdio: [fd, "ignore", "pipe"],

@@ -5,14 +5,25 @@ export type Outcome =
 	/** It did not end in time. It was sent SIGKILL, but what hangs in the kernel may live on: `gone` tells when it does not. */
 	| { readonly kind: "stuck"; readonly gone: Promise<void> };
 
+/** For mount, umount and their like. */
+export function toolEnvironment(): NodeJS.ProcessEnv {
+	return {
+		PATH: process.env["PATH"],
+		// Messages are read by programs: they must not be translated.
+		LC_ALL: "C",
+		// mount(2): through fsopen, which util-linux prefers since 2.39, the kernel drops the part of the type after the dot, which Fluid looks
+		// for, and refuses to make FUSE mounts read-only.
+		LIBMOUNT_FORCE_MOUNT2: "always",
+	};
+}
+
 /**
  * Runs a small program that may hang in the kernel, such as stat or umount on a mount that does not answer. Never
  * waits longer than `timeoutMs`, and never touches the path with a thread of this process.
  */
 export async function runBounded(file: string, args: readonly string[], timeoutMs: number): Promise<Outcome> {
 	const child = execa(file, args, {
-		// Messages are read by programs: they must not be translated.
-		env: { PATH: process.env["PATH"], LC_ALL: "C" },
+		env: toolEnvironment(),
 		extendEnv: false,
 		cwd: "/",
 		stdin: "ignore",

@@ -144,6 +144,31 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 	});
 });
 
+test("a changed Dataset replaces the driver under those who use the mount, and nothing new is written to the old one", async () => {
+	const here = await start("s3fs");
+	await here.untilReady();
+	await minio.createBucket("another");
+	await minio.put("another", "hello.txt", "hello from another\n");
+	const mounts = here.pod.options.mounts.map((mount) => ({ ...mount, mountPoint: "minio://another" }));
+	here.pod.writeConfig(here.pod.renderConfig({ mounts }));
+	const file = join(here.target, "hello.txt");
+	await until(
+		async () => (await onNode("cat", file)).output === "hello from another",
+		20_000,
+		() => "the change is not seen",
+	);
+	// So it learns that nobody writes there any more.
+	const oldOnes = ["bash", "-c", "grep '/staging ' /proc/self/mountinfo | grep -c ' - fuse.s3fs s3fs ro'"];
+	await until(
+		async () => (await here.exec(oldOnes)).stdout === "1",
+		15_000,
+		() => "the old driver is not made read-only",
+	);
+	await here.kill("TERM");
+	expect(await here.ended()).toBe(0);
+	expect(await here.pod.layers()).toEqual([]);
+});
+
 test("a Dataset without mounts has its folder, and ends with SIGTERM", async () => {
 	const here = await start("native", { mounts: [] });
 	await here.untilReady();

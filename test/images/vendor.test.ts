@@ -96,6 +96,17 @@ test("an image with a vendor's /opt/mount.sh, made for Fluid's dynamic-mount bas
 		expect((await minio.get("bucket", "script.txt")).toString()).toBe("written\n");
 		await here.kill("TERM");
 		expect(await here.ended()).toBe(0);
+		await here.remove();
+
+		// A script that mounts for writing although the Dataset is read-only.
+		const readOnly = await start(reference, {
+			...podOf("s3://bucket", { url: minio.endpoint }),
+			accessModes: ["ReadOnlyMany"],
+			env: { HOOK_FORGETS_MODE: "1" },
+			tmpfs: ["/tmp"],
+		});
+		expect(await sh(`cat ${readOnly.target}/folder/hello.txt`)).toBe("hello from the bucket");
+		expect(await sh(`echo written > ${readOnly.target}/script.txt`)).toContain("Read-only file system");
 	} finally {
 		await rm(folder, { recursive: true });
 	}
