@@ -57,7 +57,9 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		"stat",
 	]);
 	const errors = counter("errors_total", "Failures by code.", ["mount", "code"]);
-	const forcedAborts = counter("forced_aborts_total", "Mounts aborted while busy: writes may be lost.", ["mount"]);
+	const forcedAborts = counter("forced_aborts_total", "Writable mounts aborted while busy: writes may be lost.", [
+		"mount",
+	]);
 	const reloads = counter("config_reload_total", "Times the config file was written anew, by what came of it.", [
 		"result",
 	]);

@@ -10,6 +10,7 @@ export interface RetiredDriverOptions {
 	/** Its own RUN_DIR/mounts/<id>… */
 	readonly directory: string;
 	readonly target: string;
+	readonly readOnly: boolean;
 	readonly log: Logger;
 	/** How long readers may go on after the last writer has closed its files. */
 	readonly readersMs: number;
@@ -50,14 +51,24 @@ export class RetiredDriver {
 	}
 
 	async #run(): Promise<void> {
-		const { session, directory, target, log, readersMs, onForcedAbort } = this.#options;
+		const { session, directory, target, readOnly, log, readersMs, onForcedAbort } = this.#options;
 		const over = Promise.race([session.ended, this.#finishing.promise]).then(() => true);
 		await Promise.race([over, this.#untilUnwritten(over)]);
 		await Promise.race([over, this.#pause(readersMs)]);
 		if (this.#patientUntil === undefined) {
 			await session.stop({ graceMs });
 		} else {
-			const remains = { target, layers: [], directory, session, wasBound: true, hung: false, log, onForcedAbort };
+			const remains = {
+				target,
+				layers: [],
+				directory,
+				session,
+				wasBound: true,
+				hung: false,
+				readOnly,
+				log,
+				onForcedAbort,
+			};
 			await endDriver(remains, this.#patientUntil);
 		}
 		log.info({ pid: session.pid }, "driver of before the change ended");

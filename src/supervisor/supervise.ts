@@ -352,6 +352,7 @@ export class MountSupervisor {
 			session: old,
 			directory: this.#directory,
 			target: next.target,
+			readOnly: this.mount.readOnly,
 			log: this.#log,
 			readersMs: this.#options.timing.readersMs,
 			onForcedAbort: () => this.#options.events.forcedAbort(),
@@ -732,6 +733,7 @@ export class MountSupervisor {
 			session: this.#session,
 			wasBound: this.#bound,
 			hung: this.#hung,
+			readOnly: this.mount.readOnly,
 			log: this.#log,
 			onForcedAbort: () => this.#options.events.forcedAbort(),
 		};

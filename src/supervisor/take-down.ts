@@ -20,6 +20,8 @@ export interface Remains {
 	readonly wasBound: boolean;
 	/** It does not answer. */
 	readonly hung: boolean;
+	/** Nothing can be written to it, and so nothing be lost. */
+	readonly readOnly: boolean;
 	readonly log: Logger;
 	readonly onForcedAbort: () => void;
 }
@@ -90,9 +92,14 @@ export async function killDriver(remains: Remains): Promise<void> {
 }
 
 /** The last step: cuts the connection to the kernel, which frees whoever waits for it. */
-async function abort({ target, directory, log, onForcedAbort }: Remains, why: string): Promise<void> {
+async function abort(remains: Remains, why: string): Promise<void> {
+	const { target, directory, readOnly, log, onForcedAbort } = remains;
 	const holders = await findHolders(target);
 	await unmount(stagingOf(directory), { lazy: true, force: true });
+	if (readOnly) {
+		log.warn({ why, holders }, "mount aborted by force");
+		return;
+	}
 	onForcedAbort();
 	log.error(
 		{ why, holders, mayHaveLost: "data that applications had written and not closed" },
