@@ -1,47 +1,30 @@
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { startMinio, type Minio } from "../support/minio.ts";
+import { describe, expect, test } from "vitest";
 import { projectRoot, until } from "../support/pod.ts";
 import { minioPod } from "../support/s3-drivers.ts";
-import { StorageContainer, type StorageContainerOptions } from "./storage-container.ts";
-import { podman, takeImages, type ImageName, type Images } from "./store.ts";
+import type { StorageContainer, StorageContainerOptions } from "./storage-container.ts";
+import { podman, type ImageName } from "./store.ts";
+import { useImages } from "./use-images.ts";
 
-let images: Images;
-let minio: Minio;
-let container: StorageContainer | undefined;
+const given = useImages();
 let bucketNumber = 0;
 let bucket: string;
 
-beforeAll(async () => {
-	images = await takeImages();
-	minio = await startMinio();
-}, 1_500_000);
-afterEach(async () => {
-	await container?.remove();
-	container = undefined;
-});
-afterAll(async () => {
-	await minio?.stop();
-	await images?.release();
-});
-
 async function start(image: ImageName, more: Partial<StorageContainerOptions> = {}): Promise<StorageContainer> {
 	bucket = `bucket-${++bucketNumber}`;
-	await minio.createBucket(bucket);
-	await minio.put(bucket, "folder/hello.txt", "hello from the bucket\n");
-	const { env: _chosenByTheImage, ...options } = minioPod(minio, bucket, { title: image, name: image });
+	await given.minio.createBucket(bucket);
+	await given.minio.put(bucket, "folder/hello.txt", "hello from the bucket\n");
+	const { env: _chosenByTheImage, ...options } = minioPod(given.minio, bucket, { title: image, name: image });
 	// s3fs keeps there what is read and written.
 	const tmpfs = image === "s3fs" ? ["/tmp"] : [];
-	container = new StorageContainer(images.references[image], {
+	return given.start(given.images.references[image], {
 		...options,
 		accessModes: ["ReadWriteMany"],
 		tmpfs,
 		...more,
 	});
-	await container.start();
-	return container;
 }
 
 /** On the node, outside of the container; never with this process's own threads. */
@@ -86,7 +69,7 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 		const content = randomBytes(3_000_000);
 		await execa("tee", [file], { input: content, stdout: "ignore" });
 		expect(await onNode("cp", file, join(here.target, "folder/large"))).toEqual({ exitCode: 0, output: "" });
-		expect((await minio.get(bucket, "folder/large")).equals(content)).toBe(true);
+		expect((await given.minio.get(bucket, "folder/large")).equals(content)).toBe(true);
 		expect((await onNode("cmp", file, join(here.target, "folder/large"))).exitCode).toBe(0);
 
 		const listed = await here.exec(["bash", "-c", `ls -lR ${here.target} | grep -c '^-'; ls ${here.target} | wc -l`]);
@@ -101,7 +84,7 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 			"--pull=never",
 			"--entrypoint=bash",
 			`--volume=${dirname(here.target)}:/data:rslave`,
-			images.references.native,
+			given.images.references.native,
 			"-c",
 			"grep -F ' /data/thin-fuse ' /proc/self/mountinfo | sed 's/.* - //'; cat /data/thin-fuse/folder/hello.txt",
 		]);
@@ -147,8 +130,8 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 test("a changed Dataset replaces the driver under those who use the mount, and nothing new is written to the old one", async () => {
 	const here = await start("s3fs");
 	await here.untilReady();
-	await minio.createBucket("another");
-	await minio.put("another", "hello.txt", "hello from another\n");
+	await given.minio.createBucket("another");
+	await given.minio.put("another", "hello.txt", "hello from another\n");
 	const mounts = here.pod.options.mounts.map((mount) => ({ ...mount, mountPoint: "minio://another" }));
 	here.pod.writeConfig(here.pod.renderConfig({ mounts }));
 	const file = join(here.target, "hello.txt");

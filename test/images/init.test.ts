@@ -1,38 +1,24 @@
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { listen } from "../support/listen.ts";
-import { startMinio, type Minio } from "../support/minio.ts";
 import { projectRoot, until } from "../support/pod.ts";
 import { minioPod } from "../support/s3-drivers.ts";
-import { StorageContainer, type StorageContainerOptions } from "./storage-container.ts";
-import { podman, takeImages, type Images } from "./store.ts";
+import type { StorageContainer, StorageContainerOptions } from "./storage-container.ts";
+import { podman } from "./store.ts";
+import { useImages } from "./use-images.ts";
 
-let images: Images;
-let minio: Minio;
-let container: StorageContainer | undefined;
+const given = useImages();
 
 beforeAll(async () => {
-	images = await takeImages();
-	minio = await startMinio();
-	await minio.createBucket("bucket");
-	await minio.put("bucket", "hello.txt", "hello\n");
-}, 1_500_000);
-afterEach(async () => {
-	await container?.remove();
-	container = undefined;
-});
-afterAll(async () => {
-	await minio?.stop();
-	await images?.release();
+	await given.minio.createBucket("bucket");
+	await given.minio.put("bucket", "hello.txt", "hello\n");
 });
 
 async function start(more: Partial<StorageContainerOptions> = {}, image: "native" | "goofys" = "native") {
-	const options = minioPod(minio, "bucket", { title: image, name: image });
-	container = new StorageContainer(images.references[image], { ...options, ...more });
-	await container.start();
-	return container;
+	const options = minioPod(given.minio, "bucket", { title: image, name: image });
+	return given.start(given.images.references[image], { ...options, ...more });
 }
 
 interface Process {
@@ -161,7 +147,7 @@ test("a driver's exit code is in the log, for each of 256", async () => {
 	const mounts = Array.from({ length: 256 }, (_, code) => ({
 		mountPoint: `minio://bucket/${code}/`,
 		name: `exits-${code}`,
-		options: minioPod(minio, "bucket", { title: "", name: "goofys" }).mounts[0]?.options ?? {},
+		options: minioPod(given.minio, "bucket", { title: "", name: "goofys" }).mounts[0]?.options ?? {},
 	}));
 	const here = await start(
 		{ mounts, files: { "/usr/local/bin/goofys": join(projectRoot, "test/images/exit-with.sh") } },
@@ -191,7 +177,7 @@ test("the root is read-only, and the compiled code of both processes comes with 
 	await writable.remove();
 	const withoutKeys = await start({
 		writableRoot: true,
-		mounts: [{ mountPoint: "s3://bucket", name: "bucket", options: { endpoint: minio.endpoint } }],
+		mounts: [{ mountPoint: "s3://bucket", name: "bucket", options: { endpoint: given.minio.endpoint } }],
 		env: { AWS_EC2_METADATA_DISABLED: "true" },
 	});
 	expect(await withoutKeys.ended()).toBe(77);

@@ -2,29 +2,16 @@ import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { startMinio, type Minio } from "../support/minio.ts";
+import { beforeAll, expect, test } from "vitest";
 import { projectRoot, type PodOptions } from "../support/pod.ts";
-import { StorageContainer, type StorageContainerOptions } from "./storage-container.ts";
-import { takeImages, type Images } from "./store.ts";
+import type { StorageContainer, StorageContainerOptions } from "./storage-container.ts";
+import { useImages } from "./use-images.ts";
 
-let images: Images;
-let minio: Minio;
-let container: StorageContainer | undefined;
+const given = useImages();
 
 beforeAll(async () => {
-	images = await takeImages();
-	minio = await startMinio();
-	await minio.createBucket("bucket");
-	await minio.put("bucket", "folder/hello.txt", "hello from the bucket\n");
-}, 1_500_000);
-afterEach(async () => {
-	await container?.remove();
-	container = undefined;
-});
-afterAll(async () => {
-	await minio?.stop();
-	await images?.release();
+	await given.minio.createBucket("bucket");
+	await given.minio.put("bucket", "folder/hello.txt", "hello from the bucket\n");
 });
 
 /** A bucket of MinIO, as a vendor's options name it. */
@@ -41,14 +28,13 @@ function podOf(mountPoint: string, options: Readonly<Record<string, string>>): P
 				},
 			},
 		],
-		secrets: { keys: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
+		secrets: { keys: { "access-key": given.minio.accessKey, "secret-key": given.minio.secretKey } },
 		accessModes: ["ReadWriteMany"],
 	};
 }
 
 async function start(reference: string, options: StorageContainerOptions): Promise<StorageContainer> {
-	container = new StorageContainer(reference, options);
-	await container.start();
+	const container = await given.start(reference, options);
 	await container.untilReady();
 	return container;
 }
@@ -59,16 +45,16 @@ async function sh(command: string): Promise<string> {
 }
 
 test("the image of examples/rclone, built on ours, mounts a bucket with its driver file", async () => {
-	const reference = await images.buildOn("native", "rclone", join(projectRoot, "examples/rclone"));
+	const reference = await given.images.buildOn("native", "rclone", join(projectRoot, "examples/rclone"));
 	const here = await start(reference, {
-		...podOf("minio://bucket", { endpoint: minio.endpoint }),
+		...podOf("minio://bucket", { endpoint: given.minio.endpoint }),
 		env: { FLUID_FUSE_DRIVER: "rclone" },
 	});
 	expect((await here.exec(["fluid-fuse", "status"])).stdout).toContain("rclone, read-write");
 	expect((await here.pod.layers()).map(({ type }) => type)).toEqual(["fuse.rclone"]);
 	expect(await sh(`cat ${here.target}/folder/hello.txt`)).toBe("hello from the bucket");
 	expect(await sh(`echo written > ${here.target}/rclone.txt`)).toBe("");
-	expect((await minio.get("bucket", "rclone.txt")).toString()).toBe("written\n");
+	expect((await given.minio.get("bucket", "rclone.txt")).toString()).toBe("written\n");
 	await here.kill("TERM");
 	expect(await here.ended()).toBe(0);
 }, 400_000);
@@ -84,23 +70,23 @@ test("an image with a vendor's /opt/mount.sh, made for Fluid's dynamic-mount bas
 			"COPY mount.sh /opt/mount.sh",
 		];
 		await writeFile(join(folder, "Dockerfile"), `${dockerfile.join("\n")}\n`);
-		const reference = await images.buildOn("native", "script", folder);
+		const reference = await given.images.buildOn("native", "script", folder);
 		const here = await start(reference, {
-			...podOf("s3://bucket", { url: minio.endpoint }),
+			...podOf("s3://bucket", { url: given.minio.endpoint }),
 			// The script's own files and s3fs's.
 			tmpfs: ["/tmp"],
 		});
 		expect(await here.logs()).toContain("mounting bucket, rw");
 		expect(await sh(`cat ${here.target}/folder/hello.txt`)).toBe("hello from the bucket");
 		expect(await sh(`echo written > ${here.target}/script.txt`)).toBe("");
-		expect((await minio.get("bucket", "script.txt")).toString()).toBe("written\n");
+		expect((await given.minio.get("bucket", "script.txt")).toString()).toBe("written\n");
 		await here.kill("TERM");
 		expect(await here.ended()).toBe(0);
 		await here.remove();
 
 		// A script that mounts for writing although the Dataset is read-only.
 		const readOnly = await start(reference, {
-			...podOf("s3://bucket", { url: minio.endpoint }),
+			...podOf("s3://bucket", { url: given.minio.endpoint }),
 			accessModes: ["ReadOnlyMany"],
 			env: { HOOK_FORGETS_MODE: "1" },
 			tmpfs: ["/tmp"],
