@@ -42,7 +42,6 @@ function interrupted(): FuseError {
 /** The calls that are being worked on, by what the kernel calls them. */
 export class CallsInFlight {
 	readonly #byHigh = new Map<number, Map<number, Call>>();
-	readonly #waiting: (() => void)[] = [];
 	#count = 0;
 
 	get count(): number {
@@ -62,15 +61,10 @@ export class CallsInFlight {
 		this.#count--;
 		// It counts up to four billion requests; then one map takes over from another.
 		if (calls.size === 0 && this.#byHigh.size > 1) this.#byHigh.delete(call.uniqueHigh);
-		if (this.#count === 0) for (const resolve of this.#waiting.splice(0)) resolve();
 	}
 
 	find(uniqueLow: number, uniqueHigh: number): Call | undefined {
 		return this.#byHigh.get(uniqueHigh)?.get(uniqueLow);
-	}
-
-	async untilNone(): Promise<void> {
-		if (this.#count > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
 	}
 
 	interruptAll(): void {

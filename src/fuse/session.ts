@@ -68,6 +68,7 @@ class FuseSession implements Session, Answers {
 	readonly #notifier: Notifier;
 	readonly #calls = new CallsInFlight();
 	readonly #interrupts = new Interrupts();
+	readonly #releases = new Set<Promise<void>>();
 	readonly #end = Promise.withResolvers<Ending>();
 	readonly #spareRequests: Request[] = [];
 	readonly #sparePages: Page[] = [];
@@ -128,6 +129,10 @@ class FuseSession implements Session, Answers {
 		this.requests++;
 		this.#isKept = false;
 		const pending = this.#dispatch(request);
+		if (pending !== undefined && request.opcode === opcodes.release) {
+			this.#releases.add(pending);
+			void pending.then(() => this.#releases.delete(pending));
+		}
 		if (this.#isKept && pending !== undefined) {
 			this.#keptRequests++;
 			void pending.then(() => {
@@ -264,9 +269,9 @@ class FuseSession implements Session, Answers {
 		void this.#lastWork().then(() => this.#end.resolve(ending));
 	}
 
-	/** Never rejects. Closes do not wait for RELEASE: those that are under way at the unmount have the filesystem's last work to do. */
+	/** Never rejects. close(2) does not wait for RELEASE: those that are under way at the unmount have the filesystem's last work to do. */
 	async #lastWork(): Promise<void> {
-		await this.#calls.untilNone();
+		await Promise.all(this.#releases);
 		await this.#destroy();
 	}
 
