@@ -36,6 +36,11 @@ export const pageScript = String.raw`
 		if (element.hidden === visible) element.hidden = !visible;
 	}
 
+	function writeHint(element, error) {
+		show(element, error.hint !== undefined);
+		write(element, error.hint === undefined ? "" : "What to do: " + error.hint);
+	}
+
 	function span(ms) {
 		const seconds = Math.max(0, Math.floor(ms / 1000));
 		const minutes = Math.floor(seconds / 60);
@@ -97,8 +102,7 @@ export const pageScript = String.raw`
 			write(field.errorCode, error.code);
 			write(field.errorAt, age(error.at) + " ago, " + instant(error.at));
 			write(field.errorMessage, error.message);
-			show(field.errorHint, error.hint !== undefined);
-			write(field.errorHint, error.hint === undefined ? "" : "What to do: " + error.hint);
+			writeHint(field.errorHint, error);
 		}
 
 		write(field.source, mount.source);
@@ -166,8 +170,7 @@ export const pageScript = String.raw`
 		show(byId("rejected"), error !== undefined);
 		if (error === undefined) return;
 		write(byId("rejected-why"), error.code + ": " + error.message);
-		show(byId("rejected-hint"), error.hint !== undefined);
-		write(byId("rejected-hint"), error.hint === undefined ? "" : "What to do: " + error.hint);
+		writeHint(byId("rejected-hint"), error);
 	}
 
 	function announce(mounts, overall) {

@@ -116,7 +116,7 @@ export class DirectoryListing {
 	merge(start: ListingStart, page: DirectoryPageContent, limit: number): boolean {
 		if (start.clearings !== this.#clearings) return false;
 		if (this.#entries.size + page.entries.length > limit) this.#forget();
-		const isOlder = (name: string): boolean => (this.#changes.get(name)?.sequence ?? 0) <= start.sequence;
+		const isOlder = (name: string): boolean => !this.#hasChanged(name, start);
 		if (this.#ranges.length > 0) {
 			const listed = new Set(page.entries.map(({ name }) => name));
 			// What was known in this range and is not listed any more is gone.
@@ -160,7 +160,7 @@ export class DirectoryListing {
 
 	/** The names of which all are known since then, from the first one on; `through` is undefined when that is every one. */
 	beginning(since: number): (Pick<DirectoryPageContent, "entries" | "through"> & { readonly at: number }) | undefined {
-		const range = this.#ranges.findLast(({ after, at }) => after === "" && at >= since);
+		const range = this.#fromTheFirst(since);
 		if (range === undefined) return undefined;
 		const { through, at } = range;
 		const entries = [...this.#entries.values()];
@@ -173,14 +173,19 @@ export class DirectoryListing {
 
 	/** All names, if every one is known since then. */
 	complete(since: number): Listed[] | undefined {
-		const isAll = this.#ranges.some(({ after, through, at }) => after === "" && through === undefined && at >= since);
-		return isAll ? [...this.#entries.values()] : undefined;
+		const range = this.#fromTheFirst(since);
+		return range !== undefined && range.through === undefined ? [...this.#entries.values()] : undefined;
+	}
+
+	/** A page that was listed anew does not hide that all is known. */
+	#fromTheFirst(since: number): KnownRange | undefined {
+		const fresh = this.#ranges.filter(({ after, at }) => after === "" && at >= since);
+		return fresh.find(({ through }) => through === undefined) ?? fresh.at(-1);
 	}
 
 	/** A directory below was looked for by itself. */
 	knowDirectory(start: ListingStart, name: string, exists: boolean): void {
-		const isOlder = (this.#changes.get(name)?.sequence ?? 0) <= start.sequence;
-		if (!isOlder || start.clearings !== this.#clearings) return;
+		if (start.clearings !== this.#clearings || this.#hasChanged(name, start)) return;
 		if (exists) this.#entries.set(name, listedDirectory(name));
 		else if (this.#entries.get(name)?.kind === "directory") this.#entries.delete(name);
 		this.#addRange({ after: name, through: endOfPrefix(`${name}/`), at: start.at, exact: true });
@@ -210,6 +215,10 @@ export class DirectoryListing {
 	#forget(): void {
 		this.#entries = new Map();
 		this.#ranges = [];
+	}
+
+	#hasChanged(name: string, since: ListingStart): boolean {
+		return (this.#changes.get(name)?.sequence ?? 0) > since.sequence;
 	}
 
 	#changed(name: string, removed: boolean): void {

@@ -215,7 +215,8 @@ class Store implements ObjectStore {
 		readonly preconditionMeans?: "EXISTS";
 		readonly maximumIdleMs?: number;
 	}): Promise<Answer> {
-		const { operation, key, body, headers, query, doubt, preconditionMeans, maximumIdleMs } = call;
+		const { operation, key, body, headers, query, doubt, preconditionMeans } = call;
+		const { maximumIdleMs = Number.POSITIVE_INFINITY } = call;
 		for (let tries = 1; ; tries++) {
 			try {
 				return await this.#client.call({
@@ -227,7 +228,7 @@ class Store implements ObjectStore {
 					headers: () => headers,
 					check: (answer) => (hasEtag(answer) ? undefined : "an answer that is not S3's"),
 					onDoubt: () => doubt?.begin(),
-					...(tries > 1 ? { maximumIdleMs: 0 } : maximumIdleMs !== undefined && { maximumIdleMs }),
+					maximumIdleMs: tries > 1 ? 0 : maximumIdleMs,
 					...(query !== undefined && { query }),
 					...(preconditionMeans !== undefined && { preconditionMeans }),
 				});

@@ -1,20 +1,16 @@
 import { rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
-import type { Logger } from "../log.ts";
 import { remountReadOnly } from "../mounts/mount.ts";
-import { clearDirectory, endDriver, stagingOf } from "./take-down.ts";
+import { clearDirectory, endDriver, stagingOf, type Remains } from "./take-down.ts";
 
-export interface RetiredDriverOptions {
+export interface RetiredDriverOptions extends Pick<
+	Remains,
+	"target" | "directory" | "readOnly" | "log" | "onForcedAbort"
+> {
 	readonly session: Session;
-	/** Its own RUN_DIR/mounts/<id>… */
-	readonly directory: string;
-	readonly target: string;
-	readonly readOnly: boolean;
-	readonly log: Logger;
 	/** How long readers may go on after the last writer has closed its files. */
 	readonly readersMs: number;
-	readonly onForcedAbort: () => void;
 }
 
 const lookEveryMs = 1000;
@@ -51,25 +47,14 @@ export class RetiredDriver {
 	}
 
 	async #run(): Promise<void> {
-		const { session, directory, target, readOnly, log, readersMs, onForcedAbort } = this.#options;
+		const { session, directory, log, readersMs } = this.#options;
 		const over = Promise.race([session.ended, this.#finishing.promise]).then(() => true);
 		await Promise.race([over, this.#untilUnwritten(over)]);
 		await Promise.race([over, this.#pause(readersMs)]);
 		if (this.#patientUntil === undefined) {
 			await session.stop({ graceMs });
 		} else {
-			const remains = {
-				target,
-				layers: [],
-				directory,
-				session,
-				wasBound: true,
-				hung: false,
-				readOnly,
-				log,
-				onForcedAbort,
-			};
-			await endDriver(remains, this.#patientUntil);
+			await endDriver({ ...this.#options, layers: [], wasBound: true, hung: false }, this.#patientUntil);
 		}
 		log.info({ pid: session.pid }, "driver of before the change ended");
 		await clearDirectory(directory);

@@ -1,10 +1,9 @@
 import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
-import { listen } from "../support/listen.ts";
+import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, type PodOptions } from "../support/pod.ts";
 import { watchForEnding, type Ending } from "./ending.ts";
@@ -138,14 +137,6 @@ function fluidFiles(minio: Minio): PodOptions {
 		secrets: { "minio-secret": { "minio-access-key": minio.accessKey, "minio-access-secret": minio.secretKey } },
 		accessModes: ["ReadWriteMany"],
 	};
-}
-
-async function freePort(): Promise<number> {
-	const server = createServer();
-	const port = await listen(server);
-	server.close();
-	await once(server, "close");
-	return port;
 }
 
 main().then(

@@ -1,8 +1,7 @@
 /** Takes the pictures in docs/screenshots of a real launcher with real mounts: `node test/demo/screenshots.ts`, as root. */
-import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { chromium, type Browser } from "playwright-core";
-import { listen } from "../support/listen.ts";
+import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, projectRoot, until, type FluidMount } from "../support/pod.ts";
 
@@ -56,13 +55,6 @@ function mountOf({ endpoint }: Minio, name: string): FluidMount {
 		name,
 		options: { endpoint, "access-key": `${secret}/access-key`, "secret-key": `${secret}/secret-key` },
 	};
-}
-
-async function freePort(): Promise<number> {
-	const server = createServer();
-	const port = await listen(server);
-	await new Promise((resolve) => server.close(resolve));
-	return port;
 }
 
 async function take(browser: Browser, pod: Pod, port: number, name: string): Promise<void> {

@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
+import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until, type PodOptions } from "../support/pod.ts";
 import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
@@ -52,15 +52,6 @@ function changed(
 		],
 		...(change.secrets !== undefined && { secrets: change.secrets }),
 	};
-}
-
-async function freePort(): Promise<number> {
-	const server = createServer();
-	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-	const address = server.address();
-	await new Promise((resolve) => server.close(resolve));
-	if (address === null || typeof address === "string") throw new Error("no port");
-	return address.port;
 }
 
 describe.each(s3Drivers())("$title", (driver) => {

@@ -2,12 +2,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { projectRoot } from "../support/pod.ts";
-import { podman, takeImages, type ImageName, type Images } from "./store.ts";
+import { buildLimitMs, podman, takeImages, type ImageName, type Images } from "./store.ts";
 
 let images: Images;
 beforeAll(async () => {
 	images = await takeImages();
-}, 1_500_000);
+}, buildLimitMs);
 afterAll(async () => images?.release());
 
 /** What a command prints in a container of the image. */

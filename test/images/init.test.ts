@@ -1,8 +1,6 @@
-import { createServer } from "node:net";
-import { once } from "node:events";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { listen } from "../support/listen.ts";
+import { freePort } from "../support/listen.ts";
 import { projectRoot, until } from "../support/pod.ts";
 import { minioPod } from "../support/s3-drivers.ts";
 import type { StorageContainer, StorageContainerOptions } from "./storage-container.ts";
@@ -128,10 +126,7 @@ describe("the probes of kubelet", () => {
 	});
 
 	test("by HTTP are answered on the node's network", async () => {
-		const server = createServer();
-		const port = await listen(server);
-		server.close();
-		await once(server, "close");
+		const port = await freePort();
 		const here = await start({ env: { FLUID_FUSE_PROBE_ADDRESS: `127.0.0.1:${port}` } });
 		await here.untilReady();
 		for (const path of ["livez", "readyz", "startupz"]) {

@@ -18,6 +18,9 @@ export interface Images {
 	release(): Promise<void>;
 }
 
+/** From nothing, building takes minutes. */
+export const buildLimitMs = 1_500_000;
+
 const folder = resolve(cachedBinaries, "../images");
 const graph = join(folder, "store");
 const run = "/run/fluid-fuse-images";

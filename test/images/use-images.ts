@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll } from "vitest";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { StorageContainer, type StorageContainerOptions } from "./storage-container.ts";
-import { takeImages, type Images } from "./store.ts";
+import { buildLimitMs, takeImages, type Images } from "./store.ts";
 
 /** What the tests of one file share, and the container of each. */
 export interface UsedImages {
@@ -10,9 +10,6 @@ export interface UsedImages {
 	/** Starts a container; after the test it is gone, whatever happened. */
 	start(reference: string, options: StorageContainerOptions): Promise<StorageContainer>;
 }
-
-/** From nothing, building takes minutes. */
-const buildLimitMs = 1_500_000;
 
 /** Builds the images, unless they are there, and starts a server for the tests of this file. */
 export function useImages(): UsedImages {

@@ -44,6 +44,10 @@ test("the first names are known as far as they were listed", () => {
 	expect(listing.beginning(2)).toBeUndefined();
 	listing.merge(listing.begin(through, 1), readPage(list(keys, through, 2), "d/"), 1000);
 	expect(listing.beginning(1)).toMatchObject({ through: undefined, at: 1 });
+	// Listed anew in part, all of it is known still.
+	listing.merge(listing.begin("", 2), readPage(list(keys, "", 2), "d/"), 1000);
+	expect(listing.beginning(1)?.through).toBeUndefined();
+	expect(listing.beginning(2)?.through).toBe(through);
 });
 
 describe("a page of a listing", () => {

@@ -1,9 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { access, constants, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import http from "node:http";
 import https from "node:https";
-import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -23,7 +21,7 @@ import { execa } from "execa";
 
 import { createCertificate } from "./certificates.ts";
 import { signedHeaders } from "../../src/s3/sign.ts";
-import { listen } from "./listen.ts";
+import { freePort } from "./listen.ts";
 
 export interface MinioOptions {
 	/** Serve https, with a certificate for 127.0.0.1 and localhost by the CA in `caFile`. */
@@ -252,14 +250,6 @@ async function isOurs(client: S3Client): Promise<boolean> {
 		if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 403) return false;
 		throw error;
 	}
-}
-
-async function freePort(): Promise<number> {
-	const server = createServer();
-	const port = await listen(server);
-	server.close();
-	await once(server, "close");
-	return port;
 }
 
 async function untilReady(url: string, agent: https.Agent | undefined, ended: AbortSignal): Promise<boolean> {
