@@ -38,7 +38,7 @@ export default defineConfig([
 		output: { ...output, file: "dist/fluid-fuse.js" },
 	},
 	{
-		input: "src/s3/aws-providers.ts",
+		input: "src/s3/identity/aws-providers.ts",
 		platform: "node",
 		plugins: [lazyHttp],
 		output: { ...output, file: `dist/${identityChunk}` },

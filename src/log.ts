@@ -1,6 +1,6 @@
 import { constants, openSync } from "node:fs";
 import { pino, type DestinationStream, type Logger } from "pino";
-import type { Redactor } from "./redact.ts";
+import type { Redactor } from "./secrets/redact.ts";
 
 export type { Logger } from "pino";
 

@@ -29,7 +29,7 @@ async function runFilesystem(): Promise<number> {
 	const stop = new AbortController();
 	for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
 	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) process.on(signal, () => undefined);
-	const { serveFilesystem } = await import("./filesystem-process.ts");
+	const { serveFilesystem } = await import("./filesystem-process/serve.ts");
 	const { exitCode, isMounted } = await serveFilesystem(process, process.env, stop.signal);
 	if (isMounted) process.kill(process.pid, "SIGKILL");
 	return exitCode;
@@ -85,7 +85,7 @@ async function allDrivers(environment: Environment): Promise<LoadedDrivers> {
 async function runLauncher(environment: Environment): Promise<number> {
 	const [{ createLog }, { createRedactor }, { launch }, { drivers, faults: driverFileFaults }] = await Promise.all([
 		import("./log.ts"),
-		import("./redact.ts"),
+		import("./secrets/redact.ts"),
 		import("./launcher.ts"),
 		allDrivers(environment),
 	]);

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { didYouMean } from "../config/faults.ts";
+import { didYouMean } from "../options/faults.ts";
 import { LauncherError } from "../errors.ts";
 
 interface CommandHelp {

@@ -1,11 +1,11 @@
 import type { Environment } from "../config/environment.ts";
 import { loadFluidFile, type LoadedFile } from "../config/load.ts";
-import { ConfigError } from "../config/faults.ts";
+import { ConfigError } from "../options/faults.ts";
 import { planMounts } from "../config/plan.ts";
 import { LauncherError, errorKinds } from "../errors.ts";
 import { checkHost } from "../mounts/preflight.ts";
-import { createRedactor } from "../redact.ts";
-import { createIdentity } from "../s3/identity.ts";
+import { createRedactor } from "../secrets/redact.ts";
+import { createIdentity } from "../s3/identity/identity.ts";
 import { conformance, type Outcome } from "../vendor/conformance.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";

@@ -1,5 +1,5 @@
-import { didYouMean } from "../config/faults.ts";
-import { optionMeta } from "../config/option.ts";
+import { didYouMean } from "../options/faults.ts";
+import { optionMeta } from "../options/option.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { errorKinds, LauncherError } from "../errors.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";

@@ -1,5 +1,5 @@
 import type { Environment } from "../config/environment.ts";
-import { didYouMean } from "../config/faults.ts";
+import { didYouMean } from "../options/faults.ts";
 import { LauncherError } from "../errors.ts";
 import { requestLauncher } from "../probe/client.ts";
 import type { Output } from "./output.ts";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { optionMeta } from "../config/option.ts";
+import { optionMeta } from "../options/option.ts";
 import { fluidFile } from "../config/schema.ts";
 import type { Driver } from "../drivers/driver.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";

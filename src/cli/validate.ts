@@ -1,10 +1,10 @@
 import type { Environment } from "../config/environment.ts";
-import { ConfigError, type Fault } from "../config/faults.ts";
+import { ConfigError, type Fault } from "../options/faults.ts";
 import { loadFluidFile } from "../config/load.ts";
 import { planMounts, type PlannedMount, type PlannedOption } from "../config/plan.ts";
 import { errorKinds } from "../errors.ts";
 import { parseListenAddress } from "../probe/listen-address.ts";
-import { createRedactor } from "../redact.ts";
+import { createRedactor } from "../secrets/redact.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
 import { count, printable, rows } from "./terminal.ts";

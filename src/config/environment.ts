@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { LauncherError } from "../errors.ts";
-import { didYouMean } from "./faults.ts";
+import { didYouMean } from "../options/faults.ts";
 
 /** A duration such as `25s`, kept in milliseconds. */
 function duration(minimumMs: number, maximumMs: number, expected: string) {

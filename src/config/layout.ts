@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import { shown, withoutPassword, type Fault } from "./faults.ts";
+import { shown, withoutPassword, type Fault } from "../options/faults.ts";
 import type { FluidFile } from "./schema.ts";
 
 export type Layout = "auto" | "root" | "named";

@@ -3,7 +3,7 @@ import { posix } from "node:path";
 import { LauncherError } from "../errors.ts";
 import type { Environment } from "./environment.ts";
 import { accessModes, fluidFile, type FluidFile } from "./schema.ts";
-import { below, ConfigError, didYouMean, shown, type Fault } from "./faults.ts";
+import { below, ConfigError, didYouMean, shown, type Fault } from "../options/faults.ts";
 
 /** Where Fluid puts the file: since 1.0.1 a directory that is updated live, before that a single file. */
 const fluidPlaces = ["/etc/fluid/config/config.json", "/etc/fluid/config.json"];

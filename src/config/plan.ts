@@ -5,12 +5,12 @@ import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import type { Environment } from "./environment.ts";
-import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "./faults.ts";
+import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "../options/faults.ts";
 import { placeMounts, type Place } from "./layout.ts";
 import type { LoadedFile } from "./load.ts";
-import { isPath, isSecret, optionMeta } from "./option.ts";
+import { isPath, isSecret, optionMeta } from "../options/option.ts";
 import type { FluidFile } from "./schema.ts";
-import { Secret } from "./secret.ts";
+import { Secret } from "../secrets/secret.ts";
 import { readSecret, secretReference } from "./secrets.ts";
 
 /** One option as it was given, and where. */

@@ -1,7 +1,7 @@
 import { readFile, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { LauncherError } from "../errors.ts";
-import { Secret } from "./secret.ts";
+import { Secret } from "../secrets/secret.ts";
 
 /** Where Fluid says that secrets are; FLUID_FUSE_SECRETS_DIR is where they really are. */
 const fluidSecrets = "/etc/fluid/secrets";

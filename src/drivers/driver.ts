@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type * as z from "zod";
-import type { Secret } from "../config/secret.ts";
-import type { Identity } from "../s3/identity.ts";
+import type { Secret } from "../secrets/secret.ts";
+import type { Identity } from "../s3/identity/identity.ts";
 
 /** One mount of the config, as a driver sees it. */
 export interface Mount {

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { duration, flag, text } from "../config/option.ts";
+import { duration, flag, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
 import type { DriverFault } from "./driver.ts";

@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
-import { choice, duration, flag, integer, path, secret, size, text } from "../config/option.ts";
+import { choice, duration, flag, integer, path, secret, size, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import {
 	report,
@@ -15,7 +15,7 @@ import {
 	type Order,
 	type Report,
 	type VolumeConfig,
-} from "../filesystem-config.ts";
+} from "../filesystem-process/messages.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";

@@ -1,6 +1,6 @@
 import { LauncherError } from "../errors.ts";
-import { checkBucket, type BucketLocation } from "../s3/check.ts";
-import type { Identity } from "../s3/identity.ts";
+import { checkBucket, type BucketLocation } from "../s3/check/check.ts";
+import type { Identity } from "../s3/identity/identity.ts";
 import type { CheckContext, DriverFault, Mount } from "./driver.ts";
 import { bucketLocation, s3OptionFaults, type S3OptionValues } from "./s3-options.ts";
 import { parseS3Source, type S3Source } from "./s3-source.ts";

@@ -1,6 +1,6 @@
 import type * as z from "zod";
-import type { BucketLocation } from "../s3/check.ts";
-import { endpointUrl, flag, integer, mode, path, secret, text } from "../config/option.ts";
+import type { BucketLocation } from "../s3/check/check.ts";
+import { endpointUrl, flag, integer, mode, path, secret, text } from "../options/option.ts";
 import type { S3Source } from "./s3-source.ts";
 
 /** The options that all S3 drivers share, under one name each. */

@@ -1,4 +1,4 @@
-import { shown } from "../config/faults.ts";
+import { shown } from "../options/faults.ts";
 import type { DriverFault } from "./driver.ts";
 
 export interface S3Source {

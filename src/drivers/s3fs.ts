@@ -1,6 +1,6 @@
 import { access, constants } from "node:fs/promises";
 import * as z from "zod";
-import { choice, flag, integer, path, text } from "../config/option.ts";
+import { choice, flag, integer, path, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
 import type { DriverFault } from "./driver.ts";

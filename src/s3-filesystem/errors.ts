@@ -1,6 +1,6 @@
 import { FuseError, type ErrnoName } from "../fuse/filesystem.ts";
 import { S3Error, type S3ErrorKind } from "../s3/object-store.ts";
-import { DraftError, type DraftErrorKind } from "./draft-error.ts";
+import { DraftError, type DraftErrorKind } from "./writing/draft-error.ts";
 
 /** What applications see of what goes wrong; SEMANTICS.md has the same table. */
 export const errnoOf = {

@@ -1,19 +1,19 @@
 import { randomUUID } from "node:crypto";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import { S3Error } from "../s3/object-store.ts";
-import { createDiskCache } from "./disk-cache.ts";
-import { createStaging, Draft, type Staging } from "./draft.ts";
-import { createMemoryBudget } from "./memory-budget.ts";
-import type { Listed } from "./listing.ts";
-import type { MemoryBudget } from "./memory.ts";
-import type { Namespace } from "./namespace.ts";
-import { keyOf, modeOf, putListed, sizeOf, type DirectoryNode, type FileNode, type Version } from "./nodes.ts";
-import type { OpenFile } from "./open-file.ts";
-import { formatMetadata, parseMetadata } from "./posix-metadata.ts";
-import { NextNames } from "./next-names.ts";
-import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading.ts";
-import { freshSince } from "./validity.ts";
-import type { FilesystemSettings } from "./volume.ts";
+import { createDiskCache } from "./reading/disk-cache.ts";
+import { createStaging, Draft, type Staging } from "./writing/draft.ts";
+import { createMemoryBudget } from "./reading/memory-budget.ts";
+import type { Listed } from "./names/listing.ts";
+import type { MemoryBudget } from "./reading/memory.ts";
+import type { Namespace } from "./names/namespace.ts";
+import { keyOf, modeOf, putListed, sizeOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
+import type { OpenFile } from "./names/open-file.ts";
+import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
+import { NextNames } from "./names/next-names.ts";
+import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading/reading.ts";
+import { freshSince } from "./names/validity.ts";
+import type { FilesystemSettings } from "./names/volume.ts";
 
 /** What is in the files: read from the bucket's versions, and changed through drafts that become new versions. */
 export class FileContents {

@@ -15,14 +15,14 @@ import {
 	type Timed,
 	withoutSetId,
 } from "../fuse/filesystem.ts";
-import { DirectoriesAhead } from "./directories-ahead.ts";
-import { DirectoryReader } from "./directory-reader.ts";
+import { DirectoriesAhead } from "./names/directories-ahead.ts";
+import { DirectoryReader } from "./names/directory-reader.ts";
 import { toFuseError, toOpenFileError } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
-import { listedDirectory } from "./listing.ts";
+import { listedDirectory } from "./names/listing.ts";
 import { Locks } from "./locks.ts";
-import { isKeyTooLong } from "./names.ts";
-import { Namespace } from "./namespace.ts";
+import { isKeyTooLong } from "./names/names.ts";
+import { Namespace } from "./names/namespace.ts";
 import {
 	attributesOf,
 	changedMsOf,
@@ -35,12 +35,12 @@ import {
 	type DirectoryNode,
 	type FileNode,
 	type Node,
-} from "./nodes.ts";
-import type { OpenFile } from "./open-file.ts";
-import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
-import { renameDirectory } from "./rename-directory.ts";
-import { areAttributesKnown, attributesValidMs, entryValidMs } from "./validity.ts";
-import type { FilesystemSettings, VolumeOptions } from "./volume.ts";
+} from "./names/nodes.ts";
+import type { OpenFile } from "./names/open-file.ts";
+import { fileTypes, formatMetadata, type PosixMetadata } from "./names/posix-metadata.ts";
+import { renameDirectory } from "./names/rename-directory.ts";
+import { areAttributesKnown, attributesValidMs, entryValidMs } from "./names/validity.ts";
+import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 
 export interface S3Filesystem extends Filesystem {
 	/** Shows one more bucket, at once; the folder must not be another one's. */

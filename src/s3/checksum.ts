@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import type { SentBody } from "./connection.ts";
+import type { SentBody } from "./http/connection.ts";
 import { crc32c, crc64nvme } from "./crc.ts";
 
 /** As the headers have it. */

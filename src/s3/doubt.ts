@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Answer } from "./connection.ts";
+import type { Answer } from "./http/connection.ts";
 import { objectHeaders, serverTimeMs } from "./object-headers.ts";
 import type { UploadedPart } from "./object-store.ts";
 

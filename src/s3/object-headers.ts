@@ -1,5 +1,5 @@
 import type { RequestHeaders } from "./client.ts";
-import type { Answer } from "./connection.ts";
+import type { Answer } from "./http/connection.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { S3Error, type ObjectHeaders, type ObjectMetadata } from "./object-store.ts";
 

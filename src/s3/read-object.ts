@@ -4,7 +4,7 @@ import { withoutQuotes } from "./list-answer.ts";
 import { objectHeaders } from "./object-headers.ts";
 import { S3Error, type ObjectHeaders, type ObjectStore } from "./object-store.ts";
 import { printable } from "./printable.ts";
-import type { ResponseHead } from "./response-head.ts";
+import type { ResponseHead } from "./http/response-head.ts";
 
 export type ReadOptions = Parameters<ObjectStore["get"]>[1];
 

@@ -3,7 +3,7 @@ import { encodeKey } from "./bucket-address.ts";
 import { crc32Of, encodeCrc32 } from "./checksum.ts";
 import { Client, type Call, type RequestHeaders } from "./client.ts";
 import { concessionFor, type Ability } from "./concession.ts";
-import type { Answer, SentBody } from "./connection.ts";
+import type { Answer, SentBody } from "./http/connection.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
 import { Doubt, multipartEtag, wasMadeSince } from "./doubt.ts";

@@ -1,5 +1,5 @@
 import { clockSkewMs } from "./clock-skew.ts";
-import type { Answer, ExchangeError } from "./connection.ts";
+import type { Answer, ExchangeError } from "./http/connection.ts";
 import type { Credentials } from "./location.ts";
 import { S3Error, type S3ErrorKind } from "./object-store.ts";
 import { printable } from "./printable.ts";

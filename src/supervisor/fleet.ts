@@ -8,7 +8,7 @@ import { makeDirectory, makeFolderInMount } from "../mounts/mount.ts";
 import { overlap, reconcile, type Action } from "../mounts/reconcile.ts";
 import type { Metrics } from "../probe/metrics.ts";
 import type { MountStatus } from "../probe/status.ts";
-import type { Redactor } from "../redact.ts";
+import type { Redactor } from "../secrets/redact.ts";
 import type { ChangeLog, NewChange } from "./change-log.ts";
 import type { EmptyRoot } from "./empty-root.ts";
 import { FleetMount, type Control, type RemovalLimits } from "./fleet-mount.ts";

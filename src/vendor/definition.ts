@@ -1,7 +1,7 @@
 import { isAbsolute, normalize } from "node:path";
 import * as z from "zod";
-import { didYouMean, shown } from "../config/faults.ts";
-import { optionMeta } from "../config/option.ts";
+import { didYouMean, shown } from "../options/faults.ts";
+import { optionMeta } from "../options/option.ts";
 import { defineCommandDriver } from "../drivers/command.ts";
 import { DriverFaults, type Driver } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";

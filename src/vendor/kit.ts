@@ -1,5 +1,5 @@
 import { LauncherError } from "../errors.ts";
-import * as optionTypes from "../config/option.ts";
+import * as optionTypes from "../options/option.ts";
 import * as s3Driver from "../drivers/s3-driver.ts";
 import * as s3OptionTypes from "../drivers/s3-options.ts";
 import { checkDefinition, toDriver } from "./definition.ts";

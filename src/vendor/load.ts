@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { defaultDriversDirectory } from "../config/environment.ts";
-import { didYouMean } from "../config/faults.ts";
+import { didYouMean } from "../options/faults.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { DefinitionError, isVendorDriver } from "./definition.ts";
 import * as kit from "./kit.ts";

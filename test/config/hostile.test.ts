@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/config/faults.ts";
-import { isSecret } from "../../src/config/option.ts";
+import { ConfigError } from "../../src/options/faults.ts";
+import { isSecret } from "../../src/options/option.ts";
 import { drivers as allDrivers } from "../../src/drivers/index.ts";
 import { LauncherError } from "../../src/errors.ts";
-import { createRedactor } from "../../src/redact.ts";
+import { createRedactor } from "../../src/secrets/redact.ts";
 import { faultsOf, fileWith, inspectOnly, planOf, secretsFolder, targetPath } from "./planning.ts";
 
 const source = { mountPoint: "s3://bucket", name: "data" };

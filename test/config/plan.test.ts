@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMountOptions } from "../../src/config/plan.ts";
-import type { Secret } from "../../src/config/secret.ts";
+import type { Secret } from "../../src/secrets/secret.ts";
 import { projectRoot } from "../support/pod.ts";
 import {
 	faultsOf,

@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { parseEnvironment, type Environment } from "../../src/config/environment.ts";
-import { ConfigError, type Fault } from "../../src/config/faults.ts";
+import { ConfigError, type Fault } from "../../src/options/faults.ts";
 import { parseFluidFile } from "../../src/config/load.ts";
 import { planMounts, type Inspection, type Plan } from "../../src/config/plan.ts";
-import type { Secret } from "../../src/config/secret.ts";
+import type { Secret } from "../../src/secrets/secret.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { projectRoot, writeAtomically } from "../support/pod.ts";
 

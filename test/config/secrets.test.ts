@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { Secret } from "../../src/config/secret.ts";
+import { Secret } from "../../src/secrets/secret.ts";
 import { readSecret, secretReference } from "../../src/config/secrets.ts";
 import { writeAtomically } from "../support/pod.ts";
 import { secretsFolder, temporaryFolder } from "./planning.ts";

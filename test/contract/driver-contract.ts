@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { DriverFaults, type Driver, type RawOptions, type Session } from "../../src/drivers/driver.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
-import { createIdentity } from "../../src/s3/identity.ts";
+import { createIdentity } from "../../src/s3/identity/identity.ts";
 import { DriverFolder } from "../support/driver-folder.ts";
 import { until } from "../support/pod.ts";
 

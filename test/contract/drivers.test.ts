@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { Secret } from "../../src/config/secret.ts";
+import { Secret } from "../../src/secrets/secret.ts";
 import type { RawOptions } from "../../src/drivers/driver.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { script } from "../../src/drivers/script.ts";

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { environmentVariables, parseEnvironment } from "../../src/config/environment.ts";
-import { optionMeta } from "../../src/config/option.ts";
+import { optionMeta } from "../../src/options/option.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { s3Options } from "../../src/drivers/s3-options.ts";
 import { errorKinds } from "../../src/errors.ts";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
-import { Secret } from "../../src/config/secret.ts";
+import { Secret } from "../../src/secrets/secret.ts";
 import { DriverFaults, type RawOptions, type Session, type StartContext } from "../../src/drivers/driver.ts";
 import { native } from "../../src/drivers/native.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";

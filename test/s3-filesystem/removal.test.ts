@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RequestContext } from "../../src/fuse/filesystem.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
-import type { VolumeOptions } from "../../src/s3-filesystem/volume.ts";
+import type { VolumeOptions } from "../../src/s3-filesystem/names/volume.ts";
 import { startRealBucket, type RealBucket } from "./writing/real-bucket.ts";
 
 let bucket: RealBucket;

@@ -7,8 +7,8 @@ import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-s
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
 import { errnoOf } from "../../src/s3-filesystem/errors.ts";
-import { readPage } from "../../src/s3-filesystem/listing.ts";
-import { s3PartGrid } from "../../src/s3-filesystem/part-grid.ts";
+import { readPage } from "../../src/s3-filesystem/names/listing.ts";
+import { s3PartGrid } from "../../src/s3-filesystem/writing/part-grid.ts";
 import { projectRoot } from "../support/pod.ts";
 import { useBuckets } from "./buckets.ts";
 import type { MountedBucket } from "./mounted-bucket.ts";

@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { expect } from "vitest";
 
 import { LauncherError } from "../../src/errors.ts";
-import { checkBucket, type BucketLocation, type CheckOptions } from "../../src/s3/check.ts";
+import { checkBucket, type BucketLocation, type CheckOptions } from "../../src/s3/check/check.ts";
 import type { Minio } from "../support/minio.ts";
 
 /** The bucket `bucket` of the server, as root. */

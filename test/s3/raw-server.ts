@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 
-import type { Connection } from "../../src/s3/connection.ts";
-import { Dialer } from "../../src/s3/dialer.ts";
+import type { Connection } from "../../src/s3/http/connection.ts";
+import { Dialer } from "../../src/s3/http/dialer.ts";
 import { listen } from "../support/listen.ts";
 
 export interface RawServer {

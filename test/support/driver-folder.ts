@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import type { StartContext } from "../../src/drivers/driver.ts";
-import { createIdentity } from "../../src/s3/identity.ts";
+import { createIdentity } from "../../src/s3/identity/identity.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 
 /** What the launcher gives a driver: an empty mountpoint and a private directory. */

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { createDiskCache, type DiskCache } from "../../../src/s3-filesystem/disk-cache.ts";
-import { createMemoryBudget } from "../../../src/s3-filesystem/memory-budget.ts";
-import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading.ts";
+import { createDiskCache, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
+import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
+import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
 import { KiB, MiB, readInOrder, readOf } from "./reads.ts";
 import { createSourceInMemory } from "./source-in-memory.ts";
 

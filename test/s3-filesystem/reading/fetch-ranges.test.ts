@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { firstFetch, pieceEnd, streamFetch, wholePages } from "../../../src/s3-filesystem/fetch-ranges.ts";
+import { firstFetch, pieceEnd, streamFetch, wholePages } from "../../../src/s3-filesystem/reading/fetch-ranges.ts";
 import { KiB, MiB } from "./reads.ts";
 
 const everything = { start: 0, end: 100 * MiB };

@@ -3,9 +3,9 @@ import { tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { containerMemoryBytes } from "../../../src/s3-filesystem/container-memory.ts";
-import { createMemoryBudget, defaultBudgetBytes } from "../../../src/s3-filesystem/memory-budget.ts";
-import type { PooledBuffer } from "../../../src/s3-filesystem/memory.ts";
+import { containerMemoryBytes } from "../../../src/s3-filesystem/reading/container-memory.ts";
+import { createMemoryBudget, defaultBudgetBytes } from "../../../src/s3-filesystem/reading/memory-budget.ts";
+import type { PooledBuffer } from "../../../src/s3-filesystem/reading/memory.ts";
 import { KiB, MiB } from "./reads.ts";
 
 function allocateNow(budget: ReturnType<typeof createMemoryBudget>, sizeBytes: number): PooledBuffer {

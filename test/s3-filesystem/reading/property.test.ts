@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { createMemoryBudget } from "../../../src/s3-filesystem/memory-budget.ts";
-import { createReading, type Reader } from "../../../src/s3-filesystem/reading.ts";
+import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
+import { createReading, type Reader } from "../../../src/s3-filesystem/reading/reading.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 import { KiB, MiB, readOf } from "./reads.ts";
 import { createSourceInMemory } from "./source-in-memory.ts";

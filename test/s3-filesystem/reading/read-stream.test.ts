@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { ActiveStreams, ReadPattern } from "../../../src/s3-filesystem/read-stream.ts";
+import { ActiveStreams, ReadPattern } from "../../../src/s3-filesystem/reading/read-stream.ts";
 import { KiB, MiB } from "./reads.ts";
 
 function setUp() {

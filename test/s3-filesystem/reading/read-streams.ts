@@ -1,5 +1,5 @@
-import { createMemoryBudget } from "../../../src/s3-filesystem/memory-budget.ts";
-import { createReading } from "../../../src/s3-filesystem/reading.ts";
+import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
+import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { readInOrder } from "./reads.ts";
 import { isStamped } from "./stamped.ts";

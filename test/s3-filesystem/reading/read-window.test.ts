@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { ReadWindow } from "../../../src/s3-filesystem/read-window.ts";
+import { ReadWindow } from "../../../src/s3-filesystem/reading/read-window.ts";
 
 const MiB = 1024 ** 2;
 

@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
-import { createMemoryBudget } from "../../../src/s3-filesystem/memory-budget.ts";
-import { createReading, type Reader, type Reading } from "../../../src/s3-filesystem/reading.ts";
+import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
+import { createReading, type Reader, type Reading } from "../../../src/s3-filesystem/reading/reading.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 import { KiB, MiB, readInOrder, readNow, readOf, take } from "./reads.ts";
 import { createSourceInMemory, type SourceInMemory } from "./source-in-memory.ts";

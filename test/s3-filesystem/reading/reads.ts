@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import type { ReadResult } from "../../../src/fuse/filesystem.ts";
-import type { Reader } from "../../../src/s3-filesystem/reading.ts";
+import type { Reader } from "../../../src/s3-filesystem/reading/reading.ts";
 
 export const KiB = 1024;
 export const MiB = 1024 ** 2;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { RecentFailures } from "../../../src/s3-filesystem/recent-failures.ts";
+import { RecentFailures } from "../../../src/s3-filesystem/reading/recent-failures.ts";
 
 const reason = new Error("out of reach");
 

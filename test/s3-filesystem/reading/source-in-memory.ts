@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { ReadableStore } from "../../../src/s3-filesystem/cached-file.ts";
-import type { FileVersion } from "../../../src/s3-filesystem/reading.ts";
+import type { ReadableStore } from "../../../src/s3-filesystem/reading/cached-file.ts";
+import type { FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 
 export interface SourceRequest {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { ByteRanges } from "../../../src/s3-filesystem/byte-ranges.ts";
+import { ByteRanges } from "../../../src/s3-filesystem/writing/byte-ranges.ts";
 
 const size = 64;
 const window = fc.tuple(fc.nat(size), fc.nat(size)).map(([a, b]) => ({ start: Math.min(a, b), end: Math.max(a, b) }));

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Draft } from "../../../src/s3-filesystem/draft.ts";
+import type { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
 
 /** Bytes that differ from their neighbours, and from those of another seed. */
 export function pattern(sizeBytes: number, seed: number): Buffer {

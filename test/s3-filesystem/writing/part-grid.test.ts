@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { createPartGrid, s3Limits, s3PartGrid } from "../../../src/s3-filesystem/part-grid.ts";
+import { createPartGrid, s3Limits, s3PartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
 
 const MiB = 1024 ** 2;
 const GiB = 1024 * MiB;

@@ -6,7 +6,7 @@ import {
 	type BaseVersion,
 	type DraftOptions,
 	type Staging,
-} from "../../../src/s3-filesystem/draft.ts";
+} from "../../../src/s3-filesystem/writing/draft.ts";
 import type { ObjectStore, StoreEvent } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { afterAll, expect, test, vi } from "vitest";
 
-import { planCommit } from "../../../src/s3-filesystem/commit-plan.ts";
-import { createStaging, Draft, type Staging } from "../../../src/s3-filesystem/draft.ts";
-import { createPartGrid } from "../../../src/s3-filesystem/part-grid.ts";
+import { planCommit } from "../../../src/s3-filesystem/writing/commit-plan.ts";
+import { createStaging, Draft, type Staging } from "../../../src/s3-filesystem/writing/draft.ts";
+import { createPartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 import { createBucketInMemory, type BucketInMemory } from "./bucket-in-memory.ts";
 import { pattern, readAll, stagingDirectory, writeAll } from "./drafts.ts";

@@ -1,0 +1,411 @@
+import { FuseError } from "../../fuse/filesystem.ts";
+import { S3Error, type ListPage, type ListRequest, type ObjectMetadata } from "../../s3/object-store.ts";
+import { ListedAttributes } from "./listed-attributes.ts";
+import {
+	listedDirectory,
+	readPage,
+	type DirectoryPageContent,
+	type Known,
+	type Listed,
+	type ListingStart,
+} from "./listing.ts";
+import { keyBefore } from "./names.ts";
+import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
+import { parseMetadata } from "./posix-metadata.ts";
+import { areAttributesKnown, freshSince, isOurs, lacksMetadata } from "./validity.ts";
+import type { VolumeOptions } from "./volume.ts";
+
+/** Names that one directory's listing keeps at most; a larger directory is listed anew, page by page. */
+const namesPerDirectory = 100_000;
+
+export interface Outdated {
+	readonly directories: readonly DirectoryNode[];
+	/** That are another directory now. */
+	readonly names: readonly { readonly parent: DirectoryNode; readonly name: string }[];
+}
+
+/** The tree of directories and files: which names there are, answered from listings as far as they are young enough. */
+export class Namespace {
+	readonly nodes = new NodeTable();
+	readonly root: DirectoryNode;
+	/** Keys that were listed and cannot be shown as names. */
+	hiddenKeys = 0;
+	readonly #volumes: VolumeOptions[] = [];
+	readonly #pages = new Map<string, Promise<void>>();
+	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
+
+	constructor(volumes: readonly VolumeOptions[]) {
+		this.root = this.nodes.directory({ volume: undefined, parent: undefined, name: "", isVolumeRoot: true });
+		this.#volumes.push(...volumes);
+		this.#placeAll();
+	}
+
+	/** Shows one more volume. Returns what the kernel may remember and is not true any more. */
+	add(volume: VolumeOptions): Outdated {
+		this.#volumes.push(volume);
+		return this.#placeAll();
+	}
+
+	/** Meets the servers before somebody waits for that: connects, and learns what they can list. */
+	meetServers(): void {
+		// Whoever comes first is told what is wrong.
+		for (const { store, prefix } of this.#volumes) void store.list({ prefix, maxKeys: 1 }).catch(() => undefined);
+	}
+
+	/**
+	 * Takes a volume out of sight. What is open in it, and what the kernel knows of it, lives on below a directory that has no name any
+	 * more. Returns what the kernel may remember and is not true any more.
+	 */
+	remove(volume: VolumeOptions): Outdated {
+		const index = this.#volumes.indexOf(volume);
+		if (index === -1) return { directories: [], names: [] };
+		this.#volumes.splice(index, 1);
+		const path = volume.folder === "" ? [] : volume.folder.split("/");
+		const way = [this.root];
+		for (const name of path) {
+			const next = way.at(-1)?.overlay.get(name);
+			if (next === undefined) return { directories: [], names: [] };
+			way.push(next);
+		}
+		const top = way.at(-1) ?? this.root;
+		// On the way to other volumes the folder stays, without what was in the bucket.
+		if (top === this.root || top.overlay.size > 0) {
+			this.#moveOut(top);
+			top.volume = top.parent?.volume;
+			top.isVolumeRoot = top === this.root;
+			const { directories, names } = this.#placeAll();
+			return { directories: [top, ...directories], names };
+		}
+		const names: { parent: DirectoryNode; name: string }[] = [];
+		for (let node = top, parent = node.parent; parent !== undefined; node = parent, parent = node.parent) {
+			if (node !== top && (node.isVolumeRoot || node.overlay.size > 0)) break;
+			parent.overlay.delete(node.name);
+			node.parent = undefined;
+			names.push({ parent, name: node.name });
+			if (node !== top) this.nodes.dropIfUnused(node);
+		}
+		return { directories: names.map(({ parent }) => parent), names };
+	}
+
+	/** What is in the directory is in another one from now on, which no name leads to. */
+	#moveOut(directory: DirectoryNode): void {
+		const { volume, name, children, hidden } = directory;
+		const nameless = this.nodes.directory({ volume, parent: undefined, name, isVolumeRoot: true });
+		for (const child of children.values()) {
+			child.parent = nameless;
+			nameless.children.set(child.name, child);
+		}
+		for (const [hiddenName, file] of hidden) {
+			file.hiddenIn = nameless;
+			nameless.hidden.set(hiddenName, file);
+		}
+		children.clear();
+		hidden.clear();
+		directory.listing.clear();
+		directory.posix = {};
+		directory.posixAt = undefined;
+		directory.hasMarker = directory === this.root;
+	}
+
+	/** Outer folders first, so that an inner one lies in the volume around it. */
+	#placeAll(): Outdated {
+		const directories: DirectoryNode[] = [];
+		const names: { parent: DirectoryNode; name: string }[] = [];
+		for (const volume of this.#volumes.toSorted((a, b) => a.folder.length - b.folder.length)) {
+			let directory = this.root;
+			const path = volume.folder === "" ? [] : volume.folder.split("/");
+			for (const [index, name] of path.entries()) {
+				const isTop = index === path.length - 1;
+				let next = directory.overlay.get(name);
+				if (next === undefined) {
+					next = this.nodes.directory({
+						volume: isTop ? volume : directory.volume,
+						parent: directory,
+						name,
+						isVolumeRoot: isTop,
+					});
+					directory.overlay.set(name, next);
+					if (directory.children.has(name)) names.push({ parent: directory, name });
+				} else if (!next.isVolumeRoot && next.volume !== directory.volume) {
+					// On the way to a volume a folder is the one's around it.
+					next.volume = directory.volume;
+					directories.push(next);
+				}
+				directory = next;
+			}
+			if (directory.volume === volume) continue;
+			directory.volume = volume;
+			directory.isVolumeRoot = true;
+			directory.hasMarker = true;
+			directories.push(directory);
+		}
+		return { directories, names };
+	}
+
+	/** The node of a name; throws ENOENT. */
+	async get(directory: DirectoryNode, name: string): Promise<Node> {
+		const node = await this.find(directory, name);
+		if (node === undefined) throw new FuseError("ENOENT");
+		return node;
+	}
+
+	/** The node of a name, or undefined when there is none. Answers at once when it is known. */
+	find(directory: DirectoryNode, name: string): Node | undefined | Promise<Node | undefined> {
+		const covered = directory.overlay.get(name);
+		if (covered !== undefined) return covered;
+		const { volume } = directory;
+		if (volume === undefined) return undefined;
+		const child = directory.children.get(name);
+		if (child !== undefined && isOurs(child)) return child;
+		if (directory.hidden.has(name)) return undefined;
+		const known = directory.listing.find(name, freshSince(volume));
+		if (known === undefined) return this.#ask(directory, volume, name);
+		const node = this.reconcile(directory, volume, name, known);
+		if (!isToBeAskedFor(node)) return node;
+		return this.#withMetadata(node).catch(async (error: unknown) => {
+			if (!(error instanceof FuseError && error.errno === "ESTALE")) throw error;
+			// Replaced since it was listed.
+			directory.listing.clear();
+			return this.#ask(directory, volume, name);
+		});
+	}
+
+	async #ask(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Node | undefined> {
+		const askedAt = performance.now();
+		const since = Math.min(askedAt, freshSince(volume));
+		const isNew = !directory.listing.isStarted(freshSince(volume));
+		await this.loadPage(directory, isNew ? "" : keyBefore(name));
+		let known = directory.listing.find(name, since);
+		if (known === undefined && isNew) {
+			await this.loadPage(directory, keyBefore(name));
+			known = directory.listing.find(name, since);
+		}
+		// What sorts between "name" and "name/" can fill pages.
+		known ??= await this.#askAlone(directory, volume, name);
+		// Somebody may have made it meanwhile.
+		const child = directory.children.get(name);
+		if (child !== undefined && isOurs(child)) return child;
+		if (directory.hidden.has(name)) return undefined;
+		const node = this.reconcile(directory, volume, name, known);
+		return isToBeAskedFor(node) ? this.#withMetadata(node) : node;
+	}
+
+	async #askAlone(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Known> {
+		const key = keyOf(directory) + name;
+		const at = performance.now();
+		const start = directory.listing.begin(name, at);
+		try {
+			const below = await volume.store.list({ prefix: `${key}/`, delimiter: "/", maxKeys: 1, metadata: false });
+			const isDirectory = below.objects.length + below.prefixes.length > 0;
+			directory.listing.knowDirectory(start, name, isDirectory);
+			if (isDirectory) return { entry: listedDirectory(name), at };
+			const { sizeBytes, modifiedMs, etag, metadata } = await volume.store.head(key);
+			return { entry: { name, kind: "file", sizeBytes, modifiedMs, etag, metadata }, at };
+		} catch (error) {
+			if (error instanceof S3Error && error.kind === "NOT_FOUND") return { entry: undefined, at };
+			throw error;
+		} finally {
+			directory.listing.end();
+		}
+	}
+
+	/** Resolves when its first names are there, if somebody asks for them at this moment, however that ends. */
+	async firstPage(directory: DirectoryNode): Promise<void> {
+		await this.#pages.get(pageName(directory, ""))?.catch(() => undefined);
+	}
+
+	/** Lists one page of the directory, from the keys after `after` on, and remembers it. */
+	async loadPage(directory: DirectoryNode, after: string): Promise<void> {
+		const { volume } = directory;
+		if (volume === undefined) return;
+		const name = pageName(directory, after);
+		const present = this.#pages.get(name);
+		if (present !== undefined) return present;
+		const work = this.#loadPage(directory, volume, after);
+		this.#pages.set(name, work);
+		try {
+			await work;
+		} finally {
+			this.#pages.delete(name);
+		}
+	}
+
+	async #loadPage(directory: DirectoryNode, volume: VolumeOptions, after: string): Promise<void> {
+		const key = keyOf(directory);
+		const start = directory.listing.begin(after, performance.now());
+		try {
+			const page = await this.listPage(volume, { prefix: key, ...(after !== "" && { startAfter: key + after }) });
+			this.takePage(directory, start, page, key);
+		} finally {
+			directory.listing.end();
+		}
+	}
+
+	/** A page of the names of a directory, with their attributes where that is worth it. */
+	async listPage(volume: VolumeOptions, request: Omit<ListRequest, "delimiter" | "metadata">): Promise<ListPage> {
+		const attributes = this.#attributesIn(volume);
+		const metadata = volume.attributes === "all" || attributes.isWorthAsking();
+		const page = await volume.store.list({ ...request, delimiter: "/", metadata });
+		// What was listed without is to be listed again.
+		if (metadata && attributes.saw(page)) this.forgetListings(this.root);
+		return page;
+	}
+
+	/** Objects of the volume have attributes of ours. */
+	storedAttributes(volume: VolumeOptions): void {
+		this.#attributesIn(volume).stored();
+	}
+
+	#attributesIn(volume: VolumeOptions): ListedAttributes {
+		const present = this.#listedAttributes.get(volume);
+		if (present !== undefined) return present;
+		const made = new ListedAttributes();
+		this.#listedAttributes.set(volume, made);
+		return made;
+	}
+
+	/** Takes a page into the directory's listing; returns what it says. */
+	takePage(directory: DirectoryNode, start: ListingStart, page: ListPage, key: string): DirectoryPageContent {
+		const content = readPage(page, key);
+		this.hiddenKeys += content.hidden;
+		const isTaken = directory.listing.merge(start, content, namesPerDirectory);
+		if (isTaken && start.after === "") takeMarker(directory, start.at, content.marker);
+		return content;
+	}
+
+	/** Brings the node of a name, if there is one, in line with what the server listed at that time, and makes it if need be. */
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, known: Known<Listed>): Node;
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, known: Known): Node | undefined;
+	reconcile(directory: DirectoryNode, volume: VolumeOptions, name: string, { entry, at }: Known): Node | undefined {
+		const child = directory.children.get(name);
+		if (child !== undefined && isOurs(child)) return child;
+		if (entry === undefined) {
+			if (child !== undefined) this.#replaced(child);
+			return undefined;
+		}
+		if (entry.kind === "directory") {
+			if (child?.kind === "directory") {
+				child.knownAt = Math.max(child.knownAt, at);
+				return child;
+			}
+			if (child !== undefined) this.#replaced(child);
+			const made = this.nodes.directory({ volume, parent: directory, name });
+			made.knownAt = at;
+			directory.children.set(name, made);
+			return made;
+		}
+		// Another version while the old one is open: that stays another file, and the two never mix.
+		const isOther = child?.kind !== "file" || (child.version?.etag !== entry.etag && child.handles.size > 0);
+		if (child !== undefined && isOther) this.#replaced(child);
+		const file = isOther ? this.nodes.file(directory, volume, name) : child;
+		directory.children.set(name, file);
+		file.knownAt = isOther ? at : Math.max(file.knownAt, at);
+		if (file.version?.etag !== entry.etag) {
+			file.knownAt = at;
+			file.version = { etag: entry.etag, sizeBytes: entry.sizeBytes, modifiedMs: entry.modifiedMs };
+			file.posix = {};
+			file.posixEtag = undefined;
+			file.target = undefined;
+			file.changedMs = undefined;
+		} else if (file.version.modifiedMs !== entry.modifiedMs) {
+			// Only its metadata is another: the server copied the object onto itself.
+			file.version = { ...file.version, modifiedMs: entry.modifiedMs };
+			file.posixEtag = undefined;
+		}
+		if (entry.metadata !== undefined && file.posixEtag !== entry.etag) {
+			file.posix = parseMetadata(entry.metadata);
+			file.posixEtag = entry.etag;
+		}
+		return file;
+	}
+
+	#replaced(node: Node): void {
+		detachNode(node);
+		this.nodes.dropIfUnused(node);
+	}
+
+	async #withMetadata(node: Node): Promise<Node> {
+		await this.ensureMetadata(node);
+		return node;
+	}
+
+	/** Asks the server for the metadata of a node of which only the listing is known. */
+	async ensureMetadata(node: Node): Promise<void> {
+		const { volume } = node;
+		if (volume === undefined || !lacksMetadata(node)) return;
+		if (node.kind === "directory") await this.#askForDirectory(node, volume);
+		else await this.#askForFile(node, volume);
+	}
+
+	async #askForDirectory(node: DirectoryNode, { store }: VolumeOptions): Promise<void> {
+		// The first page begins with the directory's own object.
+		await this.firstPage(node);
+		if (!lacksMetadata(node)) return;
+		const askedAt = performance.now();
+		try {
+			takeMarker(node, askedAt, await store.head(keyOf(node)));
+		} catch (error) {
+			if (!(error instanceof S3Error && (error.kind === "NOT_FOUND" || isOnlyHidden(error)))) throw error;
+			// Only implied by what is below it, which may be all that the key may see.
+			takeMarker(node, askedAt, undefined);
+		}
+	}
+
+	async #askForFile(node: FileNode, volume: VolumeOptions): Promise<void> {
+		const { posix } = node;
+		const key = keyOf(node);
+		const { etag, metadata } = await volume.store.head(key);
+		// Changed here meanwhile: the answer is older than that.
+		if (node.posix !== posix) return this.ensureMetadata(node);
+		if (etag !== node.version?.etag) throw new FuseError("ESTALE", `${key} was replaced`);
+		node.posixEtag = etag;
+		const { mtimeMs, ...others } = parseMetadata(metadata);
+		// The time is that of the content before it was changed here.
+		const isOutdated = mtimeMs === undefined || (node.draft !== undefined && node.changedMs !== undefined);
+		node.posix = isOutdated ? others : { ...others, mtimeMs };
+	}
+
+	/** The names of a directory that are not in the bucket yet. */
+	unlistedNames(directory: DirectoryNode): FileNode[] {
+		return [...directory.children.values()].filter(
+			(child): child is FileNode => child.kind === "file" && child.version === undefined && isOurs(child),
+		);
+	}
+
+	/** What was listed below a directory is not true any more. */
+	forgetListings(directory: DirectoryNode): void {
+		directory.listing.clear();
+		for (const child of directory.children.values()) if (child.kind === "directory") this.forgetListings(child);
+	}
+}
+
+function pageName({ id }: DirectoryNode, after: string): string {
+	return `${id}\0${after}`;
+}
+
+/** Listings never hold a directory's own attributes: one request more, beside the one that lists it. */
+function isToBeAskedFor(node: Node | undefined): node is Node {
+	if (node === undefined) return false;
+	return node.volume?.attributes === "all" ? lacksMetadata(node) : !areAttributesKnown(node);
+}
+
+/** What the server said, when asked at that time, of a directory's own object. */
+function takeMarker(
+	directory: DirectoryNode,
+	askedAt: number,
+	marker: { readonly metadata: ObjectMetadata | undefined } | undefined,
+): void {
+	// A bucket has none, and keeps what it was given here.
+	if (directory.isVolumeRoot && directory.volume?.prefix === "") return;
+	// It was stored here meanwhile.
+	if (directory.posixAt !== undefined && askedAt < directory.posixAt) return;
+	directory.hasMarker = marker !== undefined || directory.isVolumeRoot;
+	if (marker !== undefined && marker.metadata === undefined) return;
+	directory.posix = parseMetadata(marker?.metadata ?? {});
+	directory.posixAt = askedAt;
+}
+
+/** The key may not read this object; other refusals are of the key itself, and hold for everything. */
+function isOnlyHidden({ kind, code = "AccessDenied" }: S3Error): boolean {
+	return kind === "DENIED" && code === "AccessDenied";
+}

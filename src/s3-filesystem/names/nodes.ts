@@ -1,0 +1,258 @@
+import { FuseError, type Attributes } from "../../fuse/filesystem.ts";
+import type { Draft } from "../writing/draft.ts";
+import type { OpenFile } from "./open-file.ts";
+import { DirectoryListing } from "./listing.ts";
+import { inodeOf } from "./names.ts";
+import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
+import type { VolumeOptions } from "./volume.ts";
+
+export type Node = DirectoryNode | FileNode;
+
+/** One version of an object. */
+export interface Version {
+	readonly etag: string;
+	readonly sizeBytes: number;
+	readonly modifiedMs: number;
+}
+
+export interface DirectoryNode {
+	readonly kind: "directory";
+	readonly id: number;
+	readonly ino: number;
+	/** Undefined: a folder above the volumes, which no bucket has. Changes only when a volume is added. */
+	volume: VolumeOptions | undefined;
+	/** Undefined: the root, or a directory that was removed. */
+	parent: DirectoryNode | undefined;
+	name: string;
+	/** The top of its volume. */
+	isVolumeRoot: boolean;
+	/** Volumes, and folders on the way to them, that are seen in this directory; they win over what the bucket has. */
+	readonly overlay: Map<string, DirectoryNode>;
+	/** Nodes of this directory's names that somebody knows. */
+	readonly children: Map<string, Node>;
+	readonly listing: DirectoryListing;
+	/** Names whose objects go when the last handle does. */
+	readonly hidden: Map<string, FileNode>;
+	/** When the server last said that the name is this, by performance.now. */
+	knownAt: number;
+	/** Its own object is there, so that it stays when the last name in it goes. */
+	hasMarker: boolean;
+	posix: PosixMetadata;
+	/** When posix was asked for or stored, by performance.now; undefined: never. */
+	posixAt: number | undefined;
+	/** Since names changed here, in milliseconds since 1970; no object says that. */
+	changedMs: number | undefined;
+	lookups: number;
+}
+
+export interface FileNode {
+	readonly kind: "file";
+	readonly id: number;
+	readonly ino: number;
+	readonly volume: VolumeOptions;
+	parent: DirectoryNode | undefined;
+	name: string;
+	/** When the server last said that the name is this version, by performance.now. */
+	knownAt: number;
+	/** What the bucket has; undefined: nothing yet. */
+	version: Version | undefined;
+	posix: PosixMetadata;
+	/** The version that posix was read of. */
+	posixEtag: string | undefined;
+	/** Changed content, or metadata to be written with it. */
+	draft: Draft | undefined;
+	/** Attributes were changed since the last commit of the draft. */
+	metadataDirty: boolean;
+	/** Close or fsync has said that this draft could not be stored, and nothing was written since. */
+	isKnownToFail: boolean;
+	/** Since the content changed here, in milliseconds since 1970. */
+	changedMs: number | undefined;
+	readonly handles: Set<OpenFile>;
+	/** The version of which the kernel may have pages. */
+	kernelEtag: string | undefined;
+	/** Removed while it was open: where its object is, which goes with the last handle. */
+	unlinkedKey: string | undefined;
+	/** The directory that must not show that object meanwhile; undefined: it is not at its old key any more. */
+	hiddenIn: DirectoryNode | undefined;
+	/** Of a symbolic link, once read. */
+	target: string | undefined;
+	lookups: number;
+}
+
+/** Throws ESTALE or ENOENT when it has none any more. */
+export function keyOf(node: Node): string {
+	if (node.kind === "file" && node.unlinkedKey !== undefined) return node.unlinkedKey;
+	if (node.kind === "directory" && node.isVolumeRoot) return node.volume?.prefix ?? "";
+	// The name leads to something else now, or to nothing.
+	if (node.parent === undefined) throw new FuseError(node.kind === "file" ? "ESTALE" : "ENOENT");
+	const parent = keyOf(node.parent);
+	return node.kind === "directory" ? `${parent}${node.name}/` : parent + node.name;
+}
+
+export function isSymlink(node: Node): boolean {
+	return node.kind === "file" && ((node.posix.mode ?? 0) & fileTypes.mask) === fileTypes.symlink;
+}
+
+export function modeOf(node: Node): number {
+	const { posix, volume } = node;
+	if (node.kind === "directory") {
+		return fileTypes.directory | (posix.mode === undefined ? (volume?.directoryMode ?? 0o755) : posix.mode & 0o7777);
+	}
+	const type = isSymlink(node) ? fileTypes.symlink : fileTypes.file;
+	const permissions = posix.mode === undefined ? (volume?.fileMode ?? 0o644) : posix.mode & 0o7777;
+	return type | permissions;
+}
+
+export function attributesOf(node: Node): Attributes {
+	const { posix, volume } = node;
+	const shared = {
+		ino: node.ino,
+		mode: modeOf(node),
+		uid: posix.uid ?? volume?.uid ?? 0,
+		gid: posix.gid ?? volume?.gid ?? 0,
+	};
+	if (node.kind === "directory") {
+		const mtimeMs = changedMsOf(node) ?? startedMs;
+		// 1 tells find(1) that it cannot count on subdirectories being counted.
+		return { ...shared, nlink: 1, sizeBytes: 4096, atimeMs: posix.atimeMs ?? mtimeMs, mtimeMs, ctimeMs: mtimeMs };
+	}
+	const writtenMs = node.changedMs ?? node.version?.modifiedMs ?? startedMs;
+	const mtimeMs = posix.mtimeMs ?? writtenMs;
+	return {
+		...shared,
+		nlink: node.parent === undefined ? 0 : 1,
+		sizeBytes: sizeOf(node),
+		atimeMs: posix.atimeMs ?? mtimeMs,
+		mtimeMs,
+		ctimeMs: writtenMs,
+		blockSizeBytes: 4096,
+	};
+}
+
+/** Undefined: nothing says when the directory was changed. */
+export function changedMsOf({ posix, changedMs }: DirectoryNode): number | undefined {
+	if (changedMs === undefined) return posix.mtimeMs;
+	return Math.max(changedMs, posix.mtimeMs ?? changedMs);
+}
+
+export function sizeOf(node: FileNode): number {
+	return node.draft?.sizeBytes ?? node.version?.sizeBytes ?? 0;
+}
+
+/** What has no time of its own has that of the mount. */
+const startedMs = Date.now();
+
+/** Every node that the kernel or an open file refers to. */
+export class NodeTable {
+	readonly #nodes = new Map<number, Node>();
+	#nextId = 2;
+
+	get size(): number {
+		return this.#nodes.size;
+	}
+
+	get(id: number): Node | undefined {
+		return this.#nodes.get(id);
+	}
+
+	all(): Iterable<Node> {
+		return this.#nodes.values();
+	}
+
+	directory(options: {
+		volume: VolumeOptions | undefined;
+		parent: DirectoryNode | undefined;
+		name: string;
+		isVolumeRoot?: boolean;
+	}): DirectoryNode {
+		const { volume, parent, name, isVolumeRoot = false } = options;
+		const path = parent === undefined ? "" : keyOf(parent);
+		const node: DirectoryNode = {
+			kind: "directory",
+			id: parent === undefined && this.#nodes.size === 0 ? 1 : this.#nextId++,
+			ino: parent === undefined ? 1 : inodeOf(volume?.identity ?? "", `${path}${name}/`),
+			volume,
+			parent,
+			name,
+			isVolumeRoot,
+			overlay: new Map(),
+			children: new Map(),
+			listing: new DirectoryListing(),
+			hidden: new Map(),
+			knownAt: performance.now(),
+			hasMarker: isVolumeRoot,
+			posix: {},
+			posixAt: undefined,
+			changedMs: undefined,
+			lookups: 0,
+		};
+		this.#nodes.set(node.id, node);
+		return node;
+	}
+
+	file(parent: DirectoryNode, volume: VolumeOptions, name: string): FileNode {
+		const node: FileNode = {
+			kind: "file",
+			id: this.#nextId++,
+			ino: inodeOf(volume.identity, keyOf(parent) + name),
+			volume,
+			parent,
+			name,
+			knownAt: performance.now(),
+			version: undefined,
+			posix: {},
+			posixEtag: undefined,
+			draft: undefined,
+			metadataDirty: false,
+			isKnownToFail: false,
+			changedMs: undefined,
+			handles: new Set(),
+			kernelEtag: undefined,
+			unlinkedKey: undefined,
+			hiddenIn: undefined,
+			target: undefined,
+			lookups: 0,
+		};
+		this.#nodes.set(node.id, node);
+		return node;
+	}
+
+	/** Removes the node, and the directories above it that only it kept, when nobody refers to it any more. */
+	dropIfUnused(node: Node): void {
+		let current: Node | undefined = node;
+		while (current !== undefined && this.#isUnused(current)) {
+			this.#nodes.delete(current.id);
+			const parent: DirectoryNode | undefined = current.parent;
+			if (parent?.children.get(current.name) === current) parent.children.delete(current.name);
+			current = parent;
+		}
+	}
+
+	#isUnused(node: Node): boolean {
+		if (node.lookups > 0 || node.id === 1) return false;
+		if (node.kind === "file") return node.handles.size === 0 && node.draft === undefined;
+		return !node.isVolumeRoot && node.children.size === 0 && node.overlay.size === 0 && node.hidden.size === 0;
+	}
+}
+
+/** The name leads to this node no longer; the node lives on while it is open or the kernel knows it. */
+export function detachNode(node: Node): void {
+	if (node.parent?.children.get(node.name) === node) node.parent.children.delete(node.name);
+	node.parent = undefined;
+}
+
+/** Another name leads to this node from now on. */
+export function moveNode(node: Node, to: DirectoryNode, name: string): void {
+	detachNode(node);
+	node.name = name;
+	node.parent = to;
+	node.knownAt = performance.now();
+	to.children.set(name, node);
+}
+
+/** Tells the directory's listing of what is in the bucket now: with its metadata, which outlives the node there. */
+export function putListed({ parent, name, version, posix, posixEtag }: FileNode): void {
+	if (parent === undefined || version === undefined) return;
+	const metadata = posixEtag === version.etag ? formatMetadata(posix) : undefined;
+	parent.listing.put({ name, kind: "file", ...version, ...(metadata !== undefined && { metadata }) });
+}

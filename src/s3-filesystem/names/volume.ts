@@ -1,0 +1,37 @@
+import type { ObjectStore } from "../../s3/object-store.ts";
+
+/**
+ * A bucket, or what is below a prefix of it, as a folder of the mount. Who gave it may change its store, mode, owners and times while it is
+ * shown; the store must remain one of the same bucket.
+ */
+export interface VolumeOptions {
+	/** Where it is seen: `""` is the root of the mount, otherwise a path such as `a` or `a/b`. */
+	readonly folder: string;
+	readonly store: ObjectStore;
+	/** Tells buckets apart in the disk cache: endpoint and bucket. */
+	readonly identity: string;
+	/** `""`, or a prefix that ends in `/`. */
+	readonly prefix: string;
+	readonly readOnly: boolean;
+	/** Owner, group and permission bits of what has none in its metadata. */
+	readonly uid: number;
+	readonly gid: number;
+	readonly directoryMode: number;
+	readonly fileMode: number;
+	/** Where modes, owners, times and links come from: listings as far as the server lists them, or a HEAD for each name. */
+	readonly attributes: "listed" | "all";
+	/** How long what is known of names and attributes is believed, in milliseconds. 0: never. */
+	readonly ttlMs: number;
+}
+
+export interface FilesystemSettings {
+	/** For parts that are read, in bytes. */
+	readonly memoryBytes: number;
+	/** Of one stream at most, in bytes. What reads next goes by what it is then. */
+	readonly readAheadBytes: number;
+	/** Private to this process; holds what is not uploaded yet. */
+	readonly stagingDirectory: string;
+	readonly stagingLimitBytes: number;
+	readonly cache?: { readonly directory: string; readonly limitBytes: number };
+	readonly log?: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
+}

@@ -1,0 +1,130 @@
+import type { UploadedPart } from "../../s3/object-store.ts";
+import { DraftError } from "./draft-error.ts";
+import { RecordFile } from "./draft-record.ts";
+import type { DraftUpload } from "./draft-upload.ts";
+import { StagedPart } from "./staged-part.ts";
+import type { Staging } from "./staging.ts";
+
+/** A part of the grid that differs from the object's: its bytes are staged here, or in our multipart upload, or both. */
+export interface DraftPart {
+	readonly index: number;
+	readonly staged: StagedPart;
+	/** What the multipart upload has of it, while that is the present content. */
+	uploaded: { readonly part: UploadedPart; readonly sizeBytes: number; readonly to: DraftUpload } | undefined;
+	/** On its way; never rejects. Nothing may be written meanwhile. */
+	uploading: Promise<void> | undefined;
+	/** Why sending it failed while it was written: the next commit tries again. */
+	failure: { readonly error: unknown } | undefined;
+	/** Somebody waits to change it once it is uploaded. */
+	isAwaited: boolean;
+}
+
+/** All that is changed of one file, by parts of the grid. */
+export class DraftParts {
+	readonly record: RecordFile;
+	readonly #staging: Staging;
+	readonly #path: string;
+	readonly #parts = new Map<number, DraftPart>();
+
+	constructor(staging: Staging) {
+		this.#staging = staging;
+		this.#path = staging.nextPath();
+		this.record = new RecordFile(this.#path);
+	}
+
+	get stagedBytes(): number {
+		let bytes = 0;
+		for (const { staged } of this.#parts.values()) bytes += staged.chargedBytes;
+		return bytes;
+	}
+
+	get(index: number): DraftPart | undefined {
+		return this.#parts.get(index);
+	}
+
+	all(): IterableIterator<DraftPart> {
+		return this.#parts.values();
+	}
+
+	getOrAdd(index: number): DraftPart {
+		const present = this.#parts.get(index);
+		if (present !== undefined) return present;
+		const part: DraftPart = {
+			index,
+			staged: new StagedPart(this.#staging, `${this.#path}.${index}`),
+			uploaded: undefined,
+			uploading: undefined,
+			failure: undefined,
+			isAwaited: false,
+		};
+		this.#parts.set(index, part);
+		return part;
+	}
+
+	remove(part: DraftPart): void {
+		part.staged.remove();
+		this.#parts.delete(part.index);
+	}
+
+	clear(): void {
+		// The record first: parts without one are worth nothing to a recovery.
+		this.record.remove();
+		for (const { staged } of this.#parts.values()) staged.remove();
+		this.#parts.clear();
+	}
+
+	/** The parts that hold bytes from `start` to before `end`. */
+	between(start: number, end: number): DraftPart[] {
+		const { grid } = this.#staging;
+		if (start >= end) return [];
+		const first = grid.indexAt(start);
+		const last = grid.indexAt(end - 1);
+		const parts: DraftPart[] = [];
+		for (let index = first; index <= last; index++) {
+			const part = this.#parts.get(index);
+			if (part !== undefined) parts.push(part);
+		}
+		return parts;
+	}
+
+	/** The bytes of the window that are not staged, as the shortest range that holds them all. */
+	unstagedHull(start: number, end: number): { readonly start: number; readonly end: number } | undefined {
+		const { grid } = this.#staging;
+		let hull: { readonly start: number; readonly end: number } | undefined;
+		for (let offset = start; offset < end;) {
+			const index = grid.indexAt(offset);
+			const partStart = grid.startOf(index);
+			const to = Math.min(end, partStart + grid.sizeOf(index));
+			const gaps = this.#parts.get(index)?.staged.gaps(offset - partStart, to - partStart) ?? [
+				{ start: offset - partStart, end: to - partStart },
+			];
+			const [first] = gaps;
+			const last = gaps.at(-1);
+			if (first !== undefined && last !== undefined) {
+				hull = { start: hull?.start ?? first.start + partStart, end: last.end + partStart };
+			}
+			offset = to;
+		}
+		return hull;
+	}
+
+	/** Copies what is staged over what `into` has, which starts at `offset`. */
+	readInto(into: Buffer, offset: number): void {
+		const { grid } = this.#staging;
+		for (const { index, staged } of this.between(offset, offset + into.length)) {
+			const start = grid.startOf(index);
+			const from = Math.max(offset, start);
+			const to = Math.min(offset + into.length, start + grid.sizeOf(index));
+			staged.readInto(into.subarray(from - offset, to - offset), from - start);
+		}
+	}
+}
+
+/** Only our multipart upload has the part's content, where nobody can read it. */
+export function isOnlyUploaded({ uploaded, staged }: DraftPart): boolean {
+	return uploaded !== undefined && staged.isEmpty;
+}
+
+export function lost(cause: unknown): DraftError {
+	return new DraftError("LOST", "the multipart upload that held written data was ended by somebody else", cause);
+}

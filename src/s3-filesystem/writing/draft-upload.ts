@@ -1,0 +1,110 @@
+import { createHash } from "node:crypto";
+
+import {
+	S3Error,
+	type ObjectMetadata,
+	type ObjectStore,
+	type UploadBody,
+	type Uploaded,
+	type UploadedPart,
+} from "../../s3/object-store.ts";
+import type { BaseVersion } from "./draft.ts";
+
+/** The multipart upload of one draft, created with its first part. It is the only one that is ever completed or aborted. */
+export class DraftUpload {
+	readonly key: string;
+	/** What the object will have. */
+	readonly metadata: ObjectMetadata;
+	/** Whether the metadata was asked for when all was written. */
+	readonly isFinal: boolean;
+	/** Until the server says that it cannot; another upload may be of a kind that it can copy to. */
+	canCopy = true;
+	readonly #store: ObjectStore;
+	readonly #contentType: string | undefined;
+	readonly #onCreated: (id: string) => void;
+	#id: Promise<string> | undefined;
+
+	constructor(options: {
+		readonly store: ObjectStore;
+		readonly key: string;
+		readonly metadata: ObjectMetadata;
+		readonly isFinal: boolean;
+		readonly contentType: string | undefined;
+		readonly onCreated: (id: string) => void;
+	}) {
+		this.#store = options.store;
+		this.key = options.key;
+		this.metadata = options.metadata;
+		this.isFinal = options.isFinal;
+		this.#contentType = options.contentType;
+		this.#onCreated = options.onCreated;
+	}
+
+	async send(index: number, body: UploadBody): Promise<UploadedPart> {
+		return this.#store.uploadPart(this.key, await this.#created(), index + 1, body);
+	}
+
+	async copy(index: number, base: BaseVersion, offset: number, lengthBytes: number): Promise<UploadedPart> {
+		const { key, etag } = base;
+		return this.#store.copyPart(this.key, await this.#created(), index + 1, { key, etag, offset, lengthBytes });
+	}
+
+	async complete(parts: readonly UploadedPart[], options: { readonly onlyIfAbsent: boolean }): Promise<Uploaded> {
+		const id = await this.#created();
+		try {
+			return await this.#store.completeMultipart(this.key, id, parts, options);
+		} catch (error) {
+			if (!isUploadGone(error)) throw error;
+			// The answer to an earlier attempt may have been lost on the way: the object tells.
+			const { etag, modifiedMs } = await this.#store.head(this.key);
+			if (etag.replaceAll('"', "") !== etagOf(parts)) throw error;
+			return { etag, modifiedMs };
+		}
+	}
+
+	/** Undefined: it was not created, or could not be. */
+	async id(): Promise<string | undefined> {
+		return this.#id?.catch(() => undefined);
+	}
+
+	/** Parts on their way must have ended. */
+	async abort(): Promise<void> {
+		// Without an id there is nothing to abort.
+		const id = await this.id();
+		if (id !== undefined) await this.#store.abortMultipart(this.key, id);
+	}
+
+	async #created(): Promise<string> {
+		this.#id ??= this.#create();
+		return this.#id;
+	}
+
+	async #create(): Promise<string> {
+		try {
+			const contentType = this.#contentType;
+			const id = await this.#store.createMultipart(
+				this.key,
+				this.metadata,
+				contentType === undefined ? undefined : { contentType },
+			);
+			this.#onCreated(id);
+			return id;
+		} catch (error) {
+			// The next part tries again.
+			this.#id = undefined;
+			throw error;
+		}
+	}
+}
+
+/** Completed or aborted, by whomever. */
+export function isUploadGone(thrown: unknown): boolean {
+	return thrown instanceof S3Error && thrown.code === "NoSuchUpload";
+}
+
+/** How S3 makes the ETag of an object of parts, unless it is encrypted with keys of KMS or the customer's. */
+function etagOf(parts: readonly UploadedPart[]): string {
+	const hash = createHash("md5");
+	for (const { etag } of parts) hash.update(Buffer.from(etag.replaceAll('"', ""), "hex"));
+	return `${hash.digest("hex")}-${parts.length}`;
+}

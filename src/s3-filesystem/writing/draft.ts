@@ -1,0 +1,668 @@
+import type { ReadResult } from "../../fuse/filesystem.ts";
+import type { ObjectMetadata, ObjectStore } from "../../s3/object-store.ts";
+import type { ByteRange } from "./byte-ranges.ts";
+import { putWhole, uploadMissingParts, type StillDraft } from "./commit.ts";
+import { DraftError } from "./draft-error.ts";
+import { DraftParts, isOnlyUploaded, lost, type DraftPart } from "./draft-parts.ts";
+import { DraftUpload, isUploadGone } from "./draft-upload.ts";
+import type { PartGrid } from "./part-grid.ts";
+import type { Staging, StagingMember } from "./staging.ts";
+import { Turns } from "../../turns.ts";
+
+export { DraftError } from "./draft-error.ts";
+export { createStaging, type Staging } from "./staging.ts";
+
+/** One version of an object, as a draft starts from it. */
+export interface BaseVersion {
+	readonly key: string;
+	readonly etag: string;
+	readonly sizeBytes: number;
+}
+
+export interface Committed extends BaseVersion {
+	/** The server's clock, when it told. */
+	readonly modifiedMs: number | undefined;
+	/** What the object has; undefined: nothing was to be committed. */
+	readonly metadata: ObjectMetadata | undefined;
+}
+
+export interface DraftOptions {
+	readonly store: ObjectStore;
+	/** Where a commit goes. May change between commits, see `uploadKey`. */
+	readonly key: () => string;
+	/** What is in the bucket now; undefined: nothing. */
+	readonly base: BaseVersion | undefined;
+	/** Of the file: the base's size, or 0 when it was opened with O_TRUNC. */
+	readonly sizeBytes: number;
+	readonly staging: Staging;
+	/**
+	 * What the object gets. A multipart upload asks for it when its first part is sent, with `isFinal` false: leave out then what
+	 * further writes change, such as a time of modification that is only that of the last write. When the answer to that is another at
+	 * the commit, the server has to copy the object onto itself to change it.
+	 */
+	readonly metadata: (isFinal: boolean) => ObjectMetadata;
+	readonly contentType?: () => string | undefined;
+	/** The first commit throws EXISTS when the bucket has an object of that key by then (O_EXCL). */
+	readonly onlyIfAbsent?: boolean;
+	/** Told of each new version before `commit` resolves, also when staging had to be freed and nobody called `commit`. */
+	readonly onCommit?: (version: Committed) => void;
+}
+
+/**
+ * The changed content of one file, shared by all its open handles. Safe for concurrent calls.
+ *
+ * Bytes are staged in files and leave them as parts of a multipart upload. A part that was written in order is sent as soon as
+ * something else is written; others at the commit, or when staging is full. A part that was sent cannot be read back from the
+ * server: to read or change it again, the present content is committed first, and the draft goes on from there.
+ *
+ * A commit takes the content as it is when its turn comes. Writes and truncations that arrive while it runs wait for its end and
+ * belong to the next; reads go on.
+ *
+ * When sending a part fails while the file is being written, the next write throws that error, once, and the next commit sends the
+ * part again: if that goes well, the earlier error is forgotten, as nothing is lost.
+ */
+export class Draft {
+	readonly #options: DraftOptions;
+	readonly #staging: Staging;
+	readonly #grid: PartGrid;
+	readonly #parts: DraftParts;
+	readonly #member: StagingMember;
+	/** Writing, truncating, committing: one at a time, in the order of asking. */
+	readonly #turns = new Turns();
+	#base: BaseVersion | undefined;
+	#baseModifiedMs: number | undefined;
+	/** As far as the base's content is the file's where nothing is changed; zeros follow. */
+	#baseBytes: number;
+	#sizeBytes: number;
+	#isChanged: boolean;
+	#upload: DraftUpload | undefined;
+	/** The part that was written last. */
+	#activePart: number | undefined;
+	#committing: Promise<Committed> | undefined;
+	/** Of a part that was sent while the file was written, until somebody is told. */
+	#failure: { readonly error: unknown } | undefined;
+	#isDiscarded = false;
+	#isLost: DraftError | undefined;
+	#onlyIfAbsent: boolean;
+	/** Changes when bytes that were read before may be outdated: another base, or a truncation. */
+	#epoch = 0;
+
+	constructor(options: DraftOptions) {
+		const { base, sizeBytes, staging, onlyIfAbsent = false } = options;
+		this.#options = options;
+		this.#staging = staging;
+		this.#grid = staging.grid;
+		this.#parts = new DraftParts(staging);
+		this.#base = base;
+		this.#baseBytes = Math.min(base?.sizeBytes ?? 0, sizeBytes);
+		this.#sizeBytes = sizeBytes;
+		this.#isChanged = sizeBytes !== (base?.sizeBytes ?? 0);
+		this.#onlyIfAbsent = onlyIfAbsent;
+		const parts = this.#parts;
+		const turns = this.#turns;
+		this.#member = {
+			server: options.store,
+			get stagedBytes() {
+				return parts.stagedBytes;
+			},
+			get isIdle() {
+				return turns.isIdle;
+			},
+			relieve: async () => this.#relieve(),
+			commit: async () => this.commit(),
+		};
+	}
+
+	get sizeBytes(): number {
+		return this.#sizeBytes;
+	}
+
+	/** The object is not there yet, or has other content. */
+	get isDirty(): boolean {
+		return this.#isChanged || this.#base === undefined;
+	}
+
+	/**
+	 * Set while parts are uploaded: only an object of this key can be made of them. Commit before the key changes; otherwise the commit
+	 * makes the object there, if there is none, copies it to the new key and deletes it.
+	 */
+	get uploadKey(): string | undefined {
+		return this.#upload?.key;
+	}
+
+	/**
+	 * Returns how many bytes were taken, at once if nothing has to be waited for; fewer than asked for when an error came in between,
+	 * which the next write is told. `data` is only used until then. Throws NO_SPACE, TOO_LARGE, and what the server said when room
+	 * had to be made.
+	 */
+	write(offset: number, data: Buffer): number | Promise<number> {
+		if (!this.#turns.isIdle) return this.#change(async () => this.#write(offset, data, 0));
+		let done = 0;
+		try {
+			this.#checkWrite(offset, data);
+			while (done < data.length) {
+				const written = this.#place(offset + done, data.subarray(done));
+				if (typeof written !== "number") {
+					const already = done;
+					return this.#change(async () => this.#write(offset, data, already));
+				}
+				done += written;
+			}
+		} catch (error) {
+			if (done === 0) throw error;
+		}
+		return done;
+	}
+
+	/** Zeros in holes; fewer bytes than asked for at the end of the file. Throws OBJECT_REPLACED when the base is gone. */
+	read(offset: number, sizeBytes: number): ReadResult | Promise<ReadResult> {
+		const end = Math.min(offset + sizeBytes, this.#sizeBytes);
+		if (offset >= end) return { views: [] };
+		this.#check();
+		if (this.#isOnlyUploaded(offset, end) || this.#baseHull(offset, end) !== undefined) {
+			return this.#readWithBase(offset, sizeBytes);
+		}
+		return this.#readStaged(Buffer.allocUnsafe(end - offset), offset);
+	}
+
+	async truncate(sizeBytes: number): Promise<void> {
+		await this.#change(async () => this.#truncate(sizeBytes));
+	}
+
+	/**
+	 * Makes the present content the object. Calls while one is under way share it. When it throws, everything is still there for the
+	 * next attempt.
+	 */
+	async commit(): Promise<Committed> {
+		this.#committing ??= this.#change(async () => this.#commit()).finally(() => {
+			this.#committing = undefined;
+		});
+		return this.#committing;
+	}
+
+	/**
+	 * Runs `work` while nothing is written and nothing committed: to give the object another key, for example. It must not call what
+	 * writes or commits, which would wait for its end.
+	 */
+	async hold<T>(work: () => Promise<T>): Promise<T> {
+		return this.#change(work);
+	}
+
+	/** The same content has another key or another ETag now. Call it inside `hold` or after `commit`. */
+	rebase(base: BaseVersion): void {
+		const { key, etag } = base;
+		if (this.#base?.key === key && this.#base.etag === etag) return;
+		this.#base = base;
+		this.#epoch++;
+	}
+
+	/** Forgets everything and aborts its multipart upload. The draft is of no use afterwards. */
+	async discard(): Promise<void> {
+		this.#isDiscarded = true;
+		await this.#turns.take(async () => {
+			await this.#uploadsEnd();
+			this.#parts.clear();
+			this.#staging.leave(this.#member);
+			await this.#abortUpload();
+		});
+	}
+
+	/** One after the other; who waits for room elsewhere learns when it is over. */
+	async #change<T>(work: () => Promise<T>): Promise<T> {
+		try {
+			return await this.#turns.take(work);
+		} finally {
+			this.#staging.changed();
+		}
+	}
+
+	#check(): void {
+		if (this.#isDiscarded) throw new DraftError("DISCARDED", "the changes were discarded");
+		if (this.#isLost !== undefined) throw this.#isLost;
+	}
+
+	async #write(offset: number, data: Buffer, already: number): Promise<number> {
+		let done = already;
+		let reservedBytes = 0;
+		try {
+			this.#checkWrite(offset, data);
+			while (done < data.length) {
+				// Taken again right away, as much as is needed by now: nobody can come in between.
+				this.#staging.useReserved(reservedBytes);
+				reservedBytes = 0;
+				const written = this.#place(offset + done, data.subarray(done));
+				if (typeof written === "number") done += written;
+				else reservedBytes = await this.#overcome(written);
+			}
+		} catch (error) {
+			if (done === 0) throw error;
+		}
+		return done;
+	}
+
+	#checkWrite(offset: number, data: Buffer): void {
+		this.#check();
+		this.#checkSize(offset + data.length);
+		this.#throwFailure();
+	}
+
+	#throwFailure(): void {
+		const failure = this.#failure;
+		this.#failure = undefined;
+		if (failure !== undefined) throw failure.error;
+	}
+
+	#checkSize(sizeBytes: number): void {
+		const { maximumSizeBytes } = this.#grid;
+		if (sizeBytes > maximumSizeBytes) {
+			throw new DraftError("TOO_LARGE", `a file can have ${maximumSizeBytes} bytes at most`);
+		}
+	}
+
+	/** Stages as much of the data as one part takes, or says what has to happen first. */
+	#place(offset: number, data: Buffer): number | Obstacle {
+		const index = this.#grid.indexAt(offset);
+		const partBytes = this.#grid.sizeOf(index);
+		const start = offset - this.#grid.startOf(index);
+		const length = Math.min(data.length, partBytes - start, pieceBytes);
+		const part = this.#parts.getOrAdd(index);
+		if (part.uploading !== undefined) {
+			part.isAwaited = true;
+			return { kind: "uploading", until: part.uploading };
+		}
+		if (!this.#reopen(part) || !this.#reopenEnd(offset + length)) return { kind: "sent" };
+		let written: number;
+		try {
+			if (!this.#parts.record.exists) this.#record();
+			const bytes = part.staged.cost(start, start + length);
+			if (!this.#staging.tryReserve(bytes)) return { kind: "room", bytes };
+			written = part.staged.write(start, data.length === length ? data : data.subarray(0, length));
+		} catch (error) {
+			if (error instanceof DraftError && error.kind === "NO_SPACE") return { kind: "disk", error };
+			throw error;
+		}
+		this.#staging.join(this.#member);
+		this.#isChanged = true;
+		this.#sizeBytes = Math.max(this.#sizeBytes, offset + written);
+		this.#moveOn(index);
+		return written;
+	}
+
+	/** Returns how much room was reserved for it. */
+	async #overcome(obstacle: Obstacle): Promise<number> {
+		switch (obstacle.kind) {
+			case "uploading":
+				await obstacle.until;
+				return 0;
+			case "sent":
+				await this.#commit();
+				return 0;
+			case "room":
+				await this.#staging.reserve(this.#member, obstacle.bytes);
+				return obstacle.bytes;
+			case "disk":
+				await this.#staging.untilDiskHasRoom(obstacle.error);
+				this.#throwFailure();
+				return 0;
+			default:
+				return obstacle satisfies never;
+		}
+	}
+
+	/** What was sent of a part is not its content any more. False: it is only there, and has to be committed first. */
+	#reopen(part: DraftPart): boolean {
+		if (part.uploaded === undefined) return true;
+		if (isOnlyUploaded(part)) return false;
+		this.#staging.unkeep(part.staged);
+		part.uploaded = undefined;
+		return true;
+	}
+
+	/** The same for the file's last part, which a failed commit may have sent, when the file grows. */
+	#reopenEnd(sizeBytes: number): boolean {
+		if (this.#sizeBytes === 0 || sizeBytes <= this.#sizeBytes) return true;
+		const last = this.#parts.get(this.#grid.indexAt(this.#sizeBytes - 1));
+		if (last?.uploaded === undefined || last.uploaded.sizeBytes === this.#grid.sizeOf(last.index)) return true;
+		return this.#reopen(last);
+	}
+
+	/** Sends the part that the writer has left, if it was written from start to end. */
+	#moveOn(index: number): void {
+		if (this.#activePart === index) return;
+		const left = this.#activePart === undefined ? undefined : this.#parts.get(this.#activePart);
+		this.#activePart = index;
+		if (left !== undefined && isPending(left) && left.staged.inOrderBytes === this.#grid.sizeOf(left.index)) {
+			this.#send(left);
+		}
+	}
+
+	#send(part: DraftPart): void {
+		part.uploading = this.#staging.freeing(this.#sendNow(part));
+	}
+
+	async #sendNow(part: DraftPart): Promise<void> {
+		const sizeBytes = this.#grid.sizeOf(part.index);
+		try {
+			part.uploaded = await this.#sendToUpload(part, sizeBytes);
+			// The first part stays while there is room: many formats fill in their header at the end.
+			if (part.index === 0) this.#staging.keep(part.staged, () => part.staged.remove());
+			else if (!part.isAwaited) part.staged.remove();
+		} catch (error) {
+			part.failure = { error };
+			this.#staging.uploadFailed(this.#options.store, error);
+			this.#failure ??= part.failure;
+		} finally {
+			part.uploading = undefined;
+			part.isAwaited = false;
+		}
+	}
+
+	/** When somebody else has ended the upload, another is begun: once, and if what the first one had is still here. */
+	async #sendToUpload(part: DraftPart, sizeBytes: number): Promise<DraftPart["uploaded"]> {
+		for (let timesGone = 0; ;) {
+			const upload = this.#openUpload(false);
+			try {
+				const sent = await this.#staging.uploads.take(async () => upload.send(part.index, part.staged.body(sizeBytes)));
+				// Otherwise another part has found out meanwhile.
+				if (this.#upload === upload) return { part: sent, sizeBytes, to: upload };
+			} catch (error) {
+				if (!isUploadGone(error)) throw error;
+				this.#forgetUpload(upload, error);
+				if (this.#isLost === undefined && ++timesGone > 1) throw error;
+			}
+			if (this.#isLost !== undefined) throw this.#isLost;
+		}
+	}
+
+	/** Makes room by what is least work: sending full parts. */
+	async #relieve(): Promise<void> {
+		let isSending = false;
+		for (const part of this.#parts.all()) {
+			if (!isPending(part) || !part.staged.has(0, this.#grid.sizeOf(part.index))) continue;
+			this.#send(part);
+			isSending = true;
+		}
+		if (!isSending) await this.#commit();
+	}
+
+	#openUpload(isFinal: boolean): DraftUpload {
+		const { store, key, metadata, contentType } = this.#options;
+		this.#upload ??= new DraftUpload({
+			store,
+			key: key(),
+			metadata: metadata(isFinal),
+			isFinal,
+			contentType: contentType?.(),
+			onCreated: (uploadId) => this.#recordAgain(uploadId),
+		});
+		return this.#upload;
+	}
+
+	#record(uploadId?: string): void {
+		this.#parts.record.write({
+			key: this.#options.key(),
+			base: this.#base ?? null,
+			sizeBytes: this.#sizeBytes,
+			...(uploadId !== undefined && { uploadId }),
+		});
+	}
+
+	#recordAgain(uploadId: string | undefined): void {
+		try {
+			this.#record(uploadId);
+		} catch (error) {
+			// Only a recovery would miss it.
+			this.#staging.trouble(error, "could not record what a draft has become");
+		}
+	}
+
+	async #truncate(sizeBytes: number): Promise<void> {
+		this.#check();
+		this.#checkSize(sizeBytes);
+		if (sizeBytes === this.#sizeBytes) return;
+		if (sizeBytes > this.#sizeBytes) {
+			if (!this.#reopenEnd(sizeBytes)) await this.#commit();
+		} else {
+			await this.#cut(sizeBytes);
+			this.#epoch++;
+		}
+		this.#baseBytes = Math.min(this.#baseBytes, sizeBytes);
+		this.#sizeBytes = sizeBytes;
+		this.#isChanged = true;
+		if (this.#parts.record.exists) this.#recordAgain(await this.#upload?.id());
+	}
+
+	/** Drops what is staged or sent from there on. */
+	async #cut(sizeBytes: number): Promise<void> {
+		const cutIndex = this.#grid.indexAt(sizeBytes);
+		const cutStart = this.#grid.startOf(cutIndex);
+		await this.#uploadsEnd(cutIndex);
+		const part = this.#parts.get(cutIndex);
+		if (part !== undefined && cutStart < sizeBytes) {
+			if (!this.#reopen(part)) {
+				await this.#commit();
+				return;
+			}
+			part.staged.truncate(sizeBytes - cutStart);
+			if (part.staged.isEmpty) this.#parts.remove(part);
+		}
+		for (const other of this.#parts.all()) {
+			if (other.index > cutIndex || (other.index === cutIndex && cutStart === sizeBytes)) this.#parts.remove(other);
+		}
+		if (sizeBytes === 0) await this.#abortUpload();
+	}
+
+	async #uploadsEnd(fromIndex = 0): Promise<void> {
+		for (const part of this.#parts.all()) {
+			if (part.uploading === undefined || part.index < fromIndex) continue;
+			part.isAwaited = true;
+			await part.uploading;
+		}
+	}
+
+	async #commit(): Promise<Committed> {
+		this.#check();
+		const base = this.#base;
+		if (base !== undefined && !this.#isChanged) {
+			return { ...base, modifiedMs: this.#baseModifiedMs, metadata: undefined };
+		}
+		// Staging waits for who completes parts, too.
+		this.#staging.join(this.#member);
+		try {
+			return await ((await this.#fitsOneRequest()) ? this.#put() : this.#completeUpload());
+		} finally {
+			// Either it did not matter, or the caller is told of the same by now.
+			this.#failure = undefined;
+			if (this.#parts.stagedBytes === 0) this.#staging.leave(this.#member);
+		}
+	}
+
+	async #fitsOneRequest(): Promise<boolean> {
+		if (this.#sizeBytes > this.#grid.sizeOf(0)) return false;
+		await this.#uploadsEnd();
+		return ![...this.#parts.all()].some(isOnlyUploaded);
+	}
+
+	async #put(): Promise<Committed> {
+		const { store } = this.#options;
+		const key = this.#options.key();
+		const metadata = this.#options.metadata(true);
+		const contentType = this.#options.contentType?.();
+		const { etag, modifiedMs } = await putWhole(this.#still(), async (body) =>
+			store.put(key, body, {
+				metadata,
+				...(contentType !== undefined && { contentType }),
+				...(this.#onlyIfAbsent && { onlyIfAbsent: true }),
+			}),
+		);
+		const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, metadata };
+		this.#adopt(committed);
+		this.#options.onCommit?.(committed);
+		// What was cut off had been sent.
+		await this.#abortUpload();
+		return committed;
+	}
+
+	async #completeUpload(): Promise<Committed> {
+		for (let attempt = 1; ; attempt++) {
+			const upload = this.#openUpload(true);
+			try {
+				const parts = await uploadMissingParts(this.#still(), upload);
+				const isMoved = upload.key !== this.#options.key();
+				const { etag, modifiedMs } = await upload.complete(parts, { onlyIfAbsent: this.#onlyIfAbsent || isMoved });
+				this.#upload = undefined;
+				const { key, metadata } = upload;
+				const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, metadata };
+				this.#adopt(committed);
+				return await this.#bringUpToDate(committed, upload.isFinal);
+			} catch (error) {
+				if (!isUploadGone(error)) throw error;
+				this.#forgetUpload(upload, error);
+				if (this.#isLost !== undefined) throw this.#isLost;
+				if (attempt > 1) throw error;
+			}
+		}
+	}
+
+	/** Key and metadata of an upload are those of its beginning: the server copies the object if they are others by now. */
+	async #bringUpToDate(committed: Committed, isFinal: boolean): Promise<Committed> {
+		const { store } = this.#options;
+		const key = this.#options.key();
+		let present = committed;
+		try {
+			const isMoved = key !== committed.key;
+			if (isMoved || !isSame(this.#options.metadata(isFinal), committed.metadata ?? {})) {
+				const metadata = this.#options.metadata(true);
+				const { etag, sizeBytes } = committed;
+				const { modifiedMs, ...copied } = await store.copy(committed.key, key, { etag, sizeBytes, metadata });
+				present = { key, etag: copied.etag, sizeBytes, modifiedMs, metadata };
+				this.#adopt(present);
+				if (isMoved) await store.delete(committed.key);
+			}
+		} catch (error) {
+			// The next commit makes another object of this one.
+			this.#isChanged = true;
+			throw error;
+		} finally {
+			this.#options.onCommit?.(present);
+		}
+		return present;
+	}
+
+	#adopt({ key, etag, sizeBytes, modifiedMs }: Committed): void {
+		this.#base = { key, etag, sizeBytes };
+		this.#baseModifiedMs = modifiedMs;
+		this.#baseBytes = sizeBytes;
+		this.#isChanged = false;
+		this.#onlyIfAbsent = false;
+		this.#activePart = undefined;
+		this.#epoch++;
+		this.#parts.clear();
+		this.#staging.leave(this.#member);
+	}
+
+	/** Somebody else ended our multipart upload: what is still staged is sent again. */
+	#forgetUpload(upload: DraftUpload, cause: unknown): void {
+		// Another may have been begun by a part that has found out first.
+		if (this.#upload === upload) this.#upload = undefined;
+		for (const part of this.#parts.all()) {
+			if (part.uploaded?.to !== upload) continue;
+			if (isOnlyUploaded(part)) this.#isLost ??= lost(cause);
+			else this.#reopen(part);
+		}
+	}
+
+	async #abortUpload(): Promise<void> {
+		const upload = this.#upload;
+		this.#upload = undefined;
+		try {
+			await upload?.abort();
+		} catch (error) {
+			// It costs storage until the bucket's lifecycle rule ends it, and does no other harm.
+			this.#staging.trouble(error, "could not abort a multipart upload");
+		}
+	}
+
+	#still(): StillDraft {
+		return {
+			store: this.#options.store,
+			staging: this.#staging,
+			parts: this.#parts,
+			sizeBytes: this.#sizeBytes,
+			base: this.#base,
+			baseBytes: this.#baseBytes,
+		};
+	}
+
+	#isOnlyUploaded(start: number, end: number): boolean {
+		return this.#parts.between(start, end).some(isOnlyUploaded);
+	}
+
+	/** What only the base has of these bytes. */
+	#baseHull(start: number, end: number): ByteRange | undefined {
+		const baseEnd = Math.min(end, this.#baseBytes);
+		return start < baseEnd ? this.#parts.unstagedHull(start, baseEnd) : undefined;
+	}
+
+	async #readWithBase(offset: number, sizeBytes: number): Promise<ReadResult> {
+		for (;;) {
+			this.#check();
+			const end = Math.min(offset + sizeBytes, this.#sizeBytes);
+			if (offset >= end) return { views: [] };
+			if (this.#isOnlyUploaded(offset, end)) {
+				await this.commit();
+				continue;
+			}
+			const into = Buffer.allocUnsafe(end - offset);
+			const hull = this.#baseHull(offset, end);
+			const epoch = this.#epoch;
+			if (hull !== undefined) await this.#readBase(into.subarray(hull.start - offset, hull.end - offset), hull.start);
+			// Meanwhile the object was replaced by our own commit, or staged bytes were sent: what was read may be neither old nor new.
+			if (epoch !== this.#epoch || this.#isOnlyUploaded(offset, end)) continue;
+			return this.#readStaged(into, offset);
+		}
+	}
+
+	async #readBase(into: Buffer, offset: number): Promise<void> {
+		const base = this.#base;
+		const epoch = this.#epoch;
+		if (base === undefined) return;
+		const { key, etag, sizeBytes: objectSizeBytes } = base;
+		try {
+			await this.#options.store.get(key, { offset, into, etag, objectSizeBytes });
+		} catch (error) {
+			// A commit of ours may have replaced the object just before it says so.
+			await this.#turns.take(async () => undefined);
+			if (epoch === this.#epoch) throw error;
+		}
+	}
+
+	/** Into a buffer that has already what the base has. */
+	#readStaged(into: Buffer, offset: number): ReadResult {
+		into.fill(0, Math.min(into.length, Math.max(0, this.#baseBytes - offset)));
+		this.#parts.readInto(into, offset);
+		return { views: [into] };
+	}
+}
+
+/** Why a write cannot go on. */
+type Obstacle =
+	| { readonly kind: "uploading"; readonly until: Promise<void> }
+	/** Only the server has the part, where it cannot be changed. */
+	| { readonly kind: "sent" }
+	| { readonly kind: "room"; readonly bytes: number }
+	/** The limit leaves room that the disk does not have. */
+	| { readonly kind: "disk"; readonly error: DraftError };
+
+/** At most so much room is asked for at once. */
+const pieceBytes = 1024 ** 2;
+
+/** Here, and neither sent nor on its way. */
+function isPending({ staged, uploaded, uploading, failure }: DraftPart): boolean {
+	return !staged.isEmpty && uploaded === undefined && uploading === undefined && failure === undefined;
+}
+
+function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {
+	const names = Object.keys(a);
+	return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name]);
+}

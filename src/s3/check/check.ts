@@ -1,0 +1,63 @@
+import type { ProxyEnv } from "node:http";
+
+import { LauncherError } from "../../errors.ts";
+import { diagnoseFailure, diagnoseTimeout, type ConnectionContext } from "./connection-diagnosis.ts";
+import { credentialsFault } from "./credentials.ts";
+import { diagnoseAnswer, type AnswerContext } from "./diagnosis.ts";
+import { listUrl, type BucketLocation } from "../location.ts";
+import { proxyFor } from "../http/proxy.ts";
+import { request, type Outcome } from "./request.ts";
+
+export type { BucketLocation } from "../location.ts";
+
+export interface CheckOptions {
+	readonly signal: AbortSignal;
+	/** For everything together, from the name lookup to the answer's last byte. Default: 5000. */
+	readonly timeoutMs?: number;
+	/** Where to look for HTTP_PROXY, HTTPS_PROXY and NO_PROXY, such as `process.env`. Default: no proxy. */
+	readonly proxyEnv?: ProxyEnv;
+	/** The clock to sign by, and to compare with the server's. */
+	readonly now?: () => Date;
+}
+
+/**
+ * Lists at most one object of the bucket below the prefix. Rejects with a LauncherError that tells what is wrong, or with
+ * the signal's reason. A prefix without objects is an empty folder, not a failure. Without credentials a 401 or 403 is
+ * none either: whoever mounts may have some of its own.
+ */
+export async function checkBucket(location: BucketLocation, options: CheckOptions): Promise<void> {
+	const { signal, timeoutMs = 5000, now = () => new Date(), proxyEnv = {} } = options;
+	signal.throwIfAborted();
+	const fault = credentialsFault(location);
+	if (fault !== undefined) throw fault;
+	const url = listUrl(location);
+	const proxy = proxyFor(url, proxyEnv);
+	const outcome = await request(url, location, { signal, timeoutMs, now: now(), proxy });
+	const error = diagnose(outcome, { location, url, proxy, timeoutMs, now: now() });
+	if (error !== undefined) throw proxy === undefined ? error : withProxyAdvice(error, proxy);
+}
+
+interface Context extends ConnectionContext, AnswerContext {
+	readonly timeoutMs: number;
+}
+
+function diagnose(outcome: Outcome, context: Context): LauncherError | undefined {
+	switch (outcome.kind) {
+		case "answer":
+			return diagnoseAnswer(outcome.answer, context);
+		case "timeout":
+			return diagnoseTimeout(outcome.phase, context.timeoutMs, context);
+		case "failure":
+			return diagnoseFailure(outcome.error, outcome.phase, context);
+		default:
+			return outcome satisfies never;
+	}
+}
+
+/** What answers for a server may be the proxy, and nobody remembers that there is one. */
+function withProxyAdvice(error: LauncherError, proxy: URL): LauncherError {
+	const { code, message, hint, cause } = error;
+	if (error.class !== "backend") return error;
+	const advice = `This went through the proxy ${proxy.host}: if it must not, put the endpoint into NO_PROXY.`;
+	return new LauncherError(code, message, { hint: hint === undefined ? advice : `${hint} ${advice}`, cause });
+}

@@ -1,0 +1,96 @@
+import { expect, test } from "vitest";
+import { Namespace } from "../../../src/s3-filesystem/names/namespace.ts";
+import { keyOf, type DirectoryNode } from "../../../src/s3-filesystem/names/nodes.ts";
+import type { VolumeOptions } from "../../../src/s3-filesystem/names/volume.ts";
+
+/** Its store is never asked: all names are those of volumes. */
+function volume(folder: string): VolumeOptions {
+	return {
+		folder,
+		store: {} as VolumeOptions["store"],
+		identity: folder,
+		prefix: "",
+		readOnly: false,
+		uid: 0,
+		gid: 0,
+		directoryMode: 0o755,
+		fileMode: 0o644,
+		attributes: "listed",
+		ttlMs: 1000,
+	};
+}
+
+/** Every folder with the volume that it lies in, and a star where that one begins. */
+function shape(node: DirectoryNode, path = ""): string[] {
+	const own = `/${path}: ${node.volume?.folder ?? "none"}${node.isVolumeRoot && node.volume !== undefined ? "*" : ""}`;
+	const below = [...node.overlay.keys()].toSorted().flatMap((name) => {
+		const child = node.overlay.get(name);
+		return child === undefined ? [] : shape(child, path === "" ? name : `${path}/${name}`);
+	});
+	return [own, ...below];
+}
+
+const folders = ["", "a", "a/b/c", "d/e"];
+
+function* orders<Item>(items: readonly Item[]): Generator<Item[]> {
+	if (items.length === 0) yield [];
+	for (const [index, item] of items.entries()) {
+		for (const rest of orders(items.toSpliced(index, 1))) yield [item, ...rest];
+	}
+}
+
+test("volumes that are added later make the same tree as those that were there from the start, in any order", () => {
+	const expected = shape(new Namespace(folders.map(volume)).root);
+	expect(expected).toEqual(["/: *", "/a: a*", "/a/b: a", "/a/b/c: a/b/c*", "/d: ", "/d/e: d/e*"]);
+	for (const order of orders(folders)) {
+		const namespace = new Namespace([]);
+		for (const folder of order) namespace.add(volume(folder));
+		expect(shape(namespace.root), order.join(" ")).toEqual(expected);
+	}
+});
+
+test("adding a volume tells what the kernel has to forget", () => {
+	const namespace = new Namespace([volume("a/b")]);
+	expect(namespace.add(volume("c"))).toEqual({ directories: [], names: [] });
+	const a = namespace.root.overlay.get("a");
+	expect(namespace.add(volume("a")).directories).toEqual([a]);
+	expect(namespace.add(volume("")).directories).toEqual([namespace.root]);
+	const known = namespace.nodes.directory({ volume: namespace.root.volume, parent: namespace.root, name: "d" });
+	namespace.root.children.set("d", known);
+	expect(namespace.add(volume("d")).names).toEqual([{ parent: namespace.root, name: "d" }]);
+});
+
+test("volumes that are removed leave the tree of those that are left, in any order", () => {
+	for (const order of orders(folders)) {
+		const volumes = folders.map(volume);
+		const namespace = new Namespace(volumes);
+		const left = [...volumes];
+		for (const folder of order) {
+			const gone = left.find((each) => each.folder === folder) ?? volume(folder);
+			left.splice(left.indexOf(gone), 1);
+			namespace.remove(gone);
+			const expected = shape(new Namespace(left.map((each) => volume(each.folder))).root);
+			expect(shape(namespace.root), `${order.join(" ")} after ${folder}`).toEqual(expected);
+		}
+	}
+});
+
+test("what is known of a removed volume keeps its keys, and no name leads to it", () => {
+	const [outer, inner] = [volume(""), volume("a/b")];
+	const namespace = new Namespace([outer, inner]);
+	const top = namespace.root.overlay.get("a")?.overlay.get("b");
+	if (top === undefined) throw new Error("not there");
+	const files = [
+		{ directory: namespace.root, of: outer, name: "x" },
+		{ directory: top, of: inner, name: "y" },
+	].map(({ directory, of, name }) => {
+		const file = namespace.nodes.file(directory, of, name);
+		directory.children.set(name, file);
+		return file;
+	});
+	const told = namespace.remove(inner);
+	expect(told.names.map(({ name }) => name)).toEqual(["b", "a"]);
+	expect(namespace.remove(outer).directories).toContain(namespace.root);
+	expect(files.map(keyOf)).toEqual(["x", "y"]);
+	expect([namespace.root.children.size, namespace.root.overlay.size, namespace.root.volume]).toEqual([0, 0, undefined]);
+});
