@@ -1,0 +1,286 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "../log.ts";
+import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../s3-filesystem/index.ts";
+import { defaultBudgetBytes } from "../s3-filesystem/reading/memory-budget.ts";
+import { createIdentity, type Identity } from "../s3/identity/identity.ts";
+import type { CredentialsSource, ObjectStore } from "../s3/object-store.ts";
+import { createObjectStore } from "../s3/store.ts";
+import { maskRotatingKeys } from "../secrets/mask-keys.ts";
+import type { Redactor } from "../secrets/redact.ts";
+import { showSameObjects, type FilesystemConfig, type Order, type Report, type VolumeConfig } from "./messages.ts";
+import { makeStagingFolder, removeAbandoned, removeStagingFolder, showStagingFolderIsUsed } from "./staging-folders.ts";
+import { addSecrets, storeOptions } from "./store-options.ts";
+
+const mebibyte = 1024 ** 2;
+
+interface Surroundings {
+	readonly variables: NodeJS.ProcessEnv;
+	readonly log: Logger;
+	readonly redactor: Redactor;
+}
+
+/** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
+type ChangeableVolume = { -readonly [Property in keyof VolumeOptions]: VolumeOptions[Property] };
+
+interface ServedVolume {
+	config: VolumeConfig;
+	readonly volume: ChangeableVolume;
+	/** The last is for what begins now; what began with others goes on with them, and with the present keys. */
+	readonly stores: ObjectStore[];
+}
+
+/** The volumes of one filesystem, as the launcher wants them by now. */
+export class ServedVolumes {
+	readonly filesystem: S3Filesystem;
+	readonly #config: FilesystemConfig;
+	readonly #surroundings: Surroundings;
+	readonly #settings: { readAheadBytes: number };
+	readonly #volumes = new Map<string, ServedVolume>();
+	/** By folder: what takes those out of sight that are to go and may still be seen there. */
+	readonly #leaving = new Map<string, () => void>();
+	#firstFailure: { readonly error: unknown } | undefined;
+	#identity: Identity | undefined;
+
+	constructor(config: FilesystemConfig, surroundings: Surroundings) {
+		this.#config = config;
+		this.#surroundings = surroundings;
+		const { log } = surroundings;
+		const { stagingDirectory, cache } = config;
+		if (cache !== undefined) removeAbandoned(stagingDirectory);
+		makeStagingFolder(stagingDirectory);
+		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
+		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
+		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
+		const settings = {
+			memoryBytes,
+			readAheadBytes: config.readAheadBytes,
+			stagingDirectory,
+			stagingLimitBytes:
+				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
+			...(cache !== undefined && { cache }),
+			log: (level: "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
+		};
+		this.#settings = settings;
+		this.filesystem = createS3Filesystem(volumes, settings);
+	}
+
+	obey(told: Exclude<Order, { kind: "serve" }>, tell: (report: Report) => void): void {
+		switch (told.kind) {
+			case "put":
+				this.put(told.volume);
+				return;
+			case "remove":
+				void this.remove(told, tell);
+				return;
+			case "tune":
+				this.tune(told.readAheadBytes);
+				return;
+			case "drain":
+				this.drainInBackground();
+				return;
+			default:
+				told satisfies never;
+		}
+	}
+
+	/** Sequential readers are read ahead of by so much from now on. */
+	tune(readAheadBytes: number): void {
+		if (this.#settings.readAheadBytes === readAheadBytes) return;
+		this.#settings.readAheadBytes = readAheadBytes;
+		this.#surroundings.log.info({ readAheadBytes }, "read-ahead changed");
+	}
+
+	/** Shows one more volume, goes on with other options of one, or shows another one in its place. */
+	put(config: VolumeConfig): void {
+		const { log } = this.#surroundings;
+		const { folder, bucket } = config;
+		const known = this.#volumes.get(folder);
+		if (known !== undefined && showSameObjects(known.config, config)) {
+			this.#change(known, config);
+			return;
+		}
+		const served = this.#serve(config);
+		if (served === undefined) return;
+		this.#leaving.get(folder)?.();
+		if (known !== undefined) {
+			this.filesystem.hide(known.volume);
+			void this.#end(known, replacedMs);
+		}
+		this.filesystem.add(served.volume);
+		log.info({ folder, bucket }, known === undefined ? "folder added" : "folder replaced");
+	}
+
+	/** Goes on with other options of a volume; what is open stays open. */
+	#change(served: ServedVolume, config: VolumeConfig): void {
+		const { log, variables, redactor } = this.#surroundings;
+		const { volume, stores, config: before } = served;
+		const { folder } = config;
+		const changed = (Object.keys({ ...before, ...config }) as (keyof VolumeConfig)[]).filter(
+			(name) => JSON.stringify(before[name]) !== JSON.stringify(config[name]),
+		);
+		if (changed.length === 0) return;
+		addSecrets(config, redactor);
+		if (changed.some((name) => name !== "credentials" && !shownOptions.has(name))) {
+			try {
+				volume.store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
+			} catch (error) {
+				log.error({ err: error, folder }, "the folder goes on with the options that it had");
+				return;
+			}
+			stores.push(volume.store);
+		}
+		if (changed.includes("credentials")) {
+			for (const store of stores) store.setCredentials(this.#credentialsOf(config));
+			log.info({ folder }, "credentials replaced");
+		}
+		const { readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
+		Object.assign(volume, { readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs });
+		served.config = config;
+		const options = changed.filter((name) => name !== "credentials");
+		if (options.some((name) => shownOptions.has(name))) this.filesystem.attributesChanged(volume);
+		if (options.length > 0) log.info({ folder, options }, "options changed");
+	}
+
+	/** Takes a volume away: in sight as long as it is in use, then out of it, then for good. */
+	async remove(
+		{ folder, departure, visibleMs, hiddenMs }: Extract<Order, { kind: "remove" }>,
+		tell: (report: Report) => void,
+	): Promise<void> {
+		const { log } = this.#surroundings;
+		const served = this.#volumes.get(folder);
+		let lostFiles = 0;
+		if (served !== undefined) {
+			this.#volumes.delete(folder);
+			const { volume } = served;
+			const hidden = new AbortController();
+			const hide = (): void => {
+				if (hidden.signal.aborted) return;
+				hidden.abort();
+				this.#leaving.delete(folder);
+				this.filesystem.hide(volume);
+				log.info({ folder, openFiles: this.filesystem.openFiles(volume) }, "folder removed");
+				tell({ kind: "hidden", departure });
+			};
+			this.#leaving.set(folder, hide);
+			await this.#untilUnused(volume, visibleMs, hidden.signal);
+			hide();
+			lostFiles = await this.#end(served, hiddenMs);
+		}
+		tell({ kind: "removed", departure, lostFiles });
+	}
+
+	/** Serves what is open of a hidden volume for a while. Returns how many files are lost. */
+	async #end({ volume, stores }: ServedVolume, hiddenMs: number): Promise<number> {
+		const { log } = this.#surroundings;
+		const { folder } = volume;
+		await this.#untilUnused(volume, hiddenMs);
+		await this.filesystem.drain(volume).catch((error: unknown) => log.error({ err: error, folder }, "upload failed"));
+		const openFiles = this.filesystem.openFiles(volume);
+		const keys = await this.filesystem.forsake(volume);
+		for (const store of stores) store.close();
+		if (openFiles > 0) log.warn({ folder, openFiles }, "files of a removed folder are still open and get errors now");
+		if (keys.length > 0) log.error({ folder, keys: keys.slice(0, 20) }, "changes could not be uploaded and are lost");
+		return keys.length;
+	}
+
+	async #untilUnused(volume: VolumeOptions, limitMs: number, signal?: AbortSignal): Promise<void> {
+		const limit = AbortSignal.any([AbortSignal.timeout(limitMs), ...(signal === undefined ? [] : [signal])]);
+		while (!limit.aborted && this.filesystem.openFiles(volume) > 0) await sleep(100);
+	}
+
+	drainInBackground(): void {
+		// Whatever it could not do is tried again at the end, and reported then.
+		void this.filesystem.drain().catch(() => undefined);
+	}
+
+	/** Says whether everything is in its bucket. */
+	async end(): Promise<boolean> {
+		let isSaved = true;
+		try {
+			await this.filesystem.drain();
+		} catch (error) {
+			this.#surroundings.log.error({ err: error }, "not everything could be uploaded");
+			isSaved = false;
+		}
+		removeStagingFolder(this.#config.stagingDirectory);
+		return isSaved;
+	}
+
+	showStagingIsUsed(): void {
+		showStagingFolderIsUsed(this.#config.stagingDirectory);
+	}
+
+	#serve(config: VolumeConfig): ServedVolume | undefined {
+		const { log, variables, redactor } = this.#surroundings;
+		addSecrets(config, redactor);
+		try {
+			const store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
+			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
+			const identity = `${config.endpoint ?? ""} ${bucket}`;
+			const volume = {
+				folder,
+				store,
+				identity,
+				prefix,
+				readOnly,
+				uid,
+				gid,
+				directoryMode,
+				fileMode,
+				attributes,
+				ttlMs,
+			};
+			const served = { config, volume, stores: [store] };
+			this.#volumes.set(folder, served);
+			return served;
+		} catch (error) {
+			log.error({ err: error, folder: config.folder, bucket: config.bucket }, "the folder cannot be served");
+			this.#firstFailure ??= { error };
+			return undefined;
+		}
+	}
+
+	#credentialsOf({ credentials }: VolumeConfig): CredentialsSource {
+		switch (credentials.kind) {
+			case "anonymous":
+				return undefined;
+			case "identity":
+				// Where the SDK's providers look; the process is there for nothing else.
+				Object.assign(this.#surroundings.variables, credentials.variables);
+				return (this.#identity ??= this.#createIdentity()).keys;
+			case "keys": {
+				const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+				return { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
+			}
+			default:
+				return credentials satisfies never;
+		}
+	}
+
+	#createIdentity(): Identity {
+		const { log, variables, redactor } = this.#surroundings;
+		const mask = maskRotatingKeys(redactor);
+		return createIdentity(variables, {
+			onRenewed: (keys) => {
+				mask(keys);
+				log.info({ provider: keys.provider, expiresAt: keys.expiresAt }, "keys of the pod's identity renewed");
+			},
+			onFailed: ({ code, message, hint }, retryInMs) =>
+				log.warn({ code, error: message, hint, retryInMs }, "no new keys of the pod's identity"),
+		});
+	}
+}
+
+/** What the filesystem itself shows, and no request to the server depends on. */
+const shownOptions: ReadonlySet<keyof VolumeConfig> = new Set([
+	"readOnly",
+	"uid",
+	"gid",
+	"directoryMode",
+	"fileMode",
+	"attributes",
+	"ttlMs",
+]);
+
+/** How long what is open of a bucket goes on after another one has taken its place. */
+const replacedMs = 600_000;
