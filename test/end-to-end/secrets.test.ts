@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, projectRoot, until } from "../support/pod.ts";
+import { Pod, program, projectRoot, until } from "../support/pod.ts";
 import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
 
 /** Every odd character that both drivers can pass on. */
@@ -86,6 +86,17 @@ async function everythingItSays(here: Pod): Promise<string> {
 }
 
 describe.each(s3Drivers())("$title", (driver) => {
+	test("a crash of no process writes what it has in memory to a disk, whatever the container allows", async () => {
+		const here = createPod(minioPod(minio, "data", driver));
+		const allowing = join(here.folder, "allowing");
+		writeFileSync(allowing, `#!/bin/sh\nulimit -c unlimited\nexec ${program} "$@"\n`, { mode: 0o755 });
+		here.start({}, allowing);
+		await here.untilReady();
+		for (const pid of [here.pid, ...here.descendants().map((child) => child.pid)])
+			expect(readFileSync(`/proc/${pid}/limits`, "utf8"), String(pid)).toMatch(/^Max core file size +0 +0 /m);
+		expect(await here.stop()).toBe(0);
+	});
+
 	test("no secret is seen in argv, another's environment, logs, status, metrics, or on disk afterwards", async () => {
 		const here = createPod(minioPod(minio, "data", driver, { env: { FLUID_FUSE_LOG_LEVEL: "trace" } }));
 		const secrets = [minio.secretKey, minio.accessKey];

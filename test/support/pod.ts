@@ -121,8 +121,8 @@ export class Pod {
 		};
 	}
 
-	start(env: Readonly<Record<string, string>> = {}): void {
-		const launcher = spawnLauncher(this.options.program ?? program, { ...this.environment(), ...env });
+	start(env: Readonly<Record<string, string>> = {}, file = this.options.program ?? program): void {
+		const launcher = spawnLauncher(file, { ...this.environment(), ...env });
 		launcher.all.on("data", (chunk: Buffer) => {
 			this.output += chunk.toString();
 		});
