@@ -1,5 +1,14 @@
 import { defineConfig } from "vitest/config";
 
+/** Minutes each: gigabytes, whole applications, games that are played for long. `npm test` leaves them out, `npm run test:full` does not. */
+const long = ["applications", "large", "model", "semantics-libfuse"].map(
+	(name) => `test/s3-filesystem/${name}.test.ts`,
+);
+const images = "test/images/**/*.test.ts";
+
+/** Tests that start real servers and mounts: two files at once on two cores, more would only make each other late. */
+const mounting = { globalSetup: "test/support/global-setup.ts", maxWorkers: 2 };
+
 export default defineConfig({
 	test: {
 		// Servers, kernels and clocks are real here: what fails once on a busy machine is tried again, what is broken fails again.
@@ -11,23 +20,25 @@ export default defineConfig({
 			{
 				extends: true,
 				test: {
+					...mounting,
 					name: "program",
 					include: ["test/**/*.test.ts"],
-					exclude: ["test/images/**"],
-					globalSetup: "test/support/global-setup.ts",
-					// Two cores: more files at once would only make each other late.
-					maxWorkers: 2,
+					exclude: [images, ...long],
 					sequence: { groupOrder: 1 },
 				},
 			},
 			{
 				extends: true,
+				test: { ...mounting, name: "long", include: long, sequence: { groupOrder: 2 } },
+			},
+			{
+				extends: true,
 				test: {
 					name: "images",
-					include: ["test/images/**/*.test.ts"],
+					include: [images],
 					// By itself, after the others: building takes all that the machine has, and there is one store.
 					maxWorkers: 1,
-					sequence: { groupOrder: 2 },
+					sequence: { groupOrder: 3 },
 				},
 			},
 		],

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests run against: Debian packages, and MinIO and goofys built from their Go modules.
+# Installs what is run: `setup.sh demo` what the demo needs, `setup.sh test` what the tests of every change do, `setup.sh full` all:
+# npm's packages, Debian's, and programs built from their Go modules.
 # Takes minutes on a fresh Debian 12, and no time, network or Go when everything is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+purpose=${1:-full}
+case $purpose in demo | test | full) ;; *) echo "usage: setup.sh [demo|test|full]" >&2; exit 64 ;; esac
 
 # Changing a pin rebuilds that binary.
 minio_version=v0.0.0-20250907161309-07c3a429bfed # RELEASE.2025-09-07T16-13-09Z
@@ -38,8 +42,10 @@ mask_sshd() {
 install_packages() {
 	local missing=() entry packages as_root=()
 	# command:package
-	for entry in s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone chromium:chromium \
-		pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3 buildah:buildah podman:podman runc:runc debootstrap:debootstrap; do
+	local wanted=(s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone
+		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3)
+	[[ $purpose == test ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap)
+	for entry in "${wanted[@]}"; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
 	# Not on the PATH of everybody.
@@ -59,6 +65,18 @@ install_packages() {
 		fail "apt-get update failed: check the network and the apt sources, then run this again"
 	quietly "${apt_get[@]}" install --yes --no-install-recommends "${packages[@]}" ||
 		fail "apt-get could not install ${packages[*]}: see above, then run this again"
+}
+
+# npm's own record of what it installed is written last.
+install_npm_packages() {
+	if [[ ! node_modules/.package-lock.json -nt package-lock.json ]]; then
+		say "installing npm packages"
+		quietly npm ci --no-audit --no-fund || fail "npm ci failed: see above; check the network, then run this again"
+	fi
+	local found
+	found=$(node_modules/.bin/node --version 2>/dev/null) || found=none
+	[[ $found == v2[4-9].* || $found == v[3-9][0-9].* ]] ||
+		fail "Node 24 is needed, npm installed ${found}: run 'npm ci' without --ignore-scripts, then this again"
 }
 
 require_go() {
@@ -131,12 +149,15 @@ rm -rf "$cache"/build.* # what an interrupted run left
 build=$(mktemp -d "$cache/build.XXXXXX") # beside bin, so that mv between them is atomic
 trap 'rm -rf "$build"' EXIT
 
-install_packages
+install_npm_packages
+[[ $purpose == demo ]] || install_packages
 install_binary minio "$minio_version" build_minio
-install_binary goofys-0.24 "$goofys_module" build_goofys
-install_binary syft "$syft_version" build_syft
-# The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
-[[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
-install_promtool
+if [[ $purpose != demo ]]; then
+	install_binary goofys-0.24 "$goofys_module" build_goofys
+	# The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
+	[[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
+	install_promtool
+fi
+[[ $purpose != full ]] || install_binary syft "$syft_version" build_syft
 
 say "everything is there; binaries in $bin"

@@ -1,10 +1,6 @@
-// What a driver file may import. Put this file beside yours; made from src/vendor/kit.ts by npm run types.
+// What a driver file may import. Put this file beside yours; made from src/vendor by npm run types.
 
 declare module "fluid-fuse" {
-	/**
-	* What a driver file imports as `fluid-fuse`. Every type that a vendor sees stands in this file: it is published as one
-	* declaration without imports, types/fluid-fuse.d.ts.
-	*/
 	/** One mount of the Dataset. */
 	export interface Mount {
 		/** `mountPoint` of the Dataset, such as `sftp://server/folder`: what to mount. */
@@ -35,33 +31,6 @@ declare module "fluid-fuse" {
 		/** Other names under which it is accepted. */
 		readonly aliases?: readonly string[];
 	}
-	/** Text on one line, with a pattern if need be; `expected` says in messages what it should have been. */
-	export const text: (about: About, pattern?: RegExp, expected?: string) => Option<string>;
-	/** `true`, `false`, or empty for true. */
-	export const flag: (about: About) => Option<boolean>;
-	/** A whole number. */
-	export const integer: (about: About, limits?: {
-		readonly min?: number;
-		readonly max?: number;
-	}) => Option<number>;
-	/** Such as `30s`, `500ms` or `5m`; the value is in milliseconds. */
-	export const duration: (about: About) => Option<number>;
-	/** Such as `512Mi`, `1Gi` or `500M`; the value is in bytes. */
-	export const size: (about: About, limits?: {
-		readonly min?: number;
-	}) => Option<number>;
-	/** Permission bits in octal; the value is the number. */
-	export const mode: (about: About) => Option<number>;
-	/** An absolute path in the container; for an option from a Secret, that of the secret file itself. */
-	export const path: (about: About) => Option<string>;
-	/** An http or https address without user and password. */
-	export const endpointUrl: (about: About) => Option<URL>;
-	/** A password, key or token. */
-	export const secret: (about: About) => Option<Secret>;
-	/** One of a few words. */
-	export function choice<const Words extends readonly [string, ...string[]]>(words: Words, about: About): Option<Words[number]>;
-	/** A type of the driver's own: `parse` returns undefined for what is none, and `expected` says what one is. */
-	export function parsed<Value>(about: About, expected: string, parse: (value: string) => Value | undefined): Option<Value>;
 	/** Something wrong with the source, or with the option of that name: one sentence, what was expected. */
 	export interface Fault {
 		readonly at: {
@@ -72,15 +41,8 @@ declare module "fluid-fuse" {
 		};
 		readonly message: string;
 	}
-	export function sourceFault(message: string): Fault;
-	export function optionFault(name: string, message: string): Fault;
 	/** Why a mount fails, as the launcher reports and retries it: docs/errors.md says what each means. */
 	export type FailureCode = "DRIVER_FAILED" | "DRIVER_REFUSED" | "BUCKET_MISSING" | "ACCESS_DENIED" | "KEY_UNKNOWN" | "SIGNATURE_WRONG" | "TOKEN_INVALID" | "CLOCK_SKEW" | "ENDPOINT_WRONG" | "BACKEND_DNS" | "BACKEND_REFUSED" | "BACKEND_TIMEOUT" | "BACKEND_TLS" | "BACKEND_FAILING";
-	/** The error to throw from `check` and to return from `diagnose`. The hint says what to do. Never put a secret into it. */
-	export function failure(code: FailureCode, message: string, options?: {
-		readonly hint?: string;
-		readonly cause?: unknown;
-	}): Error;
 	/** What to run for one mount. */
 	export interface Command {
 		/** The program, found in PATH. It must stay in the foreground and must end when its mount is unmounted. */
@@ -142,6 +104,40 @@ declare module "fluid-fuse" {
 	export interface DriverFile {
 		readonly name: string;
 	}
+	/** Text on one line, with a pattern if need be; `expected` says in messages what it should have been. */
+	export const text: (about: About, pattern?: RegExp, expected?: string) => Option<string>;
+	/** `true`, `false`, or empty for true. */
+	export const flag: (about: About) => Option<boolean>;
+	/** A whole number. */
+	export const integer: (about: About, limits?: {
+		readonly min?: number;
+		readonly max?: number;
+	}) => Option<number>;
+	/** Such as `30s`, `500ms` or `5m`; the value is in milliseconds. */
+	export const duration: (about: About) => Option<number>;
+	/** Such as `512Mi`, `1Gi` or `500M`; the value is in bytes. */
+	export const size: (about: About, limits?: {
+		readonly min?: number;
+	}) => Option<number>;
+	/** Permission bits in octal; the value is the number. */
+	export const mode: (about: About) => Option<number>;
+	/** An absolute path in the container; for an option from a Secret, that of the secret file itself. */
+	export const path: (about: About) => Option<string>;
+	/** An http or https address without user and password. */
+	export const endpointUrl: (about: About) => Option<URL>;
+	/** A password, key or token. */
+	export const secret: (about: About) => Option<Secret>;
+	/** One of a few words. */
+	export function choice<const Words extends readonly [string, ...string[]]>(words: Words, about: About): Option<Words[number]>;
+	/** A type of the driver's own: `parse` returns undefined for what is none, and `expected` says what one is. */
+	export function parsed<Value>(about: About, expected: string, parse: (value: string) => Value | undefined): Option<Value>;
+	export function sourceFault(message: string): Fault;
+	export function optionFault(name: string, message: string): Fault;
+	/** The error to throw from `check` and to return from `diagnose`. The hint says what to do. Never put a secret into it. */
+	export function failure(code: FailureCode, message: string, options?: {
+		readonly hint?: string;
+		readonly cause?: unknown;
+	}): Error;
 	/** Makes a driver of a program that mounts. Throws what is wrong with the definition. */
 	export function defineCommandDriver<const Declared extends Options>(driver: CommandDriver<Declared>): DriverFile;
 	/** The options that all S3 drivers share, to be spread into `options`. */

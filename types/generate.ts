@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 
-/** The declaration of what a driver file imports as `fluid-fuse`, made by tsc from src/vendor/kit.ts. */
+/** The declaration of what a driver file imports as `fluid-fuse`, made by tsc from src/vendor/contract.ts and kit.ts. */
 export function declaration(): string {
 	const folder = mkdtempSync(join(tmpdir(), "fluid-fuse-types-"));
 	try {
@@ -21,13 +21,16 @@ export function declaration(): string {
 			folder,
 		];
 		execFileSync(join(root, "node_modules/.bin/tsc"), [...words, "--rootDir", root], { stdio: "inherit" });
-		const emitted = readFileSync(join(folder, "src/vendor/kit.d.ts"), "utf8");
+		const emitted = ["contract", "kit"]
+			.map((name) => readFileSync(join(folder, `src/vendor/${name}.d.ts`), "utf8"))
+			.join("")
+			.replaceAll(/^(import|export) type .* from "\.\/contract\.ts";\n/gm, "");
 		if (/^import /m.test(emitted)) throw new Error("src/vendor/kit.ts shows a type of another file");
 		const body = emitted
 			.replaceAll(/^export declare /gm, "export ")
 			.replaceAll(/^ +/gm, (spaces) => "\t".repeat(spaces.length / 4))
 			.replaceAll(/^(?=.)/gm, "\t");
-		return `// What a driver file may import. Put this file beside yours; made from src/vendor/kit.ts by npm run types.\n\ndeclare module "fluid-fuse" {\n${body}}\n`;
+		return `// What a driver file may import. Put this file beside yours; made from src/vendor by npm run types.\n\ndeclare module "fluid-fuse" {\n${body}}\n`;
 	} finally {
 		rmSync(folder, { recursive: true });
 	}

@@ -7,8 +7,16 @@ import { createMemoryBudget } from "./reading/memory-budget.ts";
 import type { Listed } from "./names/listing.ts";
 import type { MemoryBudget } from "./reading/memory.ts";
 import type { Namespace } from "./names/namespace.ts";
-import { keyOf, modeOf, putListed, sizeOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
-import type { OpenFile } from "./names/open-file.ts";
+import {
+	keyOf,
+	modeOf,
+	putListed,
+	sizeOf,
+	type DirectoryNode,
+	type FileNode,
+	type OpenFile,
+	type Version,
+} from "./names/nodes.ts";
 import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
 import { NextNames } from "./names/next-names.ts";
 import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading/reading.ts";

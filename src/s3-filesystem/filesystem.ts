@@ -35,8 +35,8 @@ import {
 	type DirectoryNode,
 	type FileNode,
 	type Node,
+	type OpenFile,
 } from "./names/nodes.ts";
-import type { OpenFile } from "./names/open-file.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./names/posix-metadata.ts";
 import { renameDirectory } from "./names/rename-directory.ts";
 import { areAttributesKnown, attributesValidMs, entryValidMs } from "./names/validity.ts";

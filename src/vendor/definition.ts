@@ -6,7 +6,7 @@ import { defineCommandDriver } from "../drivers/command.ts";
 import { DriverFaults, type Driver } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";
 import { placeIn } from "./place.ts";
-import type { Command, CommandContext, CommandDriver, Mount, Options, Values } from "./kit.ts";
+import type { Command, CommandContext, CommandDriver, Mount, Options, Values } from "./contract.ts";
 
 /** What is wrong with a driver file, for whoever writes it. */
 export class DefinitionError extends Error {

@@ -1,8 +1,8 @@
 import { FuseError, type Attributes } from "../../fuse/filesystem.ts";
 import type { Draft } from "../writing/draft.ts";
-import type { OpenFile } from "./open-file.ts";
 import { DirectoryListing } from "./listing.ts";
 import { inodeOf } from "./names.ts";
+import type { FileVersion, Reader } from "../reading/reading.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
 import type { VolumeOptions } from "./volume.ts";
 
@@ -77,6 +77,16 @@ export interface FileNode {
 	/** Of a symbolic link, once read. */
 	target: string | undefined;
 	lookups: number;
+}
+
+/** One open(2) of a file. */
+export interface OpenFile {
+	readonly handle: number;
+	readonly node: FileNode;
+	readonly writable: boolean;
+	/** What this handle reads, also when the bucket has a newer version; undefined: nothing is in the bucket yet. */
+	version: FileVersion | undefined;
+	reader: Reader | undefined;
 }
 
 /** Throws ESTALE or ENOENT when it has none any more. */

@@ -1,7 +1,7 @@
 import { S3Error, type ObjectStore, type UploadBody, type Uploaded, type UploadedPart } from "../../s3/object-store.ts";
 import type { ByteRange } from "./byte-ranges.ts";
 import { planCommit, withoutCopy, type CommitStep } from "./commit-plan.ts";
-import type { BaseVersion } from "./draft.ts";
+import type { BaseVersion } from "./base-version.ts";
 import { DraftError } from "./draft-error.ts";
 import type { DraftPart, DraftParts } from "./draft-parts.ts";
 import type { DraftUpload } from "./draft-upload.ts";

@@ -1,6 +1,5 @@
 import type { UploadedPart } from "../../s3/object-store.ts";
 import { DraftError } from "./draft-error.ts";
-import { RecordFile } from "./draft-record.ts";
 import type { DraftUpload } from "./draft-upload.ts";
 import { StagedPart } from "./staged-part.ts";
 import type { Staging } from "./staging.ts";
@@ -21,7 +20,6 @@ export interface DraftPart {
 
 /** All that is changed of one file, by parts of the grid. */
 export class DraftParts {
-	readonly record: RecordFile;
 	readonly #staging: Staging;
 	readonly #path: string;
 	readonly #parts = new Map<number, DraftPart>();
@@ -29,7 +27,6 @@ export class DraftParts {
 	constructor(staging: Staging) {
 		this.#staging = staging;
 		this.#path = staging.nextPath();
-		this.record = new RecordFile(this.#path);
 	}
 
 	get stagedBytes(): number {
@@ -67,8 +64,6 @@ export class DraftParts {
 	}
 
 	clear(): void {
-		// The record first: parts without one are worth nothing to a recovery.
-		this.record.remove();
 		for (const { staged } of this.#parts.values()) staged.remove();
 		this.#parts.clear();
 	}

@@ -8,7 +8,7 @@ import {
 	type Uploaded,
 	type UploadedPart,
 } from "../../s3/object-store.ts";
-import type { BaseVersion } from "./draft.ts";
+import type { BaseVersion } from "./base-version.ts";
 
 /** The multipart upload of one draft, created with its first part. It is the only one that is ever completed or aborted. */
 export class DraftUpload {
@@ -21,7 +21,6 @@ export class DraftUpload {
 	canCopy = true;
 	readonly #store: ObjectStore;
 	readonly #contentType: string | undefined;
-	readonly #onCreated: (id: string) => void;
 	#id: Promise<string> | undefined;
 
 	constructor(options: {
@@ -30,14 +29,12 @@ export class DraftUpload {
 		readonly metadata: ObjectMetadata;
 		readonly isFinal: boolean;
 		readonly contentType: string | undefined;
-		readonly onCreated: (id: string) => void;
 	}) {
 		this.#store = options.store;
 		this.key = options.key;
 		this.metadata = options.metadata;
 		this.isFinal = options.isFinal;
 		this.#contentType = options.contentType;
-		this.#onCreated = options.onCreated;
 	}
 
 	async send(index: number, body: UploadBody): Promise<UploadedPart> {
@@ -62,15 +59,10 @@ export class DraftUpload {
 		}
 	}
 
-	/** Undefined: it was not created, or could not be. */
-	async id(): Promise<string | undefined> {
-		return this.#id?.catch(() => undefined);
-	}
-
 	/** Parts on their way must have ended. */
 	async abort(): Promise<void> {
 		// Without an id there is nothing to abort.
-		const id = await this.id();
+		const id = await this.#id?.catch(() => undefined);
 		if (id !== undefined) await this.#store.abortMultipart(this.key, id);
 	}
 
@@ -82,13 +74,11 @@ export class DraftUpload {
 	async #create(): Promise<string> {
 		try {
 			const contentType = this.#contentType;
-			const id = await this.#store.createMultipart(
+			return await this.#store.createMultipart(
 				this.key,
 				this.metadata,
 				contentType === undefined ? undefined : { contentType },
 			);
-			this.#onCreated(id);
-			return id;
 		} catch (error) {
 			// The next part tries again.
 			this.#id = undefined;

@@ -1,5 +1,6 @@
 import type { ReadResult } from "../../fuse/filesystem.ts";
 import type { ObjectMetadata, ObjectStore } from "../../s3/object-store.ts";
+import type { BaseVersion } from "./base-version.ts";
 import type { ByteRange } from "./byte-ranges.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit.ts";
 import { DraftError } from "./draft-error.ts";
@@ -11,13 +12,6 @@ import { Turns } from "../../turns.ts";
 
 export { DraftError } from "./draft-error.ts";
 export { createStaging, type Staging } from "./staging.ts";
-
-/** One version of an object, as a draft starts from it. */
-export interface BaseVersion {
-	readonly key: string;
-	readonly etag: string;
-	readonly sizeBytes: number;
-}
 
 export interface Committed extends BaseVersion {
 	/** The server's clock, when it told. */
@@ -273,7 +267,6 @@ export class Draft {
 		if (!this.#reopen(part) || !this.#reopenEnd(offset + length)) return { kind: "sent" };
 		let written: number;
 		try {
-			if (!this.#parts.record.exists) this.#record();
 			const bytes = part.staged.cost(start, start + length);
 			if (!this.#staging.tryReserve(bytes)) return { kind: "room", bytes };
 			written = part.staged.write(start, data.length === length ? data : data.subarray(0, length));
@@ -393,27 +386,8 @@ export class Draft {
 			metadata: metadata(isFinal),
 			isFinal,
 			contentType: contentType?.(),
-			onCreated: (uploadId) => this.#recordAgain(uploadId),
 		});
 		return this.#upload;
-	}
-
-	#record(uploadId?: string): void {
-		this.#parts.record.write({
-			key: this.#options.key(),
-			base: this.#base ?? null,
-			sizeBytes: this.#sizeBytes,
-			...(uploadId !== undefined && { uploadId }),
-		});
-	}
-
-	#recordAgain(uploadId: string | undefined): void {
-		try {
-			this.#record(uploadId);
-		} catch (error) {
-			// Only a recovery would miss it.
-			this.#staging.trouble(error, "could not record what a draft has become");
-		}
 	}
 
 	async #truncate(sizeBytes: number): Promise<void> {
@@ -429,7 +403,6 @@ export class Draft {
 		this.#baseBytes = Math.min(this.#baseBytes, sizeBytes);
 		this.#sizeBytes = sizeBytes;
 		this.#isChanged = true;
-		if (this.#parts.record.exists) this.#recordAgain(await this.#upload?.id());
 	}
 
 	/** Drops what is staged or sent from there on. */

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, expect, test, vi } from "vitest";
 
-import { createStaging, Draft, type BaseVersion } from "../../../src/s3-filesystem/writing/draft.ts";
+import type { BaseVersion } from "../../../src/s3-filesystem/writing/base-version.ts";
+import { createStaging, Draft } from "../../../src/s3-filesystem/writing/draft.ts";
 import { createPartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 import { createBucketInMemory } from "./bucket-in-memory.ts";

@@ -1,12 +1,7 @@
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 
-import {
-	createStaging,
-	Draft,
-	type BaseVersion,
-	type DraftOptions,
-	type Staging,
-} from "../../../src/s3-filesystem/writing/draft.ts";
+import type { BaseVersion } from "../../../src/s3-filesystem/writing/base-version.ts";
+import { createStaging, Draft, type DraftOptions, type Staging } from "../../../src/s3-filesystem/writing/draft.ts";
 import type { ObjectStore, StoreEvent } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";

@@ -1,0 +1,123 @@
+// The types of what a driver file imports as `fluid-fuse`. With kit.ts they are published as one declaration without imports,
+// types/fluid-fuse.d.ts: this file imports nothing.
+
+/** One mount of the Dataset. */
+export interface Mount {
+	/** `mountPoint` of the Dataset, such as `sftp://server/folder`: what to mount. */
+	readonly source: string;
+	/** To be enforced by the mount itself. */
+	readonly readOnly: boolean;
+}
+
+/** A value that must not be seen: it shows only its label, whatever prints it. */
+export interface Secret {
+	/** The value itself. It belongs into `files` of the command, never into `args`. */
+	reveal(): string;
+	/** Where it came from, such as `minio-login/secret-key`: safe to show. */
+	readonly label: string;
+}
+
+/** An option of a driver; its value is undefined where nobody gave it. */
+export interface Option<Value> {
+	readonly _output: Value | undefined;
+}
+
+export type Options = Readonly<Record<string, Option<unknown>>>;
+
+/** The values of a driver's options, by name. */
+export type Values<Declared extends Options> = {
+	readonly [Name in keyof Declared]: Declared[Name]["_output"];
+};
+
+/** What `fluid-fuse drivers` tells of an option. */
+export interface About {
+	/** What the option does, its default and its consequence: one or two sentences. */
+	readonly description: string;
+	/** Other names under which it is accepted. */
+	readonly aliases?: readonly string[];
+}
+
+/** Something wrong with the source, or with the option of that name: one sentence, what was expected. */
+export interface Fault {
+	readonly at: { readonly kind: "source" } | { readonly kind: "option"; readonly name: string };
+	readonly message: string;
+}
+
+/** Why a mount fails, as the launcher reports and retries it: docs/errors.md says what each means. */
+export type FailureCode =
+	| "DRIVER_FAILED"
+	| "DRIVER_REFUSED"
+	| "BUCKET_MISSING"
+	| "ACCESS_DENIED"
+	| "KEY_UNKNOWN"
+	| "SIGNATURE_WRONG"
+	| "TOKEN_INVALID"
+	| "CLOCK_SKEW"
+	| "ENDPOINT_WRONG"
+	| "BACKEND_DNS"
+	| "BACKEND_REFUSED"
+	| "BACKEND_TIMEOUT"
+	| "BACKEND_TLS"
+	| "BACKEND_FAILING";
+
+/** What to run for one mount. */
+export interface Command {
+	/** The program, found in PATH. It must stay in the foreground and must end when its mount is unmounted. */
+	readonly file: string;
+	/** Every process of the node can read them: no secrets here. */
+	readonly args: readonly string[];
+	/** Added to the few variables that every driver gets: PATH, HOME, locale, proxies. */
+	readonly env?: Readonly<Record<string, string>>;
+	/** Files to write into `directory` with mode 0600: relative path to content. */
+	readonly files?: Readonly<Record<string, string>>;
+	/** Names of variables to hand down from the pod's environment, besides the usual few. */
+	readonly inherit?: RegExp;
+}
+
+export interface CommandContext {
+	/** An empty folder to mount at. */
+	readonly mountpoint: string;
+	/** Private to this mount, in memory, removed after the end: where `files` are written. */
+	readonly directory: string;
+	/** What `version` found, `""` without one and when the command line is only shown. */
+	readonly version: string;
+	/** The container's memory limit; absent without one. */
+	readonly memoryLimitBytes?: number;
+}
+
+export interface CheckContext {
+	/** Give up when it is aborted. */
+	readonly signal: AbortSignal;
+	/** The pod's environment. */
+	readonly variables: Readonly<Record<string, string | undefined>>;
+}
+
+export interface CommandDriver<Declared extends Options> {
+	/** For `FLUID_FUSE_DRIVER` and the option `driver`: lower case letters, digits and hyphens. */
+	readonly name: string;
+	/** Of the sources that it serves, such as `sftp` for `sftp://…`; `""` is a source without a scheme. */
+	readonly schemes: readonly string[];
+	/** As the kernel lists its mounts in /proc/self/mountinfo, such as `fuse.sshfs`. */
+	readonly filesystemTypes: readonly string[];
+	/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */
+	readonly settleMs?: number;
+	/** Every option that it takes. Others are refused with the nearest name. */
+	readonly options: Declared;
+	/** Options of the program that may not be set, with the reason. */
+	readonly refusedOptions?: Readonly<Record<string, string>>;
+	/** What is wrong with source and options beyond their types. Without it, every source is taken. */
+	readonly faults?: (mount: Mount, options: Values<Declared>) => readonly Fault[];
+	/** How to ask the program for its version before each start: the pattern's first group. */
+	readonly version?: { readonly file: string; readonly args: readonly string[]; readonly pattern: RegExp };
+	/** Pure: from source and options to a command line. It is called without need, too, to show what would be run. */
+	readonly command: (mount: Mount, options: Values<Declared>, context: CommandContext) => Command;
+	/** Asks the backend, before each start and now and then, whether the mount can work. Throws `failure(…)`. */
+	readonly check?: (mount: Mount, options: Values<Declared>, context: CheckContext) => Promise<void>;
+	/** Reads a line of the program's output: `failure(…)` if it says why the program is about to fail. */
+	readonly diagnose?: (line: string) => Error | undefined;
+}
+
+/** The default export of a driver file: only what `defineCommandDriver` returns is one. */
+export interface DriverFile {
+	readonly name: string;
+}
