@@ -348,7 +348,7 @@ async function inspect(
 			continue;
 		}
 		context.onSecret(secret);
-		raw[name] = secretWanted ? secret : secret.reveal();
+		raw[name] = secret;
 	}
 	let prepared: PreparedMount | undefined;
 	try {

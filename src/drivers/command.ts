@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { execa } from "execa";
 import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
+import { Secret } from "../secrets/secret.ts";
 import { containerMemoryLimit, oomKills } from "./cgroup.ts";
 import type {
 	CheckContext,
@@ -10,6 +11,7 @@ import type {
 	DriverFault,
 	Mount,
 	PreparedMount,
+	RawOptions,
 	Session,
 	StartContext,
 	Update,
@@ -76,7 +78,14 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 		options: schema,
 		refusedOptions,
 		prepare(mount, raw) {
-			const options = parseOptions(schema, mount, raw, definition.faults);
+			const options = parseOptions(schema, mount, raw, {
+				faults: definition.faults,
+				optionFaults: (given) =>
+					shownSecrets(raw, given, (left) => definition.command(mount, left, nowhere)).map((option) => ({
+						at: { kind: "option", name: option },
+						message: `comes from a secret, and ${name} takes it on its command line, which every process of the node can read: give it as a plain option`,
+					})),
+			});
 			return new CommandMount({
 				driver: name,
 				command: (context) => definition.command(mount, options, context),
@@ -86,6 +95,34 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 			});
 		},
 	};
+}
+
+/** Where a command is only looked at. */
+const nowhere: CommandContext = { mountpoint: "MOUNTPOINT", directory: "PRIVATE", version: "" };
+
+/**
+ * The options that came from secrets and end on the command line. What their types make of a value cannot be looked for there: without
+ * such an option the line is another one. A driver that asks for a secret as such has said what becomes of it.
+ */
+function shownSecrets<Values extends object>(
+	raw: RawOptions,
+	options: Values,
+	build: (options: Values) => Command,
+): string[] {
+	const fromSecrets = Object.entries(options).flatMap(([name, value]) =>
+		raw[name] instanceof Secret && !(value instanceof Secret) ? [name] : [],
+	);
+	const line = (left?: string): string | undefined => {
+		try {
+			const { file, args } = build(left === undefined ? options : { ...options, [left]: undefined });
+			return [file, ...args].join("\0");
+		} catch {
+			// It cannot do without that one, or the source is wrong, which is said elsewhere.
+			return undefined;
+		}
+	};
+	const whole = fromSecrets.length === 0 ? undefined : line();
+	return whole === undefined ? [] : fromSecrets.filter((name) => line(name) !== whole);
 }
 
 interface CommandMountOptions {
@@ -103,7 +140,7 @@ class CommandMount implements PreparedMount {
 
 	constructor(options: CommandMountOptions) {
 		this.#options = options;
-		const { file, args } = options.command({ mountpoint: "MOUNTPOINT", directory: "PRIVATE", version: "" });
+		const { file, args } = options.command(nowhere);
 		this.summary = [file, ...args];
 		if (options.check !== undefined) this.check = options.check;
 	}

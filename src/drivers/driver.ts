@@ -13,7 +13,7 @@ export interface Mount {
 	readonly name?: string;
 }
 
-/** Options by their canonical names, as strings or secrets, before the driver has parsed them. */
+/** Options by their canonical names, before the driver has parsed them. What came from a secret is one, whatever the option's type is. */
 export type RawOptions = Readonly<Record<string, string | Secret>>;
 
 /** A fault that a driver finds: in the source, or in one of the options. */

@@ -107,7 +107,7 @@ export const native: Driver = {
 	options,
 	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },
 	commonOptions: { transport: "direct" },
-	prepare: (mount, raw) => new NativeMount(mount, parseOptions(options, mount, raw, faults)),
+	prepare: (mount, raw) => new NativeMount(mount, parseOptions(options, mount, raw, { faults })),
 	startTogether: async (members, context) =>
 		start(
 			members.map(({ folder, mount }) => ({ folder, mount: asNative(mount) })),

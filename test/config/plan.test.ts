@@ -72,7 +72,7 @@ describe("options reach the driver in layers", () => {
 		const text = fileWith([
 			{
 				...source,
-				options: { driver: "goofys", region: "plain" },
+				options: { region: "plain" },
 				encryptOptions: { region: "/etc/fluid/secrets/login/region" },
 			},
 		]);
@@ -80,7 +80,7 @@ describe("options reach the driver in layers", () => {
 		expect(options).toEqual([
 			{ name: "region", value: "secret login/region", from: "mounts[0].encryptOptions.region" },
 		]);
-		expect(mount.summary).toContain("--region=eu-1");
+		expect(mount.summary).toContain("region=eu-1");
 	});
 
 	it("whatever name of the option each layer uses", async () => {
@@ -183,10 +183,66 @@ describe("a secret", () => {
 
 	it("can be the value of any option", async () => {
 		const folder = secretsFolder({ where: { url: "http://minio:9000\n" } });
-		const cited = fileWith([{ ...source, options: { driver: "goofys", endpoint: "/etc/fluid/secrets/where/url" } }]);
+		const cited = fileWith([{ ...source, options: { endpoint: "/etc/fluid/secrets/where/url" } }]);
 		const { mount, options } = await inspectOnly(cited, { FLUID_FUSE_SECRETS_DIR: folder });
-		expect(mount.summary).toContain("--endpoint=http://minio:9000");
+		expect(mount.summary).toContain("endpoint=http://minio:9000");
 		expect(options).toEqual([{ name: "endpoint", value: "secret where/url", from: "mounts[0].options.endpoint" }]);
+	});
+
+	it("is refused for an option that ends on a command line, which every process of the node can read", async () => {
+		const folder = secretsFolder({
+			login: { region: "hidden-1", name: "hidden name", url: "http://hidden:9000", uid: "815", umask: "0027" },
+		});
+		const faults = async (driver: string, name: string, key: string): Promise<string[]> => {
+			const value = `/etc/fluid/secrets/login/${key}`;
+			const cited = fileWith([{ ...source, options: { driver, [name]: value } }]);
+			const encrypted = fileWith([{ ...source, options: { driver }, encryptOptions: { [name]: value } }]);
+			const variables = { FLUID_FUSE_SECRETS_DIR: folder };
+			const [a, b] = [await faultsOf(cited, variables), await faultsOf(encrypted, variables)];
+			expect(b.map((fault) => fault.replace("encryptOptions", "options"))).toEqual(a);
+			return a;
+		};
+		for (const [driver, name, key] of [
+			["goofys", "region", "region"],
+			["goofys", "endpoint", "url"],
+			["goofys", "uid", "uid"],
+			["s3fs", "region", "region"],
+			["s3fs", "url", "url"],
+			["s3fs", "umask", "umask"],
+		] as const) {
+			expect(await faults(driver, name, key), `${driver} ${name}`).toEqual([
+				expect.stringMatching(
+					new RegExp(
+						`^mounts\\[0\\]\\.options\\.${name}: comes from a secret, and ${driver} takes it on its command line`,
+					),
+				),
+			]);
+		}
+		// In the file itself, as with encryptOptions of a CacheRuntime that are none of its paths.
+		const literal = { options: { driver: "s3fs" }, encryptOptions: { instance_name: "hidden" } };
+		expect(await faultsOf(fileWith([{ ...source, ...literal }]))).toEqual([
+			expect.stringMatching(/^mounts\[0\]\.encryptOptions\.instance_name: comes from a secret, and s3fs takes it on/),
+		]);
+	});
+
+	it("is refused so beside other faults, all at once", async () => {
+		const folder = secretsFolder({ login: { region: "hidden-1" } });
+		const options = { driver: "goofys", region: "/etc/fluid/secrets/login/region", uid: "x", cheep: "" };
+		const found = await faultsOf(fileWith([{ ...source, options }]), { FLUID_FUSE_SECRETS_DIR: folder });
+		expect(found.map((fault) => fault.split(": ")[0])).toEqual([
+			"mounts[0].options.cheep",
+			"mounts[0].options.uid",
+			"mounts[0].options.region",
+		]);
+	});
+
+	it("is taken for an option that does not: a file of its own, or none at all", async () => {
+		const folder = secretsFolder({ login: { anything: "hidden" } });
+		const options = { driver: "script", token: "/etc/fluid/secrets/login/anything" };
+		const variables = { FLUID_FUSE_SECRETS_DIR: folder };
+		const encrypted = { ...source, options, encryptOptions: { password: "hidden too" } };
+		const { mount } = await inspectOnly(fileWith([encrypted]), variables);
+		expect(mount.summary.join(" ")).not.toContain("hidden");
 	});
 
 	it("is handed on as a file where the option names one", async () => {

@@ -202,6 +202,64 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 });
 
+describe("a secret that is cited for a plain option", () => {
+	const plain = "PlainOptionOfASecret";
+	const secretsOf = (options: ReturnType<typeof minioPod>) => ({ ...options.secrets, plain: { value: plain } });
+
+	test.each([
+		["goofys", "region"],
+		["s3fs", "instance_name"],
+	] as const)("ends on no command line: %s refuses it for %s", async (name, option) => {
+		const options = minioPod(minio, "data", { title: name, name });
+		const [mount] = options.mounts;
+		const cited = { ...mount?.options, [option]: "/etc/fluid/secrets/plain/value" };
+		const mounts = [
+			{ mountPoint: "minio://data", name: "cited", options: cited },
+			{ mountPoint: "minio://data", name: "others", options: mount?.options ?? {} },
+		];
+		const here = createPod({ ...options, secrets: secretsOf(options), mounts });
+		here.start();
+		await until(
+			async () => (await here.status().catch(() => undefined))?.mounts[1]?.ready === true,
+			20_000,
+			() => here.output,
+		);
+		const { lastError } = await here.mount("cited");
+		expect(lastError).toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining(`options.${option}`) });
+		for (const [pid, text] of processFiles("cmdline")) expect(leaks(text, [plain]), `arguments of ${pid}`).toEqual([]);
+		expect(leaks(await everythingItSays(here), [plain])).toEqual([]);
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("is used by native, which has no command line for it, and by a script from its own file", async () => {
+		const options = minioPod(minio, "data", { title: "", name: "native" });
+		const cited = { ...options.mounts[0]?.options, "storage-class": "/etc/fluid/secrets/plain/value" };
+		const script = {
+			driver: "script",
+			url: minio.endpoint,
+			"access-key": "/etc/fluid/secrets/minio-secret/minio-access-key",
+			"secret-key": "/etc/fluid/secrets/minio-secret/minio-access-secret",
+			anything: "/etc/fluid/secrets/plain/value",
+		};
+		const here = createPod({
+			...options,
+			secrets: secretsOf(options),
+			mounts: [
+				{ mountPoint: "minio://data", name: "native", options: cited },
+				{ mountPoint: "s3://data", name: "script", options: script },
+			],
+			env: { ...options.env, FLUID_FUSE_SCRIPT: join(projectRoot, "test/fixtures/mount.sh") },
+		});
+		here.start();
+		await here.untilReady();
+		expect(readThroughMount(join(here.target, "script/hello.txt"))).toBe("hello\n");
+		for (const [pid, text] of processFiles("cmdline")) {
+			expect(leaks(text, [plain, minio.secretKey]), `arguments of ${pid}`).toEqual([]);
+		}
+		expect(await here.stop()).toBe(0);
+	});
+});
+
 test("a driver that prints its secret is redacted in the log", async () => {
 	const driver = {
 		title: "",

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -183,6 +183,29 @@ describe("a mount", () => {
 		expect(stderr).toContain(
 			'mounts[0].mountPoint: no driver serves the scheme "good", expected one of s3, minio, oss; a driver file cannot be used: good.ts: its default export is no driver',
 		);
+	});
+
+	test("may cite a secret for what its driver keeps in a file, not for what it puts on the command line", async () => {
+		const options = `options: { server: text({ description: "Its address." }), user: text({ description: "Who." }) },`;
+		const command = `command: ({ source }, { server, user }, { mountpoint }) => ({
+			file: "good",
+			args: [source, mountpoint, String(server)],
+			files: { login: user?.toUpperCase() ?? "" },
+		}),`;
+		write({
+			"good.mjs": good("good")
+				.replace(/options: .*/, options)
+				.replace(/command: .*/, command),
+		});
+		const secrets = join(folder, "secrets/login");
+		mkdirSync(secrets, { recursive: true });
+		writeFileSync(join(secrets, "name"), "hidden");
+		const env = { FLUID_FUSE_SECRETS_DIR: join(folder, "secrets") };
+		const mount = (name: string) => ({ mountPoint: "good://share", options: { [name]: `${secrets}/name` } });
+		expect(await planned(mount("user"), env)).toMatchObject({ exitCode: 0, stderr: "" });
+		const { exitCode, stderr } = await planned(mount("server"), env);
+		expect(exitCode).toBe(78);
+		expect(stderr).toContain("mounts[0].options.server: comes from a secret, and good takes it on its command line");
 	});
 
 	test("whose driver has a bug is a fault with the bug's place", async () => {
