@@ -11,6 +11,7 @@ import {
 	keyOf,
 	modeOf,
 	putListed,
+	setDraft,
 	sizeOf,
 	type DirectoryNode,
 	type FileNode,
@@ -128,7 +129,7 @@ export class FileContents {
 				this.#becomes(node, { etag, sizeBytes: committedBytes, modifiedMs: modifiedMs ?? Date.now() });
 			},
 		});
-		node.draft = draft;
+		setDraft(node, draft);
 		return draft;
 	}
 
@@ -197,7 +198,7 @@ export class FileContents {
 	/** Gives up what is not in the bucket. */
 	async discard(node: FileNode): Promise<void> {
 		const { draft } = node;
-		node.draft = undefined;
+		setDraft(node, undefined);
 		node.metadataDirty = false;
 		node.isKnownToFail = false;
 		await draft?.discard();

@@ -89,17 +89,19 @@ export class Namespace {
 
 	/** What is in the directory is in another one from now on, which no name leads to. */
 	#moveOut(directory: DirectoryNode): void {
-		const { volume, name, children, hidden } = directory;
+		const { volume, name, children, drafted, hidden } = directory;
 		const nameless = this.nodes.directory({ volume, parent: undefined, name, isVolumeRoot: true });
 		for (const child of children.values()) {
 			child.parent = nameless;
 			nameless.children.set(child.name, child);
 		}
+		for (const child of drafted) nameless.drafted.add(child);
 		for (const [hiddenName, file] of hidden) {
 			file.hiddenIn = nameless;
 			nameless.hidden.set(hiddenName, file);
 		}
 		children.clear();
+		drafted.clear();
 		hidden.clear();
 		directory.listing.clear();
 		directory.posix = {};
@@ -367,9 +369,7 @@ export class Namespace {
 
 	/** The names of a directory that are not in the bucket yet. */
 	unlistedNames(directory: DirectoryNode): FileNode[] {
-		return [...directory.children.values()].filter(
-			(child): child is FileNode => child.kind === "file" && child.version === undefined && isOurs(child),
-		);
+		return [...directory.drafted].filter(({ version }) => version === undefined);
 	}
 
 	/** What was listed below a directory is not true any more. */

@@ -31,6 +31,8 @@ export interface DirectoryNode {
 	/** Nodes of this directory's names that somebody knows. */
 	readonly children: Map<string, Node>;
 	readonly listing: DirectoryListing;
+	/** Those of them with a draft. */
+	readonly drafted: Set<FileNode>;
 	/** Names whose objects go when the last handle does. */
 	readonly hidden: Map<string, FileNode>;
 	/** When the server last said that the name is this, by performance.now. */
@@ -59,7 +61,7 @@ export interface FileNode {
 	posix: PosixMetadata;
 	/** The version that posix was read of. */
 	posixEtag: string | undefined;
-	/** Changed content, or metadata to be written with it. */
+	/** Changed content, or metadata to be written with it. Changed by `setDraft`. */
 	draft: Draft | undefined;
 	/** Attributes were changed since the last commit of the draft. */
 	metadataDirty: boolean;
@@ -187,6 +189,7 @@ export class NodeTable {
 			isVolumeRoot,
 			overlay: new Map(),
 			children: new Map(),
+			drafted: new Set(),
 			listing: new DirectoryListing(),
 			hidden: new Map(),
 			knownAt: performance.now(),
@@ -248,7 +251,14 @@ export class NodeTable {
 /** The name leads to this node no longer; the node lives on while it is open or the kernel knows it. */
 export function detachNode(node: Node): void {
 	if (node.parent?.children.get(node.name) === node) node.parent.children.delete(node.name);
+	if (node.kind === "file") node.parent?.drafted.delete(node);
 	node.parent = undefined;
+}
+
+export function setDraft(node: FileNode, draft: Draft | undefined): void {
+	node.draft = draft;
+	if (draft === undefined) node.parent?.drafted.delete(node);
+	else node.parent?.drafted.add(node);
 }
 
 /** Another name leads to this node from now on. */
@@ -258,6 +268,7 @@ export function moveNode(node: Node, to: DirectoryNode, name: string): void {
 	node.parent = to;
 	node.knownAt = performance.now();
 	to.children.set(name, node);
+	if (node.kind === "file" && node.draft !== undefined) to.drafted.add(node);
 }
 
 /** Tells the directory's listing of what is in the bucket now: with its metadata, which outlives the node there. */

@@ -12,7 +12,7 @@ export function freshSince({ ttlMs }: VolumeOptions): number {
 /** What an application has open for writing is as it left it, whatever the server lists. */
 export function isOurs(node: Node): boolean {
 	if (node.kind === "file") return node.draft !== undefined || node.version === undefined;
-	return node.isVolumeRoot || node.children.values().some((child) => child.kind === "file" && isOurs(child));
+	return node.isVolumeRoot || node.drafted.size > 0;
 }
 
 /** The server would have to be asked for what its metadata says. */

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { listedDirectory } from "../../../src/s3-filesystem/names/listing.ts";
 import { Namespace } from "../../../src/s3-filesystem/names/namespace.ts";
 import { keyOf, type DirectoryNode } from "../../../src/s3-filesystem/names/nodes.ts";
 import type { VolumeOptions } from "../../../src/s3-filesystem/names/volume.ts";
@@ -93,4 +94,32 @@ test("what is known of a removed volume keeps its keys, and no name leads to it"
 	expect(namespace.remove(outer).directories).toContain(namespace.root);
 	expect(files.map(keyOf)).toEqual(["x", "y"]);
 	expect([namespace.root.children.size, namespace.root.overlay.size, namespace.root.volume]).toEqual([0, 0, undefined]);
+});
+
+test("a lookup of a directory takes no longer when many of its files are known", () => {
+	const bucket = volume("");
+	const namespace = new Namespace([bucket]);
+	const { root, nodes } = namespace;
+	const later = performance.now() + 60_000;
+	const directoryOf = (files: number): DirectoryNode => {
+		const directory = nodes.directory({ volume: bucket, parent: root, name: `${files} files` });
+		root.children.set(directory.name, directory);
+		directory.posixAt = later;
+		for (let index = 0; index < files; index++) {
+			const file = nodes.file(directory, bucket, `${index}`);
+			file.version = { etag: "1", sizeBytes: 1, modifiedMs: 0 };
+			directory.children.set(file.name, file);
+		}
+		return directory;
+	};
+	const [small, large] = [directoryOf(1), directoryOf(100_000)];
+	const entries = [small, large].map(({ name }) => listedDirectory(name));
+	root.listing.merge(root.listing.begin("", later), { entries, marker: undefined, through: undefined, hidden: 0 }, 10);
+	const lookupsMs = (directory: DirectoryNode): number => {
+		const startedAt = performance.now();
+		for (let index = 0; index < 300; index++) expect(namespace.find(root, directory.name)).toBe(directory);
+		return performance.now() - startedAt;
+	};
+	lookupsMs(small);
+	expect(lookupsMs(large)).toBeLessThan(20 * lookupsMs(small) + 10);
 });
