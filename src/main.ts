@@ -29,9 +29,21 @@ async function runFilesystem(): Promise<number> {
 	const stop = new AbortController();
 	for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
 	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) process.on(signal, () => undefined);
+	let tellBug = (error: unknown): void => void process.stderr.write(`${inspect(error)}\n`);
+	// Rejections that nobody handles come here too. An exit would wait for threads that wait for the kernel, and applications with them. Not
+	// SIGKILL: the launcher is to count it as a crash.
+	process.on("uncaughtException", (error) => {
+		try {
+			tellBug(error);
+		} finally {
+			process.kill(process.pid, "SIGABRT");
+		}
+	});
 	const { serveFilesystem } = await import("./filesystem-process/serve.ts");
-	const { exitCode, isMounted } = await serveFilesystem(process, process.env, stop.signal);
-	if (isMounted) process.kill(process.pid, "SIGKILL");
+	const { exitCode, signal } = await serveFilesystem(process, process.env, stop.signal, (tell) => {
+		tellBug = tell;
+	});
+	if (signal !== undefined) process.kill(process.pid, signal);
 	return exitCode;
 }
 

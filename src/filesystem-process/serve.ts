@@ -22,8 +22,8 @@ export interface Channel {
 
 export interface End {
 	readonly exitCode: number;
-	/** Threads may wait for the kernel's requests still, and keep an exit from returning. */
-	readonly isMounted: boolean;
+	/** To be ended by instead: threads may wait for the kernel's requests still, and keep an exit from returning. */
+	readonly signal?: "SIGKILL" | "SIGABRT";
 }
 
 /** Serves a mount until it is unmounted or the signal comes; then what is not in its bucket yet is uploaded. */
@@ -31,6 +31,8 @@ export async function serveFilesystem(
 	launcher: Channel,
 	variables: NodeJS.ProcessEnv,
 	signal: AbortSignal,
+	/** Gives what is to be called, before the process ends, with an error that nothing has caught. */
+	onLog: (tellBug: (error: unknown) => void) => void,
 ): Promise<End> {
 	const started = Promise.withResolvers<FilesystemConfig>();
 	let served: ServedVolumes | undefined;
@@ -46,9 +48,14 @@ export async function serveFilesystem(
 		signal.addEventListener("abort", () => resolve("stopped"), { once: true });
 	});
 	const config = await Promise.race([started.promise, stopped]);
-	if (config === "stopped") return { exitCode: 0, isMounted: false };
+	if (config === "stopped") return { exitCode: 0 };
 	const redactor = createRedactor();
 	const { logger: log, flush } = createLog(config.logLevel, redactor);
+	onLog((error) => {
+		log.fatal({ err: error }, "a bug ends the filesystem's process");
+		flush();
+	});
+	let isServing = false;
 	try {
 		served = new ServedVolumes(config, { variables, log, redactor });
 		const { filesystem } = served;
@@ -61,6 +68,7 @@ export async function serveFilesystem(
 			served?.showStagingIsUsed();
 		};
 		const session = await begin(config, filesystem, log);
+		isServing = true;
 		const timer = setInterval(tell, reportEveryMs);
 		tell();
 		const ending = await Promise.race([session.ended, stopped]);
@@ -69,12 +77,14 @@ export async function serveFilesystem(
 		if (failed) log.error({ err: ending.cause }, "the kernel's requests cannot be read");
 		const isSaved = await served.end();
 		log.info({ requests: session.requests, ...filesystem.stats() }, "filesystem ended");
-		return { exitCode: failed || !isSaved ? 1 : 0, isMounted: ending === "stopped" || failed };
+		const exitCode = failed || !isSaved ? 1 : 0;
+		if (failed) return { exitCode, signal: "SIGABRT" };
+		return ending === "stopped" ? { exitCode, signal: "SIGKILL" } : { exitCode };
 	} catch (error) {
 		// By its code the launcher knows what to do about it.
 		const known = error instanceof LauncherError ? { code: error.code, error: error.message, hint: error.hint } : {};
 		log.fatal({ err: error, ...known }, "the filesystem cannot be served");
-		return { exitCode: 1, isMounted: false };
+		return { exitCode: 1, ...(isServing && { signal: "SIGABRT" }) };
 	} finally {
 		flush();
 	}

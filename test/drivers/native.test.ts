@@ -127,6 +127,19 @@ test("this process lets go of the mount as soon as the other has ended", async (
 	expect(await statfs(mountpoint, 2000)).toEqual({ kind: "dead" });
 });
 
+test("a crash is not taken for a kill from outside, which says nothing about the driver", async () => {
+	for (const [signal, code] of [
+		["SIGABRT", "DRIVER_FAILED"],
+		["SIGKILL", "DRIVER_KILLED"],
+	] as const) {
+		const { session } = await start(keys);
+		process.kill(session.pid, signal);
+		expect(await session.ended).toMatchObject({ kind: "failed", cause: { code } });
+		await folder?.remove();
+	}
+	folder = undefined;
+});
+
 test("no descriptor is left when it is not wanted any more while it starts", async () => {
 	let started = 0;
 	const reasons: string[] = [];
