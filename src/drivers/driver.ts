@@ -136,4 +136,7 @@ export interface Departure {
 	readonly removed: Promise<number>;
 }
 
-export type Ending = { readonly kind: "stopped" } | { readonly kind: "failed"; readonly cause: unknown };
+export type Ending =
+	| { readonly kind: "stopped" }
+	/** `exitCode` is undefined where a signal ended it. */
+	| { readonly kind: "failed"; readonly cause: unknown; readonly exitCode?: number | undefined };

@@ -84,7 +84,7 @@ export function superviseProcess(child: DriverProcess): Session {
 		const how = signal === undefined ? `exited with ${exitCode}` : `was ended by ${signal}`;
 		const words = lastLine === "" ? "" : `: ${lastLine.slice(0, 300)}`;
 		const cause = diagnosis ?? ownDiagnosis ?? new LauncherError("DRIVER_FAILED", `${driver} ${how}${words}`);
-		return { kind: "failed", cause };
+		return { kind: "failed", cause, exitCode };
 	});
 	return {
 		pid,

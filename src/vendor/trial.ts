@@ -69,21 +69,23 @@ export class Trial {
 	async #untilMounted(): Promise<void> {
 		const deadline = performance.now() + mountLimitMs;
 		while (performance.now() < deadline) {
-			const [isMounted, ending] = [(await this.layers()).length > 0, await this.ending(50)];
-			if (ending !== undefined) throw this.#endedEarly(ending, isMounted || (await this.layers()).length > 0);
-			if (isMounted && (await statfs(this.mountpoint, 2000)).kind === "answered") return;
+			const ending = await this.ending(50);
+			if (ending !== undefined) throw this.endedEarly(ending);
+			if ((await this.layers()).length > 0 && (await statfs(this.mountpoint, 2000)).kind === "answered") return;
 		}
 		throw new Error(`is not mounted, or does not answer, ${mountLimitMs / 1000} s after its start`);
 	}
 
-	#endedEarly(ending: Ending, isMounted: boolean): Error {
-		if (isMounted)
+	/** Why it ended though nobody has stopped it. */
+	endedEarly(ending: Ending): Error {
+		// Not whether its mount is there: what it left in the background is ended with it.
+		if (ending.kind === "failed" && ending.exitCode === 0)
 			return new Error(
-				"the program has ended and its mount is there: it went into the background; give it the flag that keeps it in the foreground",
+				"the program has ended without an error: it went into the background; give it the flag that keeps it in the foreground",
 			);
 		const { message = "" } = ending.kind === "failed" && ending.cause instanceof Error ? ending.cause : {};
 		const hint = ending.kind === "failed" && ending.cause instanceof LauncherError ? ending.cause.hint : undefined;
-		return new Error(["the program ended before its mount was there", message, hint ?? ""].filter(Boolean).join(": "));
+		return new Error(["the program ended by itself", message, hint ?? ""].filter(Boolean).join(": "));
 	}
 
 	/** Ends it and takes down by force what is left. */

@@ -1,5 +1,5 @@
 import { execa } from "execa";
-import { chmodSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, globSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../../src/mounts/mountinfo.ts";
@@ -245,9 +245,7 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 			secrets: { one: keysOf(one), two: keysOf(two) },
 		});
 		const optionFiles = (): string[] =>
-			readdirSync(here.runDirectory, { recursive: true, withFileTypes: true })
-				.filter(({ name }) => name === "options.json")
-				.map(({ parentPath, name }) => join(parentPath, name));
+			globSync("mounts/*/options.json", { cwd: here.runDirectory }).map((path) => join(here.runDirectory, path));
 		expect(optionFiles()).toHaveLength(2);
 		for (const path of optionFiles()) {
 			expect(statSync(path).mode & 0o777).toBe(0o600);
