@@ -7,7 +7,8 @@ const replacement = "\u{FFFD}";
 
 /**
  * One request of the kernel, in a buffer that is used again for the next. Offsets count from the end of the header, as in the
- * structures of fuse.h; 64-bit numbers are ones that the filesystem handed out itself, so they fit into a double.
+ * structures of fuse.h. A 64-bit number becomes a double, exact up to 2^53: enough for the nodes and handles that the filesystem handed
+ * out, and for offsets, sizes and seconds as far as files and clocks go. What identifies a request is no such number.
  */
 export class Request {
 	readonly bytes: Buffer;
