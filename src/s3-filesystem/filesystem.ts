@@ -634,12 +634,14 @@ class BucketFilesystem implements S3Filesystem {
 
 	async #commit(node: FileNode): Promise<void> {
 		if (node.unlinkedKey !== undefined || !this.#contents.isDirty(node)) return;
-		await attempt(async () =>
-			this.#locks.with(node, async () => {
+		try {
+			await this.#locks.with(node, async () => {
 				if (node.unlinkedKey !== undefined) return;
 				await this.#contents.commit(node);
-			}),
-		);
+			});
+		} catch (error) {
+			throw toOpenFileError(error);
+		}
 	}
 
 	/** Names are made and removed at once; nothing is left to do. */

@@ -1,12 +1,28 @@
-import { createHash } from "node:crypto";
 import type { Answer } from "./http/connection.ts";
-import { objectHeaders, serverTimeMs } from "./object-headers.ts";
-import type { UploadedPart } from "./object-store.ts";
 
-/** A request may have been carried out although no answer came. What it made is then told from what others made by its looks. */
+/** Whether the object of an answer to HEAD looks like the one that a request was to make. */
+export type Looks = (answer: Answer) => Promise<boolean>;
+
+/** Whoever tries for so long with ever other content is not helped by the first of it. */
+const maximumSent = 16;
+
+/**
+ * A request may have been carried out although no answer came. What it made is then told from what others made by its looks. Whoever tries
+ * again with other content after a call has failed gives the next call the same one.
+ */
 export class Doubt {
-	readonly #startedAt = performance.now();
+	#startedAt = performance.now();
 	#exists = false;
+	readonly #sent: Looks[] = [];
+
+	/** A request is about to be sent that makes an object of such looks. */
+	sends(looks: Looks): void {
+		if (!this.#exists) {
+			this.#startedAt = performance.now();
+			this.#sent.length = 0;
+		}
+		if (this.#sent.push(looks) > maximumSent) this.#sent.shift();
+	}
 
 	begin(): void {
 		this.#exists = true;
@@ -20,23 +36,9 @@ export class Doubt {
 	get ageMs(): number {
 		return performance.now() - this.#startedAt;
 	}
-}
 
-/** Times have no fractions of seconds, and a server's disks may have another clock than its front. */
-const toleranceMs = 2000;
-
-/** Whether the object of that answer is younger than the request in doubt. Both times are the server's. */
-export function wasMadeSince(answer: Answer, doubt: Doubt): boolean {
-	const now = serverTimeMs(answer);
-	return now !== undefined && objectHeaders(answer, 0).modifiedMs >= now - doubt.ageMs - toleranceMs;
-}
-
-/** The version of an object of those parts: MD5 of their MD5 sums. Undefined if their versions are something else. */
-export function multipartEtag(parts: readonly UploadedPart[]): string | undefined {
-	const sum = createHash("md5");
-	for (const { etag } of parts) {
-		if (!/^[0-9a-f]{32}$/.test(etag)) return undefined;
-		sum.update(etag, "hex");
+	async hasSent(answer: Answer): Promise<boolean> {
+		for (const looks of this.#sent) if (await looks(answer)) return true;
+		return false;
 	}
-	return `${sum.digest("hex")}-${parts.length}`;
 }

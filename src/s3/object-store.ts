@@ -1,3 +1,5 @@
+import type { Doubt } from "./doubt.ts";
+
 /** One bucket, as a filesystem needs it: https://docs.aws.amazon.com/AmazonS3/latest/API/ */
 export interface ObjectStore {
 	/**
@@ -54,7 +56,7 @@ export interface ObjectStore {
 		key: string,
 		uploadId: string,
 		parts: readonly UploadedPart[],
-		options?: { readonly onlyIfAbsent?: boolean },
+		options?: { readonly onlyIfAbsent?: boolean; readonly doubt?: Doubt },
 	): Promise<Uploaded>;
 	abortMultipart(key: string, uploadId: string): Promise<void>;
 	/** Whether listings hold the objects' metadata, which only MinIO does. Known after the first listing. */
@@ -122,6 +124,8 @@ export interface PutOptions {
 	readonly contentType?: string;
 	/** Throws EXISTS when there is an object, where the server can tell (If-None-Match: *). */
 	readonly onlyIfAbsent?: boolean;
+	/** Of who tries again after a call has failed: what that may have stored after all is not another's. */
+	readonly doubt?: Doubt;
 }
 
 export interface Uploaded {

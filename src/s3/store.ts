@@ -6,9 +6,10 @@ import { concessionFor, type Ability } from "./concession.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
-import { Doubt, multipartEtag, wasMadeSince } from "./doubt.ts";
+import { Doubt, type Looks } from "./doubt.ts";
 import { encodeStrictly } from "./location.ts";
 import { encryptionHeaders, type EncryptionHeaders } from "./encryption.ts";
+import { multipartEtag, wasMadeSince } from "./made-since.ts";
 import { parseListAnswer, withoutQuotes, type ParsedList } from "./list-answer.ts";
 import { contentHeaders, metadataHeaders, objectHeaders, serverTimeMs } from "./object-headers.ts";
 import {
@@ -33,6 +34,7 @@ import { elementText, isExpressible, rootName } from "./xml.ts";
 
 type CopyOptions = NonNullable<Parameters<ObjectStore["copy"]>[2]>;
 type CopyRange = Parameters<ObjectStore["copyPart"]>[3];
+type CompletionOptions = NonNullable<Parameters<ObjectStore["completeMultipart"]>[3]>;
 
 /** Throws a LauncherError if there is no URL for that bucket. Nothing is sent before the first request. */
 export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
@@ -163,13 +165,13 @@ class Store implements ObjectStore {
 	async put(
 		key: string,
 		body: UploadBody,
-		{ metadata = {}, contentType, onlyIfAbsent = false }: PutOptions = {},
+		{ metadata = {}, contentType, onlyIfAbsent = false, doubt = new Doubt() }: PutOptions = {},
 	): Promise<Uploaded> {
 		checkKey(key);
 		const own = metadataHeaders(metadata);
 		const integrity = createIntegrity(body);
+		doubt.sends(async (answer) => hasMetadata(answer, metadata) && integrity.wasOf(answer));
 		return this.#conceding(onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"], async (lacking) => {
-			if (onlyIfAbsent && lacking.has("conditions")) await this.#refuseIfPresent(key);
 			const headers = {
 				...own,
 				...this.#creation,
@@ -177,8 +179,8 @@ class Store implements ObjectStore {
 				...(contentType !== undefined && { "content-type": contentType }),
 				...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
 			};
-			const doubt = new Doubt();
 			try {
+				if (onlyIfAbsent && lacking.has("conditions")) await this.#refuseIfPresent(key);
 				const answer = await this.#upload({
 					operation: "PutObject",
 					key,
@@ -193,13 +195,13 @@ class Store implements ObjectStore {
 			} catch (error) {
 				if (!isKind(error, "EXISTS")) throw error;
 				// It may be there because of an earlier try, whose answer was lost.
-				const present = await this.#presentIf(
-					key,
-					doubt,
-					async (answer) => wasMadeSince(answer, doubt) && integrity.isOf(answer),
-				);
-				if (present === undefined || !hasMetadata(present.answer, metadata)) throw error;
-				return present.uploaded;
+				const present = await this.#presentIf(key, doubt, async (answer) => wasMadeSince(answer, doubt));
+				if (present === undefined) throw error;
+				const isThis = hasMetadata(present.answer, metadata) && (await integrity.isOf(present.answer));
+				if (isThis) return present.uploaded;
+				if (!(await doubt.hasSent(present.answer))) throw error;
+				// With what it was to hold when an earlier call failed.
+				return this.put(key, body, { metadata, ...(contentType !== undefined && { contentType }) });
 			}
 		});
 	}
@@ -418,7 +420,8 @@ class Store implements ObjectStore {
 				...(withChecksums && { "x-amz-checksum-algorithm": "CRC32" }),
 			});
 			if (!withChecksums || !this.#isMinio) return uploadId;
-			await this.abortMultipart(key, uploadId);
+			// Not every key that may write may do that; the bucket's lifecycle may.
+			await this.abortMultipart(key, uploadId).catch(() => undefined);
 			return this.#beginMultipart(key, headers);
 		});
 	}
@@ -494,14 +497,39 @@ class Store implements ObjectStore {
 		key: string,
 		uploadId: string,
 		parts: readonly UploadedPart[],
-		{ onlyIfAbsent = false }: { readonly onlyIfAbsent?: boolean } = {},
+		{ onlyIfAbsent = false, doubt = new Doubt() }: CompletionOptions = {},
 	): Promise<Uploaded> {
+		// An object of parts has the version that S3 computes of the parts' versions; where those are no MD5 sums, because of encryption, it
+		// is at least of as many parts, and was made since then.
+		const wanted = multipartEtag(parts);
+		const isComputed = wanted !== undefined && Object.keys(this.#encryption.create).length === 0;
+		const looks: Looks = async (answer) => {
+			const found = etagOf(answer);
+			return found === wanted || (!isComputed && found.endsWith(`-${parts.length}`) && wasMadeSince(answer, doubt));
+		};
+		doubt.sends(looks);
 		return this.#conceding(onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"], async (lacking) => {
-			if (onlyIfAbsent && lacking.has("conditions")) await this.#refuseIfPresent(key);
-			return this.#complete(key, uploadId, parts, {
-				withChecksums: !lacking.has("checksums"),
-				withCondition: onlyIfAbsent && !lacking.has("conditions"),
-			});
+			try {
+				if (onlyIfAbsent && lacking.has("conditions")) await this.#refuseIfPresent(key);
+				return await this.#complete(key, uploadId, parts, {
+					withChecksums: !lacking.has("checksums"),
+					withCondition: onlyIfAbsent && !lacking.has("conditions"),
+					doubt,
+				});
+			} catch (error) {
+				if (!isKind(error, "NOT_FOUND") && !isKind(error, "EXISTS")) throw error;
+				// The upload may be gone because an earlier try, whose answer was lost, has made the object of it.
+				const present = await this.#presentIf(
+					key,
+					doubt,
+					async (answer) => (await looks(answer)) || doubt.hasSent(answer),
+				);
+				if (present === undefined) throw error;
+				if (await looks(present.answer)) return present.uploaded;
+				if (isKind(error, "NOT_FOUND")) throw error;
+				// With what it was to hold when an earlier call failed.
+				return this.completeMultipart(key, uploadId, parts);
+			}
 		});
 	}
 
@@ -509,49 +537,33 @@ class Store implements ObjectStore {
 		key: string,
 		uploadId: string,
 		parts: readonly UploadedPart[],
-		{ withChecksums, withCondition }: { readonly withChecksums: boolean; readonly withCondition: boolean },
+		options: { readonly withChecksums: boolean; readonly withCondition: boolean; readonly doubt: Doubt },
 	): Promise<Uploaded> {
+		const { withChecksums, withCondition, doubt } = options;
 		const bytes = completionXml(parts, withChecksums);
-		const doubt = new Doubt();
 		let etag: string | undefined;
-		try {
-			const answer = await this.#client.call({
-				operation: "CompleteMultipartUpload",
-				method: "POST",
-				key,
-				query: { uploadId },
-				priority: "read",
-				patience: workPatience,
-				preconditionMeans: "EXISTS",
-				...smallBody(bytes),
-				headers: () => ({
-					"content-type": "application/xml",
-					...this.#encryption.access,
-					...(withCondition && { "if-none-match": "*" }),
-				}),
-				onDoubt: () => doubt.begin(),
-				check: ({ body }) => {
-					const text = body.toString();
-					etag = rootName(text) === "CompleteMultipartUploadResult" ? elementText(text, "ETag") : undefined;
-					return etag === undefined ? "an answer that is not S3's" : undefined;
-				},
-			});
-			return { etag: withoutQuotes(etag ?? ""), modifiedMs: serverTimeMs(answer) };
-		} catch (error) {
-			if (!isKind(error, "NOT_FOUND") && !isKind(error, "EXISTS")) throw error;
-			// The upload may be gone because an earlier try, whose answer was lost, has made the object of it. Then that has the
-			// version that S3 computes of the parts' versions; where those are no MD5 sums, because of encryption, it is at least of as
-			// many parts, and was made since then.
-			const wanted = multipartEtag(parts);
-			const present = await this.#presentIf(key, doubt, async (answer) => {
-				const found = etagOf(answer);
-				if (found === wanted) return true;
-				const isComputed = wanted !== undefined && Object.keys(this.#encryption.create).length === 0;
-				return !isComputed && found.endsWith(`-${parts.length}`) && wasMadeSince(answer, doubt);
-			});
-			if (present === undefined) throw error;
-			return present.uploaded;
-		}
+		const answer = await this.#client.call({
+			operation: "CompleteMultipartUpload",
+			method: "POST",
+			key,
+			query: { uploadId },
+			priority: "read",
+			patience: workPatience,
+			preconditionMeans: "EXISTS",
+			...smallBody(bytes),
+			headers: () => ({
+				"content-type": "application/xml",
+				...this.#encryption.access,
+				...(withCondition && { "if-none-match": "*" }),
+			}),
+			onDoubt: () => doubt.begin(),
+			check: ({ body }) => {
+				const text = body.toString();
+				etag = rootName(text) === "CompleteMultipartUploadResult" ? elementText(text, "ETag") : undefined;
+				return etag === undefined ? "an answer that is not S3's" : undefined;
+			},
+		});
+		return { etag: withoutQuotes(etag ?? ""), modifiedMs: serverTimeMs(answer) };
 	}
 
 	async abortMultipart(key: string, uploadId: string): Promise<void> {
@@ -620,8 +632,9 @@ class Store implements ObjectStore {
 			if (!(await isOurs(answer))) return undefined;
 			return { answer, uploaded: { etag: etagOf(answer), modifiedMs: objectHeaders(answer, 0).modifiedMs } };
 		} catch (error) {
-			if (isKind(error, "NOT_FOUND")) return undefined;
-			throw error;
+			// Asked for later it may tell. Otherwise why the request itself was refused says more.
+			if (isKind(error, "UNAVAILABLE") || isKind(error, "THROTTLED") || isKind(error, "ABORTED")) throw error;
+			return undefined;
 		}
 	}
 }
@@ -631,6 +644,8 @@ interface Integrity {
 	headers(withChecksums: boolean): Promise<RequestHeaders>;
 	/** Whether an object is this body. */
 	isOf(answer: Answer): Promise<boolean>;
+	/** The same by what is computed already, when the body may be another one by now. */
+	wasOf(answer: Answer): Promise<boolean>;
 }
 
 function createIntegrity(body: UploadBody): Integrity {
@@ -653,6 +668,12 @@ function createIntegrity(body: UploadBody): Integrity {
 			if (sizeOf(answer) !== body.sizeBytes) return false;
 			const found = answer.headers.get("x-amz-checksum-crc32");
 			return found === undefined ? etagOf(answer) === (await md5Sum()).toString("hex") : found === (await crcText());
+		},
+		async wasOf(answer) {
+			if (sizeOf(answer) !== body.sizeBytes) return false;
+			const found = answer.headers.get("x-amz-checksum-crc32");
+			if (found === undefined) return md5 !== undefined && etagOf(answer) === (await md5).toString("hex");
+			return crc !== undefined && found === (await crc);
 		},
 	};
 }

@@ -90,6 +90,37 @@ for attempt in (lambda: os.close(os.dup(one)), lambda: os.fsync(two), lambda: os
 	expect(await get("file")).toBe("one");
 });
 
+/** Writes to the file, and closes it when the line comes; prints the error that close(2) gives. */
+function writing(here: MountedBucket, flags: string): { readonly closed: () => Promise<string> } {
+	const script = `
+import errno, os, sys
+file = os.open("file", os.O_WRONLY | ${flags})
+os.write(file, b"more")
+print("written", flush=True)
+sys.stdin.readline()
+try: os.close(file)
+except OSError as error: print(errno.errorcode[error.errno])
+else: print("stored")`;
+	const program = execa("python3", ["-c", script], { cwd: here.target, timeout: 20_000 });
+	return {
+		async closed() {
+			program.stdin.end("\n");
+			const [, outcome = ""] = (await program).stdout.split("\n");
+			return outcome;
+		},
+	};
+}
+
+test("close says that a file is stale of which somebody else has removed what it was appended to", async () => {
+	await buckets.minio.put(buckets.name, "file", "0123456789");
+	const here = await buckets.mountThroughProxy();
+	await sh(here, "ls");
+	const program = writing(here, "os.O_APPEND");
+	await vi.waitFor(async () => expect((await here.stats())["dirty_bytes"]).toBeGreaterThan(0));
+	await buckets.minio.delete(buckets.name, "file");
+	expect(await program.closed()).toBe("ESTALE");
+});
+
 /** Changes mapped memory when the last descriptor is closed already; Python's own mmap keeps another. */
 const mapAndWrite = `python3 -c '
 import ctypes, os

@@ -430,6 +430,22 @@ describe("an upload", () => {
 		});
 	});
 
+	test("in parts is said to be gone to a key that may not look for the object either", async () => {
+		const { accessKeyId, secretAccessKey, sessionToken } = await minio.temporaryCredentials({
+			policy: {
+				Version: "2012-10-17",
+				Statement: [{ Effect: "Allow", Action: ["s3:PutObject"], Resource: ["arn:aws:s3:::bucket/*"] }],
+			},
+		});
+		const store = open({ credentials: { accessKeyId, secretAccessKey, sessionToken } });
+		const id = await store.createMultipart("unseen parts", {});
+		const part = await store.uploadPart("unseen parts", id, 1, bodyOf("part"));
+		await proxy.fail({ kind: "lose-answer" }, { only: isPost, times: 1 });
+		expect(await failureOf(store.completeMultipart("unseen parts", id, [part]))).toMatchObject({
+			code: "NoSuchUpload",
+		});
+	});
+
 	test.each([
 		["a copy", async (store: ObjectStore) => store.copy("object", "answered", { etag })],
 		[

@@ -1,5 +1,4 @@
-import { createHash } from "node:crypto";
-
+import type { Doubt } from "../../s3/doubt.ts";
 import {
 	S3Error,
 	type ObjectMetadata,
@@ -46,17 +45,11 @@ export class DraftUpload {
 		return this.#store.copyPart(this.key, await this.#created(), index + 1, { key, etag, offset, lengthBytes });
 	}
 
-	async complete(parts: readonly UploadedPart[], options: { readonly onlyIfAbsent: boolean }): Promise<Uploaded> {
-		const id = await this.#created();
-		try {
-			return await this.#store.completeMultipart(this.key, id, parts, options);
-		} catch (error) {
-			if (!isUploadGone(error)) throw error;
-			// The answer to an earlier attempt may have been lost on the way: the object tells.
-			const { etag, modifiedMs } = await this.#store.head(this.key);
-			if (etag.replaceAll('"', "") !== etagOf(parts)) throw error;
-			return { etag, modifiedMs };
-		}
+	async complete(
+		parts: readonly UploadedPart[],
+		options: { readonly onlyIfAbsent: boolean; readonly doubt: Doubt },
+	): Promise<Uploaded> {
+		return this.#store.completeMultipart(this.key, await this.#created(), parts, options);
 	}
 
 	/** Parts on their way must have ended. */
@@ -87,14 +80,7 @@ export class DraftUpload {
 	}
 }
 
-/** Completed or aborted, by whomever. */
+/** Completed or aborted, by whomever. The only other thing that can be missing is the object that a part is copied from. */
 export function isUploadGone(thrown: unknown): boolean {
-	return thrown instanceof S3Error && thrown.code === "NoSuchUpload";
-}
-
-/** How S3 makes the ETag of an object of parts, unless it is encrypted with keys of KMS or the customer's. */
-function etagOf(parts: readonly UploadedPart[]): string {
-	const hash = createHash("md5");
-	for (const { etag } of parts) hash.update(Buffer.from(etag.replaceAll('"', ""), "hex"));
-	return `${hash.digest("hex")}-${parts.length}`;
+	return thrown instanceof S3Error && thrown.kind === "NOT_FOUND" && !/^NoSuch(Key|Version)$/.test(thrown.code ?? "");
 }

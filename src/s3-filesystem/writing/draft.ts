@@ -1,5 +1,6 @@
 import type { ReadResult } from "../../fuse/filesystem.ts";
-import type { ObjectMetadata, ObjectStore } from "../../s3/object-store.ts";
+import { Doubt } from "../../s3/doubt.ts";
+import { S3Error, type ObjectMetadata, type ObjectStore } from "../../s3/object-store.ts";
 import type { BaseVersion } from "./base-version.ts";
 import type { ByteRange } from "./byte-ranges.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit.ts";
@@ -78,6 +79,8 @@ export class Draft {
 	#isDiscarded = false;
 	#isLost: DraftError | undefined;
 	#onlyIfAbsent: boolean;
+	/** What the commits since the last that succeeded may have stored after all. */
+	#doubt = new Doubt();
 	/** Changes when bytes that were read before may be outdated: another base, or a truncation. */
 	#epoch = 0;
 
@@ -466,6 +469,7 @@ export class Draft {
 				metadata,
 				...(contentType !== undefined && { contentType }),
 				...(this.#onlyIfAbsent && { onlyIfAbsent: true }),
+				doubt: this.#doubt,
 			}),
 		);
 		const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, metadata };
@@ -482,7 +486,10 @@ export class Draft {
 			try {
 				const parts = await uploadMissingParts(this.#still(), upload);
 				const isMoved = upload.key !== this.#options.key();
-				const { etag, modifiedMs } = await upload.complete(parts, { onlyIfAbsent: this.#onlyIfAbsent || isMoved });
+				const { etag, modifiedMs } = await upload.complete(parts, {
+					onlyIfAbsent: this.#onlyIfAbsent || isMoved,
+					doubt: this.#doubt,
+				});
 				this.#upload = undefined;
 				const { key, metadata } = upload;
 				const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, metadata };
@@ -501,9 +508,9 @@ export class Draft {
 	async #bringUpToDate(committed: Committed, isFinal: boolean): Promise<Committed> {
 		const { store } = this.#options;
 		const key = this.#options.key();
+		const isMoved = key !== committed.key;
 		let present = committed;
 		try {
-			const isMoved = key !== committed.key;
 			if (isMoved || !isSame(this.#options.metadata(isFinal), committed.metadata ?? {})) {
 				const metadata = this.#options.metadata(true);
 				const { etag, sizeBytes } = committed;
@@ -513,6 +520,8 @@ export class Draft {
 				if (isMoved) await store.delete(committed.key);
 			}
 		} catch (error) {
+			// Stored it was, and somebody else has replaced or removed it since.
+			if (!isMoved && isReplaced(error)) return present;
 			// The next commit makes another object of this one.
 			this.#isChanged = true;
 			throw error;
@@ -528,6 +537,7 @@ export class Draft {
 		this.#baseBytes = sizeBytes;
 		this.#isChanged = false;
 		this.#onlyIfAbsent = false;
+		this.#doubt = new Doubt();
 		this.#activePart = undefined;
 		this.#epoch++;
 		this.#parts.clear();
@@ -633,6 +643,10 @@ const pieceBytes = 1024 ** 2;
 /** Here, and neither sent nor on its way. */
 function isPending({ staged, uploaded, uploading, failure }: DraftPart): boolean {
 	return !staged.isEmpty && uploaded === undefined && uploading === undefined && failure === undefined;
+}
+
+function isReplaced(error: unknown): boolean {
+	return error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND");
 }
 
 function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {

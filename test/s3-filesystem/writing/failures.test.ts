@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import type { IncomingMessage } from "node:http";
 import { AbortMultipartUploadCommand } from "@aws-sdk/client-s3";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
@@ -215,6 +216,90 @@ test("parts are sent again when somebody else ended the upload and they are stil
 	await draft.commit();
 	expect((await bucket.minio.get("writing", "ended")).equals(content)).toBe(true);
 	expect(await bucket.multiparts("ended")).toEqual([]);
+});
+
+test("so they are when the completion had failed before, and the file is not said to be missing", async () => {
+	const draft = bucket.draft("ended-complete", { staging: bucket.staging(64 * MiB), store });
+	const content = pattern(20 * MiB, 1);
+	for (let offset = 19 * MiB; offset >= 0; offset -= MiB) {
+		await writeAll(draft, offset, content.subarray(offset, offset + MiB));
+	}
+	await proxy.fail(
+		{ kind: "answer", status: 403, body: "<Error><Code>AccessDenied</Code></Error>" },
+		{ only: ({ method, url = "" }) => method === "POST" && url.includes("uploadId=") },
+	);
+	await expect(draft.commit()).rejects.toMatchObject({ kind: "DENIED" });
+	await proxy.mode("pass");
+	await abort("ended-complete", (await bucket.multiparts("ended-complete"))[0]);
+	await draft.commit();
+	expect((await bucket.minio.get("writing", "ended-complete")).equals(content)).toBe(true);
+	expect(await bucket.multiparts("ended-complete")).toEqual([]);
+});
+
+test("so they are by a server that says no more than that there is no such upload", async () => {
+	const draft = bucket.draft("ended-wordless", { staging: bucket.staging(64 * MiB), store });
+	const content = pattern(20 * MiB, 1);
+	for (let offset = 19 * MiB; offset >= 0; offset -= MiB) {
+		await writeAll(draft, offset, content.subarray(offset, offset + MiB));
+	}
+	await proxy.fail(
+		{ kind: "answer", status: 404 },
+		{ only: ({ method, url = "" }) => method === "POST" && url.includes("uploadId="), times: 1 },
+	);
+	await draft.commit();
+	expect(proxy.failed).toBe(1);
+	expect((await bucket.minio.get("writing", "ended-wordless")).equals(content)).toBe(true);
+});
+
+const isCompletion = ({ method, url = "" }: IncomingMessage): boolean => method === "POST" && url.includes("uploadId=");
+
+test.each([
+	["in one request", 1000, ({ method }: IncomingMessage) => method === "PUT"],
+	["in parts", 20 * MiB, isCompletion],
+])("a file that has to be new is not another's when it was stored %s and nobody was told", async (_, size, only) => {
+	for (const isChanged of [false, true]) {
+		const key = `new-${size}-${isChanged}`;
+		const draft = bucket.draft(key, { staging: bucket.staging(64 * MiB), store, onlyIfAbsent: true });
+		const content = pattern(size, 1);
+		// Backwards, so that all of it is still staged.
+		for (let end = size; end > 0; end -= MiB) {
+			const start = Math.max(0, end - MiB);
+			await writeAll(draft, start, content.subarray(start, end));
+		}
+		await proxy.fail({ kind: "lose-answer" }, { only });
+		await expect(draft.commit()).rejects.toMatchObject({ kind: "UNAVAILABLE" });
+		await proxy.mode("pass");
+		expect(await bucket.minio.list("writing")).toContain(key);
+		if (isChanged) {
+			await writeAll(draft, 5, Buffer.from("changed"));
+			content.write("changed", 5);
+		}
+		await draft.commit();
+		expect((await bucket.minio.get("writing", key)).equals(content)).toBe(true);
+	}
+	const another = bucket.draft(`new-${size}-true`, { staging: bucket.staging(64 * MiB), store, onlyIfAbsent: true });
+	await writeAll(another, 0, pattern(size, 2));
+	await expect(another.commit()).rejects.toMatchObject({ kind: "EXISTS" });
+	await another.discard();
+});
+
+test("who is overtaken by another client while the attributes are brought up to date has stored the file", async () => {
+	let metadata: Record<string, string> = { mode: "1" };
+	const draft = bucket.draft("overtaken", { staging: bucket.staging(64 * MiB), store, metadata: () => metadata });
+	await writeAll(draft, 0, pattern(20 * MiB, 1));
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(16 * MiB));
+	metadata = { mode: "2" };
+	await proxy.fail(
+		{ kind: "headers", headers: {} },
+		{
+			only: ({ headers }) => "x-amz-copy-source" in headers,
+			before: async () => bucket.minio.put("writing", "overtaken", "by another"),
+		},
+	);
+	await draft.commit();
+	expect(proxy.failed).toBe(1);
+	expect(draft.isDirty).toBe(false);
+	expect((await bucket.minio.get("writing", "overtaken")).toString()).toBe("by another");
 });
 
 /** A store in which somebody else ends the upload when this part of it is about to be sent, once. */
