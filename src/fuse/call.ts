@@ -10,6 +10,10 @@ export class Call implements RequestContext {
 	readonly gid: number;
 	readonly pid: number;
 	clearsSetId = false;
+	/** Since the last look at those that wait. */
+	isWaitingLong = false;
+	/** Called once, when the caller is interrupted. */
+	onInterrupted: (() => void) | undefined;
 	#controller: AbortController | undefined;
 	#isInterrupted = false;
 
@@ -30,12 +34,14 @@ export class Call implements RequestContext {
 	}
 
 	interrupt(): void {
+		if (this.#isInterrupted) return;
 		this.#isInterrupted = true;
+		this.onInterrupted?.();
 		this.#controller?.abort(interrupted());
 	}
 }
 
-function interrupted(): FuseError {
+export function interrupted(): FuseError {
 	return new FuseError("EINTR", "the caller was interrupted");
 }
 
@@ -67,7 +73,7 @@ export class CallsInFlight {
 		return this.#byHigh.get(uniqueHigh)?.get(uniqueLow);
 	}
 
-	interruptAll(): void {
-		for (const calls of this.#byHigh.values()) for (const call of calls.values()) call.interrupt();
+	*all(): Generator<Call> {
+		for (const calls of this.#byHigh.values()) yield* calls.values();
 	}
 }

@@ -1,5 +1,5 @@
 import { sizes } from "./abi.ts";
-import { encodeEntry, encodeNoEntry, writeUint64 } from "./encode.ts";
+import { encodeEntry, encodeNoEntry, readUint64, writeUint64 } from "./encode.ts";
 import type { Attributes, DirectoryPage, Entry } from "./filesystem.ts";
 
 /** A part of a directory in the kernel's format, in a buffer that can be used again. The first bytes are left for the header. */
@@ -47,5 +47,16 @@ export class Page implements DirectoryPage {
 		this.#view.setUint32(direntAt + 20, (mode & 0o170_000) >> 12, true);
 		this.usedBytes = end;
 		return true;
+	}
+
+	/** The nodes of its entries, each of which counts when the kernel gets it. */
+	*nodes(): Generator<number> {
+		if (!this.plus) return;
+		for (let at = sizes.replyHeader; at < this.usedBytes;) {
+			const node = readUint64(this.#view, at);
+			if (node !== 0) yield node;
+			const nameBytes = this.#view.getUint32(at + sizes.entry + 16, true);
+			at += sizes.entry + sizes.direntHeader + ((nameBytes + 7) & ~7);
+		}
 	}
 }

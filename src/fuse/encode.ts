@@ -73,6 +73,10 @@ export const encodeStatistics: Encoder<FilesystemStatistics> = (target, at, stat
 	return sizes.statfs;
 };
 
+export function readUint64(source: DataView, at: number): number {
+	return source.getUint32(at, true) + source.getUint32(at + 4, true) * highWord;
+}
+
 /** Also negative numbers, in two's complement. */
 export function writeUint64(target: DataView, at: number, value: number): void {
 	target.setUint32(at, value, true);

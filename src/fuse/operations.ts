@@ -11,16 +11,26 @@ import {
 	encodeOpened,
 	encodeStatistics,
 } from "./encode.ts";
-import { FuseError, type Filesystem, type Reply } from "./filesystem.ts";
+import { FuseError, type Entry, type Filesystem, type KernelLink, type Opened, type Reply } from "./filesystem.ts";
 import type { Replies } from "./replies.ts";
 
 /** Sends one kind of answer. */
 export type Send<T> = (replies: Replies, call: Call, value: T) => void;
 
+/**
+ * What is left to do when the caller was killed, and has its answer, before the operation ended: the kernel does not know of what the
+ * result holds, nor that something changed since. Undefined: it failed.
+ */
+export type TakeBack<T> = (result: T | undefined) => Reply<void>;
+
 /** Where operations leave their results. */
 export interface Answers {
-	/** Sends the value at once or, if it is a promise, later; then the returned promise, which never rejects, says when. */
-	settle<T>(call: Call, value: Reply<T>, send: Send<T>): Promise<void> | undefined;
+	/**
+	 * Sends the value at once or, if it is a promise, when it is there, unless the caller is killed before. Then the returned promise, which
+	 * never rejects, says when all is over.
+	 */
+	settle<T>(call: Call, value: Reply<T>, send: Send<T>, takeBack?: TakeBack<T>): Promise<void> | undefined;
+	readonly kernel: KernelLink;
 	/** An empty page for replies of at most `sizeBytes`. */
 	takePage(sizeBytes: number, plus: boolean): Page;
 	givePage(page: Page): void;
@@ -41,14 +51,18 @@ export function perform(
 	const { node } = request;
 	switch (call.opcode) {
 		case opcodes.lookup:
-			return answers.settle(call, filesystem.lookup(node, request.name(0, "ENOENT"), call), sendEntry);
+			return answers.settle(call, filesystem.lookup(node, request.name(0, "ENOENT"), call), sendEntry, (entry) =>
+				forget(filesystem, entry),
+			);
 		case opcodes.getattr: {
 			const handle = (request.uint32(0) & getattrFlags.handle) === 0 ? undefined : request.uint64(8);
 			return answers.settle(call, filesystem.getattr(node, handle, call), sendAttributes);
 		}
 		case opcodes.setattr: {
 			const [changes, handle] = [decodeChanges(request), decodeChangesHandle(request)];
-			return answers.settle(call, filesystem.setattr(node, changes, handle, call), sendAttributes);
+			return answers.settle(call, filesystem.setattr(node, changes, handle, call), sendAttributes, () =>
+				answers.kernel.invalidateNode(node),
+			);
 		}
 		case opcodes.readlink: {
 			if (filesystem.readlink === undefined) throw new FuseError("EINVAL");
@@ -57,23 +71,31 @@ export function perform(
 		case opcodes.symlink: {
 			if (filesystem.symlink === undefined) throw new FuseError("EPERM");
 			const [name, target] = request.names(0);
-			return answers.settle(call, filesystem.symlink(node, name, target, call), sendEntry);
+			return settleNew(filesystem, answers, call, node, name, filesystem.symlink(node, name, target, call));
 		}
 		case opcodes.mknod: {
 			if (filesystem.mknod === undefined) throw new FuseError("EPERM");
-			return answers.settle(call, filesystem.mknod(node, request.name(16), request.uint32(0), call), sendEntry);
+			const name = request.name(16);
+			return settleNew(filesystem, answers, call, node, name, filesystem.mknod(node, name, request.uint32(0), call));
 		}
 		case opcodes.mkdir: {
 			if (filesystem.mkdir === undefined) throw new FuseError("EPERM");
-			return answers.settle(call, filesystem.mkdir(node, request.name(8), request.uint32(0), call), sendEntry);
+			const name = request.name(8);
+			return settleNew(filesystem, answers, call, node, name, filesystem.mkdir(node, name, request.uint32(0), call));
 		}
 		case opcodes.unlink: {
 			if (filesystem.unlink === undefined) throw new FuseError("EPERM");
-			return answers.settle(call, filesystem.unlink(node, request.name(0), call), sendNothing);
+			const name = request.name(0);
+			return answers.settle(call, filesystem.unlink(node, name, call), sendNothing, () =>
+				forgetName(answers.kernel, node, name),
+			);
 		}
 		case opcodes.rmdir: {
 			if (filesystem.rmdir === undefined) throw new FuseError("EPERM");
-			return answers.settle(call, filesystem.rmdir(node, request.name(0), call), sendNothing);
+			const name = request.name(0);
+			return answers.settle(call, filesystem.rmdir(node, name, call), sendNothing, () =>
+				forgetName(answers.kernel, node, name),
+			);
 		}
 		case opcodes.rename:
 			return performRename(filesystem, request, call, answers, 8, 0);
@@ -81,27 +103,36 @@ export function perform(
 			return performRename(filesystem, request, call, answers, 16, request.uint32(8));
 		case opcodes.link: {
 			if (filesystem.link === undefined) throw new FuseError("EPERM");
-			return answers.settle(call, filesystem.link(request.uint64(0), node, request.name(8), call), sendEntry);
+			const name = request.name(8);
+			return settleNew(filesystem, answers, call, node, name, filesystem.link(request.uint64(0), node, name, call));
 		}
 		case opcodes.open:
 			call.clearsSetId = (request.uint32(4) & openFlags.clearsSetId) !== 0;
-			return answers.settle(call, filesystem.open(node, request.uint32(0), call), sendOpened);
+			return answers.settle(call, filesystem.open(node, request.uint32(0), call), sendOpened, (opened) =>
+				release(filesystem, node, opened),
+			);
 		case opcodes.create: {
 			// ENOSYS: the kernel uses mknod and open.
 			if (filesystem.create === undefined) throw new FuseError("ENOSYS");
 			const [flags, mode] = [request.uint32(0), request.uint32(4)];
 			call.clearsSetId = (request.uint32(12) & openFlags.clearsSetId) !== 0;
-			return answers.settle(call, filesystem.create(node, request.name(16), mode, flags, call), sendCreated);
+			const name = request.name(16);
+			return answers.settle(call, filesystem.create(node, name, mode, flags, call), sendCreated, async (created) => {
+				if (created !== undefined) await release(filesystem, created.node, created);
+				forget(filesystem, created);
+				forgetName(answers.kernel, node, name);
+			});
 		}
 		case opcodes.read: {
 			const read = filesystem.read(node, request.uint64(0), request.uint64(8), request.uint32(16), call);
-			return answers.settle(call, read, sendData);
+			return answers.settle(call, read, sendData, (result) => result?.release?.());
 		}
 		case opcodes.write: {
 			if (filesystem.write === undefined) throw new FuseError("EBADF");
 			const data = answers.keepUntilAnswered(request, 40, request.uint32(16));
 			call.clearsSetId = (request.uint32(20) & writeFlags.clearsSetId) !== 0;
-			return answers.settle(call, filesystem.write(node, request.uint64(0), request.uint64(8), data, call), sendCount);
+			const written = filesystem.write(node, request.uint64(0), request.uint64(8), data, call);
+			return answers.settle(call, written, sendCount, () => answers.kernel.invalidateNode(node));
 		}
 		case opcodes.flush: {
 			if (filesystem.flush === undefined) throw new FuseError("ENOSYS");
@@ -120,7 +151,9 @@ export function perform(
 			return answers.settle(call, synced, sendNothing);
 		}
 		case opcodes.opendir:
-			return answers.settle(call, filesystem.opendir(node, request.uint32(0), call), sendOpened);
+			return answers.settle(call, filesystem.opendir(node, request.uint32(0), call), sendOpened, async (opened) => {
+				if (opened !== undefined) await filesystem.releasedir(node, opened.handle);
+			});
 		case opcodes.readdir:
 			return performReaddir(filesystem, request, call, answers, false);
 		case opcodes.readdirplus:
@@ -159,6 +192,7 @@ export function perform(
 				call,
 				filesystem.fallocate(node, handle, offset, lengthBytes, request.uint32(24), call),
 				sendNothing,
+				() => answers.kernel.invalidateNode(node),
 			);
 		}
 		default:
@@ -176,7 +210,40 @@ function performRename(
 ): Promise<void> | undefined {
 	if (filesystem.rename === undefined) throw new FuseError("EPERM");
 	const [from, to] = request.names(namesAt);
-	return answers.settle(call, filesystem.rename(request.node, from, request.uint64(0), to, flags, call), sendNothing);
+	const [node, newParent] = [request.node, request.uint64(0)];
+	return answers.settle(call, filesystem.rename(node, from, newParent, to, flags, call), sendNothing, () => {
+		forgetName(answers.kernel, node, from);
+		forgetName(answers.kernel, newParent, to);
+	});
+}
+
+/** A name that the operation makes. */
+function settleNew(
+	filesystem: Filesystem,
+	answers: Answers,
+	call: Call,
+	parent: number,
+	name: string,
+	made: Reply<Entry>,
+): Promise<void> | undefined {
+	return answers.settle(call, made, sendEntry, (entry) => {
+		forget(filesystem, entry);
+		forgetName(answers.kernel, parent, name);
+	});
+}
+
+function forget(filesystem: Filesystem, entry: Entry | undefined): void {
+	if (entry !== undefined) filesystem.forget(entry.node, 1);
+}
+
+async function release(filesystem: Filesystem, node: number, opened: Opened | undefined): Promise<void> {
+	if (opened !== undefined) await filesystem.release(node, opened.handle);
+}
+
+/** Somebody may have looked it up while the operation went on. */
+function forgetName(kernel: KernelLink, parent: number, name: string): void {
+	kernel.invalidateEntry(parent, name);
+	kernel.invalidateNode(parent, -1);
 }
 
 function performReaddir(
@@ -188,10 +255,18 @@ function performReaddir(
 ): Promise<void> | undefined {
 	const page = answers.takePage(request.uint32(16), plus);
 	const filled = filesystem.readdir(request.node, request.uint64(0), request.uint64(8), page, call);
-	return answers.settle(call, filled, (replies) => {
-		replies.page(call, page);
-		answers.givePage(page);
-	});
+	return answers.settle(
+		call,
+		filled,
+		(replies) => {
+			replies.page(call, page);
+			answers.givePage(page);
+		},
+		() => {
+			for (const node of page.nodes()) filesystem.forget(node, 1);
+			answers.givePage(page);
+		},
+	);
 }
 
 const sendNothing: Send<void> = (replies, call) => replies.encoded(call, undefined, encodeNothing);

@@ -1,16 +1,16 @@
 import fs from "node:fs";
 import { constants } from "node:os";
 import { opcodes, pageBytes, sizes } from "./abi.ts";
-import { Call, CallsInFlight } from "./call.ts";
+import { Call, CallsInFlight, interrupted } from "./call.ts";
 import { Request } from "./decode.ts";
 import { Page } from "./directory-page.ts";
 import { encodeNothing } from "./encode.ts";
 import { errnoOf } from "./errno.ts";
-import { FuseError, type Filesystem, type Reply } from "./filesystem.ts";
+import { FuseError, type Filesystem, type KernelLink, type Reply } from "./filesystem.ts";
 import { decodeOffer, encodeConnection, encodeVersion, negotiate, type Connection, type KernelOffer } from "./init.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Notifier } from "./notifier.ts";
-import { perform, type Answers, type Send } from "./operations.ts";
+import { perform, type Answers, type Send, type TakeBack } from "./operations.ts";
 import { Replies } from "./replies.ts";
 
 export type Ending = { readonly kind: "unmounted" } | { readonly kind: "failed"; readonly cause: unknown };
@@ -55,6 +55,20 @@ const smallWriteBytes = 64 * 1024;
 
 const sparePagesLimit = 8;
 
+/** Nothing is left half done when these are given up. */
+const asksOnly: ReadonlySet<number> = new Set([
+	opcodes.lookup,
+	opcodes.getattr,
+	opcodes.readlink,
+	opcodes.read,
+	opcodes.statfs,
+	opcodes.getxattr,
+	opcodes.listxattr,
+	opcodes.opendir,
+	opcodes.readdir,
+	opcodes.readdirplus,
+]);
+
 class FuseSession implements Session, Answers {
 	readonly ended: Promise<Ending>;
 	connection: Connection | undefined;
@@ -67,8 +81,9 @@ class FuseSession implements Session, Answers {
 	readonly #replies: Replies;
 	readonly #notifier: Notifier;
 	readonly #calls = new CallsInFlight();
-	readonly #interrupts = new Interrupts();
-	readonly #releases = new Set<Promise<void>>();
+	readonly #interrupts = new Interrupts(this.#calls);
+	/** What has to be done although nobody waits for it: releases, and changes that went on without their callers. */
+	readonly #unattended = new Set<Promise<void>>();
 	readonly #end = Promise.withResolvers<Ending>();
 	readonly #spareRequests: Request[] = [];
 	readonly #sparePages: Page[] = [];
@@ -129,10 +144,7 @@ class FuseSession implements Session, Answers {
 		this.requests++;
 		this.#isKept = false;
 		const pending = this.#dispatch(request);
-		if (pending !== undefined && request.opcode === opcodes.release) {
-			this.#releases.add(pending);
-			void pending.then(() => this.#releases.delete(pending));
-		}
+		if (pending !== undefined && request.opcode === opcodes.release) this.#goesOn(pending);
 		if (this.#isKept && pending !== undefined) {
 			this.#keptRequests++;
 			void pending.then(() => {
@@ -213,27 +225,55 @@ class FuseSession implements Session, Answers {
 		}
 	}
 
-	settle<T>(call: Call, value: Reply<T>, send: Send<T>): Promise<void> | undefined {
-		if (value instanceof Promise) return this.#settleLater(call, value, send);
+	get kernel(): KernelLink {
+		return this.#notifier;
+	}
+
+	settle<T>(call: Call, value: Reply<T>, send: Send<T>, takeBack?: TakeBack<T>): Promise<void> | undefined {
+		if (value instanceof Promise) return this.#settleLater(call, value, send, takeBack);
 		send(this.#replies, call, value);
 		return undefined;
 	}
 
-	async #settleLater<T>(call: Call, value: Promise<T>, send: Send<T>): Promise<void> {
+	/** Who is killed does not wait: the answer is EINTR at once, and what was begun goes on without its caller. */
+	async #settleLater<T>(call: Call, value: Promise<T>, send: Send<T>, takeBack?: TakeBack<T>): Promise<void> {
+		const ended = Promise.withResolvers<void>();
+		let isAttended = true;
+		call.onInterrupted = () => {
+			isAttended = false;
+			this.#calls.delete(call);
+			this.#fail(call, interrupted());
+			if (!asksOnly.has(call.opcode)) this.#goesOn(ended.promise);
+		};
 		this.#calls.add(call);
+		this.#interrupts.watch();
+		let result: T | undefined;
 		try {
-			const result = await value;
-			this.#settled(call);
-			send(this.#replies, call, result);
+			result = await value;
+			if (isAttended) {
+				this.#calls.delete(call);
+				send(this.#replies, call, result);
+				return;
+			}
 		} catch (error) {
-			this.#settled(call);
-			this.#fail(call, error);
+			if (isAttended) {
+				this.#calls.delete(call);
+				this.#fail(call, error);
+				return;
+			}
+			this.#logIfUnexpected(call, error);
 		}
+		try {
+			await takeBack?.(result);
+		} catch (error) {
+			this.#logIfUnexpected(call, error);
+		}
+		ended.resolve();
 	}
 
-	#settled(call: Call): void {
-		this.#calls.delete(call);
-		this.#interrupts.settled(call);
+	#goesOn(work: Promise<void>): void {
+		this.#unattended.add(work);
+		void work.then(() => this.#unattended.delete(work));
 	}
 
 	keepUntilAnswered(request: Request, offset: number, lengthBytes: number): Buffer {
@@ -257,21 +297,26 @@ class FuseSession implements Session, Answers {
 
 	#fail(call: Call, thrown: unknown): void {
 		this.errors++;
-		if (!(thrown instanceof FuseError))
-			this.#options.log?.("error", { opcode: call.opcode, err: thrown }, "a request failed unexpectedly");
+		this.#logIfUnexpected(call, thrown);
 		this.#replies.error(call, errnoOf(thrown));
+	}
+
+	#logIfUnexpected({ opcode }: Call, thrown: unknown): void {
+		if (thrown instanceof FuseError) return;
+		this.#options.log?.("error", { opcode, err: thrown }, "a request failed unexpectedly");
 	}
 
 	#finish(ending: Ending): void {
 		if (this.#isEnded) return;
 		this.#isEnded = true;
-		this.#calls.interruptAll();
+		for (const call of this.#calls.all()) call.interrupt();
 		void this.#lastWork().then(() => this.#end.resolve(ending));
 	}
 
 	/** Never rejects. close(2) does not wait for RELEASE: those that are under way at the unmount have the filesystem's last work to do. */
 	async #lastWork(): Promise<void> {
-		await Promise.all(this.#releases);
+		// What ends may begin another.
+		while (this.#unattended.size > 0) await Promise.all(this.#unattended);
 		await this.#destroy();
 	}
 

@@ -22,7 +22,9 @@ export interface ServedMemory {
 export type ToServer =
 	| { readonly kind: "stats" }
 	| { readonly kind: "replace"; readonly name: string; readonly content: string }
-	| { readonly kind: "unlink"; readonly name: string };
+	| { readonly kind: "unlink"; readonly name: string }
+	/** From now on the results of these operations wait; those that did so until now come. */
+	| { readonly kind: "hold"; readonly operations: readonly string[] };
 
 export interface ServerStatistics {
 	readonly remembered: number;
@@ -34,6 +36,10 @@ export interface ServerStatistics {
 	readonly errors: number;
 	readonly inFlight: number;
 	readonly notifications: number;
+	/** Operations that wait because they are held. */
+	readonly held: number;
+	readonly openDirectories: number;
+	readonly openFiles: number;
 }
 
 export type FromServer =
@@ -128,6 +134,10 @@ export class MountedMemory {
 
 	async unlink(name: string): Promise<void> {
 		await this.#ask({ kind: "unlink", name }, "done");
+	}
+
+	async hold(...operations: string[]): Promise<void> {
+		await this.#ask({ kind: "hold", operations }, "done");
 	}
 
 	async kill(): Promise<void> {

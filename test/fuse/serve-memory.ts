@@ -86,6 +86,42 @@ class TestFilesystem extends MemoryFilesystem {
 	}
 }
 
+/** Lets the results of operations wait, as if what is behind the filesystem were slow. */
+class Gate {
+	waiting = 0;
+	#held: ReadonlySet<string> = new Set();
+	#opened = Promise.withResolvers<void>();
+
+	hold(operations: readonly string[]): void {
+		this.#held = new Set(operations);
+		this.#opened.resolve();
+		this.#opened = Promise.withResolvers();
+	}
+
+	/** The filesystem with this gate in front of it. */
+	before(filesystem: TestFilesystem): TestFilesystem {
+		return new Proxy(filesystem, {
+			get: (target, property) => {
+				const value: unknown = Reflect.get(target, property, target);
+				if (typeof value !== "function") return value;
+				const operation = (...given: unknown[]): unknown => Reflect.apply(value, target, given);
+				if (!this.#held.has(String(property))) return operation;
+				return async (...given: unknown[]) => {
+					const result = await operation(...given);
+					await this.#untilFree();
+					return result;
+				};
+			},
+		});
+	}
+
+	async #untilFree(): Promise<void> {
+		this.waiting++;
+		await this.#opened.promise;
+		this.waiting--;
+	}
+}
+
 /** What INIT of Linux 4.18 knows: FUSE 7.27, flags up to FUSE_ABORT_ERROR. */
 const linux418 = { minor: 27, flags: (1n << 22n) - 1n };
 
@@ -95,6 +131,7 @@ process.once("message", (served: ServedMemory) => {
 
 async function run(served: ServedMemory): Promise<void> {
 	const filesystem = new TestFilesystem(served.validMs);
+	const gate = new Gate();
 	const log = (level: string, fields: object, message: string): void => say({ kind: "log", level, message, fields });
 	const session =
 		served.libfuse !== undefined
@@ -110,13 +147,13 @@ async function run(served: ServedMemory): Promise<void> {
 				})
 			: serve({
 					fd: 3,
-					filesystem,
+					filesystem: gate.before(filesystem),
 					log,
 					...(served.asLinux418 === true && {
 						mask: (offer) => ({ ...offer, minor: linux418.minor, flags: offer.flags & linux418.flags }),
 					}),
 				});
-	process.on("message", (message: ToServer) => say(answer(message, filesystem, session)));
+	process.on("message", (message: ToServer) => say(answer(message, filesystem, session, gate)));
 	say({ kind: "serving" });
 	const ending = await session.ended;
 	say({
@@ -127,14 +164,27 @@ async function run(served: ServedMemory): Promise<void> {
 	process.disconnect();
 }
 
-function answer(message: ToServer, filesystem: TestFilesystem, session: Session): FromServer {
+function answer(message: ToServer, filesystem: TestFilesystem, session: Session, gate: Gate): FromServer {
 	switch (message.kind) {
 		case "stats": {
-			const { remembered, nodeCount, mostReads, mostWrites, interrupted } = filesystem;
+			const { remembered, nodeCount, openFiles, openDirectories, mostReads, mostWrites, interrupted } = filesystem;
 			const { requests, errors, inFlight, notifications, connection } = session;
 			return {
 				kind: "stats",
-				stats: { remembered, nodeCount, mostReads, mostWrites, interrupted, requests, errors, inFlight, notifications },
+				stats: {
+					remembered,
+					nodeCount,
+					openFiles,
+					openDirectories,
+					mostReads,
+					mostWrites,
+					interrupted,
+					requests,
+					errors,
+					inFlight,
+					notifications,
+					held: gate.waiting,
+				},
 				...(connection !== undefined && { connection }),
 			};
 		}
@@ -144,6 +194,9 @@ function answer(message: ToServer, filesystem: TestFilesystem, session: Session)
 		case "unlink":
 			filesystem.unlink(1, message.name);
 			filesystem.kernel?.invalidateEntry(1, message.name);
+			return { kind: "done" };
+		case "hold":
+			gate.hold(message.operations);
 			return { kind: "done" };
 		default:
 			throw new Error(message satisfies never);

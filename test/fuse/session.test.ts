@@ -1,5 +1,8 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { initFlags } from "../../src/fuse/abi.ts";
 import { bash } from "./application.ts";
 import { MountedMemory } from "./mounted-memory.ts";
@@ -134,3 +137,96 @@ test("agrees with the kernel on large requests and on fewer ones for a directory
 	await bash(mounted.path, "ls -l > /dev/null");
 	expect((await mounted.stats()).requests - beforeList).toBeLessThan(100);
 });
+
+describe("lets who is killed go at once, and nothing of what was begun stays with the kernel:", () => {
+	test.each([
+		["lookup", "stat a/f"],
+		["getattr", "stat a"],
+		["setattr", "chmod 600 a/f"],
+		["setattr", "truncate -s 1 a/f"],
+		["setattr", "touch a/f"],
+		["readlink", "readlink a/l"],
+		["symlink", "ln -s f a/new"],
+		["mknod", "mkfifo a/new"],
+		["mkdir", "mkdir a/new"],
+		["unlink", "rm -f a/f"],
+		["rmdir", "rmdir a/empty"],
+		["rename", "mv a/f a/new"],
+		["create", "cp a/f a/new"],
+		["open", "cat a/f"],
+		["read", "dd if=a/f iflag=direct"],
+		["write", "dd if=/dev/zero of=a/f bs=1M count=3"],
+		["flush", "dd if=/dev/zero of=a/f bs=1M count=3"],
+		["fsync", "dd if=/dev/zero of=a/f bs=1M count=3 conv=fsync"],
+		["opendir", "ls a"],
+		["readdir", "ls -l a"],
+		["statfs", "stat -f a/f"],
+		["getxattr", "getfattr -n user.a a/f"],
+		["setxattr", "setfattr -n user.a -v 1 a/f"],
+		["fallocate", "fallocate -l 100 a/f"],
+	])("%s: %s", async (operation, command) => {
+		await mounted.clear();
+		mounted = await MountedMemory.mount({ validMs: 0 });
+		await bash(mounted.path, "mkdir -p a/empty; echo content > a/f; ln -s f a/l; setfattr -n user.a -v 1 a/f");
+		await mounted.hold(operation);
+		const child = start(`exec ${command}`);
+		await eventually(async () => (await mounted.stats()).held > 0);
+		await expectGone(child);
+		expect(await mounted.stats()).toMatchObject({ inFlight: 0 });
+		await mounted.hold();
+		await bash(mounted.path, "ls -lR; test ! -e a/f || cat a/f; test ! -e a/new || stat a/new");
+		await eventually(async () => {
+			writeFileSync("/proc/sys/vm/drop_caches", "2");
+			const { held, remembered, openFiles, openDirectories } = await mounted.stats();
+			return held + remembered + openFiles + openDirectories === 0;
+		});
+		expect(mounted.log).toEqual([]);
+	});
+});
+
+test("lets who was killed while it wrote end although its close is not answered", async () => {
+	await mounted.hold("flush");
+	const child = start("exec 3> f; echo begun >&3; while :; do :; done");
+	await eventually(async () => (await bash(mounted.path, "stat -c %s f || true")) === "6\n");
+	await expectGone(child);
+	await mounted.hold();
+	expect(await bash(mounted.path, "cat f")).toBe("begun\n");
+});
+
+test("makes who ends by itself wait for its close", async () => {
+	await mounted.hold("flush");
+	const child = start("exec 3> f; echo content >&3");
+	const ended = once(child, "exit");
+	await eventually(async () => (await mounted.stats()).held > 0);
+	// So long that one that was killed would be gone.
+	await sleep(1000);
+	expect(child.exitCode).toBe(null);
+	await mounted.hold();
+	expect(await ended).toEqual([0, null]);
+});
+
+test("does not interrupt who gets signals that do not kill it", async () => {
+	await mounted.hold("mkdir");
+	const program = `process.on("SIGUSR2", () => undefined); require("fs").mkdirSync("new")`;
+	const child = start(`exec ${process.execPath} -e '${program}'`);
+	const ended = once(child, "exit");
+	await eventually(async () => (await mounted.stats()).held > 0);
+	for (let round = 0; round < 5; round++) {
+		child.kill("SIGUSR2");
+		await sleep(200);
+	}
+	await mounted.hold();
+	expect(await ended).toEqual([0, null]);
+});
+
+/** Runs a script in the mount. */
+function start(script: string): ChildProcess {
+	return spawn("bash", ["-c", `cd "$0" && ${script}`, mounted.path], { cwd: "/", stdio: "ignore" });
+}
+
+async function expectGone(child: ChildProcess): Promise<void> {
+	const killedAt = performance.now();
+	child.kill("SIGKILL");
+	await once(child, "exit");
+	expect(performance.now() - killedAt).toBeLessThan(2000);
+}

@@ -80,6 +80,14 @@ export class MemoryFilesystem implements Filesystem {
 		return this.#nodes.size;
 	}
 
+	get openFiles(): number {
+		return this.#nodes.values().reduce((count, { opens }) => count + opens, 0);
+	}
+
+	get openDirectories(): number {
+		return this.#directories.size;
+	}
+
 	init(kernel: KernelLink): void {
 		this.kernel = kernel;
 	}
