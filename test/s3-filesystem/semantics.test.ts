@@ -461,6 +461,34 @@ describe("Names and directories", () => {
 		expect(await ok(await buckets.mount(), "readlink link; cat link")).toBe("file\ncontent");
 	});
 
+	test("gives no two files one inode number, whatever was renamed, replaced, or removed while it was open", async () => {
+		const here = await buckets.mount();
+		const printed = await node(
+			here,
+			`const opened = []; const open = (name) => void opened.push(fs.openSync(name, "w"));
+			for (let turn = 0; turn < 3; turn++) {
+				for (const name of ["renamed", "replaced", "removed"]) open(name);
+				fs.renameSync("renamed", "to-" + turn); fs.unlinkSync("removed");
+				open("other"); fs.renameSync("other", "replaced"); fs.unlinkSync("replaced");
+			}
+			console.log(opened.length, new Set(opened.map((fd) => fs.fstatSync(fd).ino)).size);`,
+		);
+		expect(printed).toBe("12 12");
+		expect(await ok(here, "echo 1 >new; mv new old; echo 2 >new; mv new old; cat old")).toBe("2");
+	});
+
+	test("keeps the inode number of a file that is renamed, and that of a name for the next mount", async () => {
+		const here = await buckets.mount();
+		const before = await ok(
+			here,
+			"mkdir d; echo x >d/a; stat -c %i d/a; mv d/a d/b; stat -c %i d/b; echo x >d/c; stat -c %i d d/c",
+		);
+		const [a, b, ...others] = before.split("\n");
+		expect(b).toBe(a);
+		await here.unmount();
+		expect((await ok(await buckets.mount(), "stat -c %i d d/c")).split("\n")).toEqual(others);
+	});
+
 	test("lists thousands of files with one request for each thousand", async () => {
 		await Promise.all(Array.from({ length: 2500 }, async (_, index) => put(`many/${index}`, "x")));
 		const here = await buckets.mount({ endpoint: buckets.proxy.endpoint });

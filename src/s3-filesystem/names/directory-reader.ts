@@ -4,7 +4,7 @@ import type { ListPage } from "../../s3/object-store.ts";
 import type { DirectoryPageContent, Listed, ListingStart } from "./listing.ts";
 import type { Namespace } from "./namespace.ts";
 import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
-import { compareKeys, inodeOf } from "./names.ts";
+import { compareKeys } from "./names.ts";
 import { freshSince } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
 
@@ -124,9 +124,8 @@ export class DirectoryReader {
 	}
 
 	#attributesWithoutNode({ name, kind }: Listed): { ino: number; mode: number } {
-		const key = keyOf(this.#directory) + name + (kind === "directory" ? "/" : "");
 		const mode = kind === "directory" ? fileTypes.directory : fileTypes.file;
-		return { ino: inodeOf(this.#directory.volume?.identity ?? "", key), mode };
+		return { ino: this.#namespace.nodes.inodeOfName(this.#directory, name), mode };
 	}
 
 	#entryWithoutNode(listed: Listed): Entry {

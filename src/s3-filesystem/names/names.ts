@@ -41,21 +41,3 @@ export function isName(part: string): boolean {
 export function isKeyTooLong(key: string): boolean {
 	return Buffer.byteLength(key) > 1024;
 }
-
-/** A number for stat(2) that stays the same as long as the key does: 53 bits of a hash of it. */
-export function inodeOf(volume: string, key: string): number {
-	// cyrb53, by bryc: good enough to tell files apart, and fast.
-	let high = 0xde_ad_be_ef;
-	let low = 0x41_c6_ce_57;
-	for (const text of [volume, "\0", key]) {
-		for (let index = 0; index < text.length; index++) {
-			const unit = text.charCodeAt(index);
-			high = Math.imul(high ^ unit, 2_654_435_761);
-			low = Math.imul(low ^ unit, 1_597_334_677);
-		}
-	}
-	high = Math.imul(high ^ (high >>> 16), 2_246_822_507) ^ Math.imul(low ^ (low >>> 13), 3_266_489_909);
-	low = Math.imul(low ^ (low >>> 16), 2_246_822_507) ^ Math.imul(high ^ (high >>> 13), 3_266_489_909);
-	// 0 and 1 mean something else to programs.
-	return Math.max(2, 4_294_967_296 * (0x1f_ff_ff & low) + (high >>> 0));
-}

@@ -1,7 +1,7 @@
 import { FuseError, type Attributes } from "../../fuse/filesystem.ts";
 import type { Draft } from "../writing/draft.ts";
+import { InodeNumbers } from "./inode-numbers.ts";
 import { DirectoryListing } from "./listing.ts";
-import { inodeOf } from "./names.ts";
 import type { FileVersion, Reader } from "../reading/reading.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
 import type { VolumeOptions } from "./volume.ts";
@@ -157,7 +157,12 @@ const startedMs = Date.now();
 /** Every node that the kernel or an open file refers to. */
 export class NodeTable {
 	readonly #nodes = new Map<number, Node>();
+	readonly #numbers: InodeNumbers;
 	#nextId = 2;
+
+	constructor(numbers = new InodeNumbers()) {
+		this.#numbers = numbers;
+	}
 
 	get size(): number {
 		return this.#nodes.size;
@@ -178,11 +183,11 @@ export class NodeTable {
 		isVolumeRoot?: boolean;
 	}): DirectoryNode {
 		const { volume, parent, name, isVolumeRoot = false } = options;
-		const path = parent === undefined ? "" : keyOf(parent);
+		const id = parent === undefined && this.#nodes.size === 0 ? 1 : this.#nextId++;
 		const node: DirectoryNode = {
 			kind: "directory",
-			id: parent === undefined && this.#nodes.size === 0 ? 1 : this.#nextId++,
-			ino: parent === undefined ? 1 : inodeOf(volume?.identity ?? "", `${path}${name}/`),
+			id,
+			ino: id === 1 ? 1 : this.#numbers.take(parent === undefined ? nameless(id) : pathIn(parent, name)),
 			volume,
 			parent,
 			name,
@@ -207,7 +212,7 @@ export class NodeTable {
 		const node: FileNode = {
 			kind: "file",
 			id: this.#nextId++,
-			ino: inodeOf(volume.identity, keyOf(parent) + name),
+			ino: this.#numbers.take(pathIn(parent, name)),
 			volume,
 			parent,
 			name,
@@ -230,11 +235,18 @@ export class NodeTable {
 		return node;
 	}
 
+	/** What stat(2) shows as the number of a name that has no node yet. */
+	inodeOfName(parent: DirectoryNode, name: string): number {
+		return this.#numbers.at(pathIn(parent, name));
+	}
+
 	/** Removes the node, and the directories above it that only it kept, when nobody refers to it any more. */
 	dropIfUnused(node: Node): void {
 		let current: Node | undefined = node;
 		while (current !== undefined && this.#isUnused(current)) {
 			this.#nodes.delete(current.id);
+			const path = pathOf(current);
+			this.#numbers.giveBack(current.ino, isSeen(path) ? path : undefined);
 			const parent: DirectoryNode | undefined = current.parent;
 			if (parent?.children.get(current.name) === current) parent.children.delete(current.name);
 			current = parent;
@@ -246,6 +258,24 @@ export class NodeTable {
 		if (node.kind === "file") return node.handles.size === 0 && node.draft === undefined;
 		return !node.isVolumeRoot && node.children.size === 0 && node.overlay.size === 0 && node.hidden.size === 0;
 	}
+}
+
+/** Where the node is seen in the mount. What no name leads to has a path of its own. */
+function pathOf(node: Node): string {
+	if (node.id === 1) return "";
+	return node.parent === undefined ? nameless(node.id) : pathIn(node.parent, node.name);
+}
+
+function pathIn(parent: DirectoryNode, name: string): string {
+	return `${pathOf(parent)}/${name}`;
+}
+
+function nameless(id: number): string {
+	return `\0${id}`;
+}
+
+function isSeen(path: string): boolean {
+	return !path.startsWith("\0");
 }
 
 /** The name leads to this node no longer; the node lives on while it is open or the kernel knows it. */

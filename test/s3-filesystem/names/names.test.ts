@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compareKeys, endOfPrefix, inodeOf, isName, keyBefore } from "../../../src/s3-filesystem/names/names.ts";
+import { compareKeys, endOfPrefix, isName, keyBefore } from "../../../src/s3-filesystem/names/names.ts";
 
 const keys = fc.string({ unit: "binary", minLength: 1, maxLength: 12 });
 
@@ -50,14 +50,4 @@ test.each(["", ".", "..", "a\0b", "é".repeat(128)])("%j cannot be shown as a na
 
 test.each(["a", "...", "a\nb", "-rf", "é".repeat(127)])("%j can be shown as a name", (part) => {
 	expect(isName(part)).toBe(true);
-});
-
-test("inode numbers are whole, positive, and differ for a hundred thousand keys", () => {
-	const inodes = new Set<number>();
-	for (let index = 0; index < 100_000; index++) {
-		const inode = inodeOf("bucket", `folder/file-${index}`);
-		expect(Number.isSafeInteger(inode) && inode > 1).toBe(true);
-		inodes.add(inode);
-	}
-	expect(inodes.size).toBe(100_000);
 });

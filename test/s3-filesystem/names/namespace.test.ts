@@ -123,3 +123,21 @@ test("a lookup of a directory takes no longer when many of its files are known",
 	lookupsMs(small);
 	expect(lookupsMs(large)).toBeLessThan(20 * lookupsMs(small) + 10);
 });
+
+test("no two names have one inode number, although volumes show the same bucket", () => {
+	const namespace = new Namespace(["", "a", "a/b", "c"].map((folder) => ({ ...volume(folder), identity: "one" })));
+	const numbers: number[] = [];
+	const show = (directory: DirectoryNode, depth: number): void => {
+		for (const covered of directory.overlay.values()) show(covered, depth);
+		numbers.push(directory.ino);
+		for (const name of ["a", "b", "c", "d"].filter((each) => !directory.overlay.has(each))) {
+			if (directory.volume === undefined || depth === 0) continue;
+			// Another one would make way for a node's.
+			numbers.push(namespace.nodes.inodeOfName(directory, `${name}-file`));
+			show(namespace.nodes.directory({ volume: directory.volume, parent: directory, name }), depth - 1);
+		}
+	};
+	show(namespace.root, 2);
+	expect(numbers.length).toBeGreaterThan(50);
+	expect(new Set(numbers).size).toBe(numbers.length);
+});
