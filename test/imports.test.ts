@@ -23,6 +23,7 @@ const rooms = [
 	"s3-filesystem/names",
 	"s3-filesystem/reading",
 	"s3-filesystem/writing",
+	"s3-filesystem/disks",
 	"fuse",
 	"mounts",
 	"s3/check",

@@ -1,160 +1,313 @@
-import { hash, randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
-import { open, readdir, rename, rm, stat } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { unlinkSync } from "node:fs";
+import { lstat, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
-import type { FileVersion } from "./cached-file.ts";
+import { setTimeout as sleep } from "node:timers/promises";
 import { inParallel, Turns } from "../../turns.ts";
+import { DiskTrouble, fileErrorCode, isDiskFull, type DiskProblem } from "../disks/disk-trouble.ts";
+import {
+	blockBytes,
+	blockId,
+	carefully,
+	headerBytes,
+	headerOf,
+	isBlock,
+	isOurs,
+	isOursSync,
+	type BlockId,
+} from "./block-file.ts";
+import type { FileVersion } from "./cached-file.ts";
+
+export { blockBytes } from "./block-file.ts";
 
 export interface DiskCacheOptions {
 	/** Made if it is missing; other files in it are left alone. */
 	readonly directory: string;
 	readonly limitBytes: number;
-	readonly log?: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
+	/** Told when the disk begins to be of no use, and when that is over. */
+	readonly onTrouble?: (problem: DiskProblem | undefined) => void;
 }
 
 /**
  * Blocks of objects on a disk, that outlive the process: each version's bytes from a multiple of `blockBytes` on, the last block as long as is left.
- * Never a reason to fail: what cannot be read or written is fetched.
+ * Never a reason to fail or to hang: what cannot be read or written, or not soon, is fetched.
  */
 export interface DiskCache {
-	/** Those of an earlier process are found once this has resolved. Never rejects. */
+	/** Those of an earlier process are found once this has resolved; a disk that is slow is not waited for. Never rejects. */
 	readonly ready: Promise<void>;
 	readonly usedBytes: number;
+	/** Files that were not what they were taken for. */
+	readonly damagedBlocks: number;
 	/** Whether it is worth trying to read the block. */
 	has(identity: string, version: FileVersion, start: number): boolean;
-	/** Whether the bytes were there; they are checked. `into` holds anything after a failure. */
+	/** Whether the bytes were there; they are checked. */
 	read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<boolean>;
 	/** Keeps the block if there is time and room for it. */
 	write(identity: string, version: FileVersion, start: number, bytes: Buffer): Promise<void>;
+	/** Somebody needs the disk more: removes so much, as far as there is so much, and keeps nothing more for a while. False: there was nothing. */
+	giveWay(bytes: number): boolean;
 }
 
-/** Of one file on the disk. */
-export const blockBytes = 1024 ** 2;
-
-/** Throws if the directory can neither be found nor made. */
 export function createDiskCache(options: DiskCacheOptions): DiskCache {
 	return new FolderOfBlocks(options);
 }
 
 const blockName = /^[0-9a-f]{64}\.part$/;
 const temporaryName = /^[0-9a-f]{64}\.part\.[0-9a-f]{12}$/;
-/** Version of the format, length, CRC-32: four bytes each. */
-const headerBytes = 12;
-const format = 0x46_46_50_31;
 /** What a file takes of a disk beside its bytes. */
 const diskBlockBytes = 4096;
+// The kernel's requests, and the look-up of the server's name, need threads of the pool, also when a disk holds all of these.
+const readsTogether = 4;
+const writesTogether = 2;
+const lookedAtTogether = 2;
 /** More would only queue up in memory. */
 const maximumWrites = 4;
-/** The kernel's requests need threads of the pool, too. */
-const maximumReads = 8;
-/** After the disk was full, or failed. */
+/** A disk that takes longer is slower than the server. */
+const answerMs = 3000;
+/** After the disk was full, failed or did not answer. */
 const pauseMs = 30_000;
+/** Until a disk that was full is asked again for all that it may be asked for. */
+const fullMs = 600_000;
 /** No write takes as long. */
 const abandonedAfterMs = 3_600_000;
 /** Small blocks fill the memory with names before they fill a disk. */
 const leastFiles = 65_536;
-const filesAtOnce = 16;
+/** A folder, a link or a pipe is where one block is to be: that says nothing about the disk. */
+const namesSomethingElse: ReadonlySet<string> = new Set(["EISDIR", "ELOOP", "ENXIO"]);
 
 class FolderOfBlocks implements DiskCache {
 	readonly ready: Promise<void>;
 	usedBytes = 0;
-	readonly #options: DiskCacheOptions;
+	damagedBlocks = 0;
+	readonly #directory: string;
+	readonly #limitBytes: number;
 	readonly #maximumFiles: number;
+	readonly #trouble: DiskTrouble;
+	/** What it costs that the disk is slow, cannot be read, cannot be written to, or is full. */
+	readonly #costs: { readonly [Name in "slow" | "unread" | "unwritten" | "full"]: string };
 	/** Names with what they take of the disk, longest unused first. */
 	readonly #files = new Map<string, number>();
-	readonly #reads = new Turns(maximumReads);
+	/** Those of them that have only been seen: somebody else's file may have such a name. */
+	readonly #unread = new Set<string>();
+	readonly #reads = new Turns(readsTogether);
+	readonly #writing = new Turns(writesTogether);
+	readonly #buffers: Buffer[] = [];
 	#writes = 0;
+	/** The disk had no room for all that it may be asked for. */
+	#full: { readonly bytes: number; readonly until: number } | undefined;
+	/** Nothing is written until then. */
 	#pausedUntil = 0;
+	/** Nor read until then: it did not answer in time. */
+	#silentUntil = 0;
+	/** Calls that it has not answered in time, nor since. */
+	#overdue = 0;
+	#preparing: Promise<void> | undefined;
+	#isSearched = false;
 
-	constructor(options: DiskCacheOptions) {
-		this.#options = options;
-		this.#maximumFiles = Math.max(leastFiles, (2 * options.limitBytes) / blockBytes);
-		mkdirSync(options.directory, { recursive: true, mode: 0o700 });
-		this.ready = this.#find();
+	constructor({ directory, limitBytes, onTrouble }: DiskCacheOptions) {
+		this.#directory = directory;
+		this.#limitBytes = limitBytes;
+		this.#maximumFiles = Math.max(leastFiles, (2 * limitBytes) / blockBytes);
+		this.#costs = {
+			slow: `${directory} does not answer: parts of objects are fetched`,
+			unread: `parts of objects cannot be read in ${directory}, and are fetched`,
+			unwritten: `parts of objects cannot be kept in ${directory}, and are fetched again`,
+			full: `the disk of ${directory} has no room for all that cache-size allows`,
+		};
+		this.#trouble = new DiskTrouble((problem) => onTrouble?.(problem));
+		const prepared = this.#prepare().catch(async (error: unknown) => this.#failed(error));
+		this.ready = Promise.race([prepared, sleep(answerMs, undefined, { ref: false })]);
 	}
 
 	has(identity: string, version: FileVersion, start: number): boolean {
-		return this.#files.size > 0 && this.#files.has(nameOf(identity, version, start));
+		return this.#files.size > 0 && this.#answers() && this.#files.has(blockId(identity, version, start).name);
 	}
 
 	async read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<boolean> {
-		const name = nameOf(identity, version, start);
-		const size = this.#files.get(name);
-		if (size === undefined) return false;
+		const block = blockId(identity, version, start);
+		const size = this.#files.get(block.name);
+		if (size === undefined || !this.#answers()) return false;
 		// The youngest comes last.
-		this.#files.delete(name);
-		this.#files.set(name, size);
-		try {
-			if (await this.#reads.take(async () => isRead(this.#path(name), into))) return true;
-		} catch {
-			// As good as not there.
-		}
-		await this.#remove(name);
-		return false;
+		this.#files.delete(block.name);
+		this.#files.set(block.name, size);
+		const { promise, resolve } = Promise.withResolvers<boolean>();
+		let isAwaited = true;
+		const timer = setTimeout(() => resolve(false), answerMs);
+		void this.#reads
+			.take(async () => isAwaited && this.#answers() && this.#read(block, into, () => isAwaited))
+			.then(resolve);
+		const isRead = await promise;
+		isAwaited = false;
+		clearTimeout(timer);
+		return isRead;
 	}
 
 	async write(identity: string, version: FileVersion, start: number, bytes: Buffer): Promise<void> {
-		const name = nameOf(identity, version, start);
+		const block = blockId(identity, version, start);
+		const { name } = block;
 		const size = diskBytes(headerBytes + bytes.length);
-		const isPaused = performance.now() < this.#pausedUntil;
-		if (isPaused || this.#writes >= maximumWrites || this.#files.has(name) || size > this.#options.limitBytes) return;
+		const isPaused = !this.#answers() || performance.now() < this.#pausedUntil;
+		if (isPaused || this.#writes >= maximumWrites || this.#files.has(name) || size > this.#roomBytes()) return;
 		this.#writes++;
 		// Counted from now on, so that several writes together keep to the limit.
 		this.usedBytes += size;
-		const temporary = `${this.#path(name)}.${randomBytes(6).toString("hex")}`;
 		let isKept = false;
 		try {
-			await this.#shrinkTo(this.#options.limitBytes);
+			await this.#prepare();
+			await this.#shrinkTo(this.#roomBytes());
 			// The others that are being written take all of it.
-			if (this.usedBytes > this.#options.limitBytes) return;
-			await writeBlock(temporary, bytes);
-			await rename(temporary, this.#path(name));
+			if (this.usedBytes > this.#roomBytes()) return;
+			await this.#writing.take(async () => this.#write(block, bytes));
 			isKept = !this.#files.has(name);
 			this.#files.set(name, size);
+			if (this.#full === undefined) this.#trouble.worked();
 		} catch (error) {
-			await rm(temporary, { force: true }).catch(() => undefined);
-			await this.#pause(error);
+			await this.#failed(error);
 		} finally {
 			if (!isKept) this.usedBytes -= size;
 			this.#writes--;
 		}
 	}
 
-	/** A full disk, most likely: others need it more. */
-	async #pause(error: unknown): Promise<void> {
-		if (performance.now() < this.#pausedUntil) return;
+	giveWay(bytes: number): boolean {
 		this.#pausedUntil = performance.now() + pauseMs;
-		const { directory, log } = this.#options;
-		log?.("warn", { err: error, directory }, "the disk cache cannot be written to for now");
-		await this.#shrinkTo(this.usedBytes * 0.9);
+		let freedBytes = 0;
+		for (const [name, size] of this.#files) {
+			if (freedBytes >= bytes) break;
+			const isUnread = this.#unread.has(name);
+			this.#forget(name);
+			try {
+				if (isUnread && !isOursSync(this.#path(name))) continue;
+				unlinkSync(this.#path(name));
+				freedBytes += size;
+			} catch {
+				// Somebody else has removed it.
+			}
+		}
+		return freedBytes > 0;
+	}
+
+	#answers(): boolean {
+		return this.#overdue === 0 && performance.now() >= this.#silentUntil;
+	}
+
+	#roomBytes(): number {
+		if (this.#full !== undefined && performance.now() >= this.#full.until) this.#full = undefined;
+		return Math.min(this.#limitBytes, this.#full?.bytes ?? Infinity);
+	}
+
+	/** Notices when the disk does not answer. */
+	async #watched<T>(call: Promise<T>): Promise<T> {
+		let isOverdue = false;
+		const timer = setTimeout(() => {
+			isOverdue = true;
+			this.#overdue++;
+			this.#trouble.found(this.#costs.slow, undefined);
+		}, answerMs);
+		try {
+			return await call;
+		} finally {
+			clearTimeout(timer);
+			if (isOverdue) {
+				this.#overdue--;
+				this.#silentUntil = performance.now() + pauseMs;
+			}
+		}
+	}
+
+	/** Never rejects. Nothing comes into `into` when nobody waits for it any more: by then it is somebody else's. */
+	async #read(block: BlockId, into: Buffer, isAwaited: () => boolean): Promise<boolean> {
+		const buffer = this.#buffers.pop() ?? Buffer.allocUnsafeSlow(headerBytes + blockBytes);
+		try {
+			const file = buffer.subarray(0, headerBytes + into.length);
+			if ((await this.#watched(readWhole(this.#path(block.name), buffer))) === file.length && isBlock(block, file)) {
+				this.#unread.delete(block.name);
+				this.#trouble.worked([this.#costs.slow, this.#costs.unread]);
+				if (isAwaited()) file.copy(into, 0, headerBytes);
+				return true;
+			}
+			this.damagedBlocks++;
+		} catch (error) {
+			const code = fileErrorCode(error) ?? "";
+			// Otherwise another process that uses the directory needed the room.
+			if (code !== "ENOENT") this.damagedBlocks++;
+			if (code !== "ENOENT" && !namesSomethingElse.has(code)) this.#trouble.found(this.#costs.unread, error);
+		} finally {
+			if (this.#buffers.length < readsTogether) this.#buffers.push(buffer);
+		}
+		// Whatever it is, its name says that it is ours.
+		this.#unread.delete(block.name);
+		await this.#remove(block.name);
+		return false;
+	}
+
+	async #write(block: BlockId, bytes: Buffer): Promise<void> {
+		const path = this.#path(block.name);
+		const temporary = `${path}.${randomBytes(6).toString("hex")}`;
+		try {
+			await this.#watched(writeWhole(temporary, [headerOf(block, bytes), bytes]));
+			await this.#watched(rename(temporary, path));
+		} catch (error) {
+			await this.#watched(unlink(temporary)).catch(() => undefined);
+			throw error;
+		}
+	}
+
+	/** Nothing is kept for a while: what is wrong may pass. Never rejects. */
+	async #failed(error: unknown): Promise<void> {
+		if (namesSomethingElse.has(fileErrorCode(error) ?? "") || performance.now() < this.#pausedUntil) return;
+		const now = performance.now();
+		this.#pausedUntil = now + pauseMs;
+		if (isDiskFull(error)) {
+			const bytes = this.usedBytes * 0.9;
+			this.#full = { bytes, until: now + fullMs };
+			this.#trouble.found(this.#costs.full, error);
+			await this.#shrinkTo(bytes);
+			return;
+		}
+		// Somebody may have taken it away.
+		this.#preparing = undefined;
+		this.#trouble.found(this.#costs.unwritten, error);
+	}
+
+	async #prepare(): Promise<void> {
+		this.#preparing ??= this.#find();
+		await this.#preparing;
 	}
 
 	async #find(): Promise<void> {
-		const { directory, limitBytes, log } = this.#options;
-		try {
-			const found: { readonly name: string; readonly size: number; readonly usedMs: number }[] = [];
-			await inParallel(await readdir(directory), filesAtOnce, async (name) => {
-				const isTemporary = temporaryName.test(name);
-				if (!isTemporary && !blockName.test(name)) return;
-				try {
-					const { size, atimeMs, mtimeMs } = await stat(this.#path(name));
-					if (!isTemporary) found.push({ name, size: diskBytes(size), usedMs: Math.max(atimeMs, mtimeMs) });
-					// Left by a process that was killed while it wrote; others may be writing to the same directory.
-					else if (mtimeMs < Date.now() - abandonedAfterMs) await rm(this.#path(name), { force: true });
-				} catch {
-					// Somebody else has removed it.
-				}
-			});
-			const written = [...this.#files];
-			this.#files.clear();
-			for (const { name, size } of found.toSorted((a, b) => a.usedMs - b.usedMs)) this.#files.set(name, size);
-			for (const [name, size] of written) this.#files.set(name, size);
-			this.usedBytes = this.#files.values().reduce((sum, size) => sum + size, 0);
-			await this.#shrinkTo(limitBytes);
-		} catch (error) {
-			log?.("warn", { err: error, directory }, "the disk cache cannot be read");
+		await this.#watched(mkdir(this.#directory, { recursive: true, mode: 0o700 }));
+		if (this.#isSearched) return;
+		const found: { readonly name: string; readonly size: number; readonly usedMs: number }[] = [];
+		await inParallel(await this.#watched(readdir(this.#directory)), lookedAtTogether, async (name) => {
+			const isTemporary = temporaryName.test(name);
+			if (!isTemporary && !blockName.test(name)) return;
+			const path = this.#path(name);
+			try {
+				const file = await this.#watched(lstat(path));
+				if (!file.isFile()) return;
+				if (!isTemporary)
+					found.push({ name, size: diskBytes(file.size), usedMs: Math.max(file.atimeMs, file.mtimeMs) });
+				// Left by a process that was killed while it wrote; others may be writing to the same directory.
+				else if (file.mtimeMs < Date.now() - abandonedAfterMs && (await isOurs(path))) await unlink(path);
+			} catch {
+				// Somebody else has removed it.
+			}
+		});
+		this.#isSearched = true;
+		const written = [...this.#files];
+		this.#files.clear();
+		for (const { name, size } of found.toSorted((a, b) => a.usedMs - b.usedMs)) {
+			this.#files.set(name, size);
+			this.usedBytes += size;
+			this.#unread.add(name);
 		}
+		for (const [name, size] of written) {
+			this.usedBytes -= this.#files.get(name) ?? 0;
+			this.#files.set(name, size);
+			this.#unread.delete(name);
+		}
+		await this.#shrinkTo(this.#limitBytes);
 	}
 
 	async #shrinkTo(bytes: number): Promise<void> {
@@ -165,44 +318,48 @@ class FolderOfBlocks implements DiskCache {
 	}
 
 	async #remove(name: string): Promise<void> {
-		const size = this.#files.get(name);
-		if (size === undefined) return;
+		const isUnread = this.#unread.has(name);
+		this.#forget(name);
+		const path = this.#path(name);
+		try {
+			if (!isUnread || (await this.#watched(isOurs(path)))) await this.#watched(unlink(path));
+		} catch {
+			// Somebody else has removed it.
+		}
+	}
+
+	#forget(name: string): void {
+		this.usedBytes -= this.#files.get(name) ?? 0;
 		this.#files.delete(name);
-		this.usedBytes -= size;
-		await rm(this.#path(name), { force: true }).catch(() => undefined);
+		this.#unread.delete(name);
 	}
 
 	#path(name: string): string {
-		return join(this.#options.directory, name);
+		return join(this.#directory, name);
 	}
 }
 
-async function isRead(path: string, into: Buffer): Promise<boolean> {
-	const file = await open(path, "r");
+/** As much as fits; returns how long the file is. */
+async function readWhole(path: string, into: Buffer): Promise<number> {
+	const file = await open(path, carefully);
 	try {
-		const header = Buffer.alloc(headerBytes);
-		const { bytesRead } = await file.readv([header, into], 0);
-		return (
-			bytesRead === headerBytes + into.length &&
-			header.readUInt32BE(0) === format &&
-			header.readUInt32BE(4) === into.length &&
-			header.readUInt32BE(8) === crc32(into)
-		);
+		const { bytesRead } = await file.read(into, 0, into.length, 0);
+		return bytesRead;
 	} finally {
 		await file.close();
 	}
 }
 
-async function writeBlock(path: string, bytes: Buffer): Promise<void> {
-	const header = Buffer.alloc(headerBytes);
-	header.writeUInt32BE(format, 0);
-	header.writeUInt32BE(bytes.length, 4);
-	header.writeUInt32BE(crc32(bytes), 8);
+async function writeWhole(path: string, pieces: readonly Buffer[]): Promise<void> {
 	const file = await open(path, "wx", 0o600);
 	try {
-		const { bytesWritten } = await file.writev([header, bytes], 0);
-		// A disk that is nearly full takes what it can.
-		if (bytesWritten < headerBytes + bytes.length) throw new Error("the disk is full");
+		const { bytesWritten } = await file.writev(pieces, 0);
+		const sizeBytes = pieces.reduce((sum, { length }) => sum + length, 0);
+		// A disk that is nearly full takes what it can, and says so when it is to take the rest.
+		if (bytesWritten < sizeBytes) {
+			const rest = await file.write(Buffer.concat(pieces), bytesWritten, sizeBytes - bytesWritten, bytesWritten);
+			if (bytesWritten + rest.bytesWritten < sizeBytes) throw new Error("a block was written in part");
+		}
 	} finally {
 		await file.close();
 	}
@@ -210,9 +367,4 @@ async function writeBlock(path: string, bytes: Buffer): Promise<void> {
 
 function diskBytes(sizeBytes: number): number {
 	return Math.ceil(sizeBytes / diskBlockBytes) * diskBlockBytes;
-}
-
-function nameOf(identity: string, { key, etag, sizeBytes }: FileVersion, start: number): string {
-	const lengthBytes = Math.min(blockBytes, sizeBytes - start);
-	return `${hash("sha256", JSON.stringify([identity, key, etag, start, lengthBytes]))}.part`;
 }

@@ -71,9 +71,11 @@ interface Shared {
 
 class SharedReading implements Reading {
 	readonly #shared: Shared;
+	readonly #diskCache: DiskCache | undefined;
 
 	constructor(options: ReadingOptions) {
 		const { budget, diskCache, partSizeBytes = 8 * mebibyte } = options;
+		this.#diskCache = diskCache;
 		const source = new PartSource(diskCache);
 		const active = new ActiveStreams();
 		this.#shared = {
@@ -116,6 +118,8 @@ class SharedReading implements Reading {
 		return {
 			fetched_bytes: source.counts.fetched,
 			disk_cache_read_bytes: source.counts.fromDisk,
+			disk_cache_used_bytes: this.#diskCache?.usedBytes ?? 0,
+			disk_cache_damaged_blocks: this.#diskCache?.damagedBlocks ?? 0,
 			served_bytes: counts.servedBytes,
 			read_hits: counts.hits,
 			read_waits: counts.waits,

@@ -1,10 +1,25 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
+import {
+	copyFile,
+	mkdir,
+	mkdtemp,
+	readdir,
+	readFile,
+	rename,
+	rm,
+	stat,
+	symlink,
+	truncate,
+	utimes,
+	writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { crc32 } from "node:zlib";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createDiskCache, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
+import type { DiskProblem } from "../../../src/s3-filesystem/disks/disk-trouble.ts";
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
 import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
 import { KiB, MiB, readInOrder, readOf } from "./reads.ts";
@@ -63,6 +78,96 @@ test("tells buckets, keys and versions apart", async () => {
 });
 
 test.each([
+	["bucket", "other", version, 0],
+	["key", "bucket", { ...version, key: "other" }, 0],
+	["etag", "bucket", { ...version, etag: "other" }, 0],
+	["size of the object", "bucket", { ...version, sizeBytes: version.sizeBytes + 1 }, 0],
+	["offset", "bucket", version, MiB],
+] as const)("does not take the file of a block for that of one with another %s", async (_, identity, other, start) => {
+	const cache = await create();
+	await cache.write("bucket", version, 0, block);
+	const first = await theFile();
+	await cache.write(identity, other, start, Buffer.alloc(MiB, "other"));
+	const second = (await readdir(directory)).map((name) => join(directory, name)).find((path) => path !== first);
+	await copyFile(first, second ?? "");
+	const into = Buffer.alloc(MiB);
+	expect(await cache.read(identity, other, start, into)).toBe(false);
+	expect(into.equals(Buffer.alloc(MiB))).toBe(true);
+	expect(cache.damagedBlocks).toBe(1);
+	expect(await theFile()).toBe(first);
+	expect(await read(cache, 0)).toEqual(block);
+});
+
+/** A file as it was written before a block's file said what it is of. */
+function inOldFormat(bytes: Buffer): Buffer {
+	const header = Buffer.alloc(12);
+	header.write("FFP1");
+	header.writeUInt32BE(bytes.length, 4);
+	header.writeUInt32BE(crc32(bytes), 8);
+	return Buffer.concat([header, bytes]);
+}
+
+test("never takes a file of the format before for a block, and replaces it", async () => {
+	const cache = await create();
+	await cache.write("bucket", version, 0, block);
+	const file = await theFile();
+	await writeFile(file, inOldFormat(Buffer.alloc(MiB, "old")));
+	const next = await create();
+	expect(await read(next, 0)).toBeUndefined();
+	expect(await readdir(directory)).toEqual([]);
+	await next.write("bucket", version, 0, block);
+	expect(await read(next, 0)).toEqual(block);
+});
+
+test("removes what is left of the format before when it needs the room", async () => {
+	await writeFile(join(directory, `${"0".repeat(64)}.part`), inOldFormat(block));
+	const cache = await create(MiB + 8192);
+	expect(cache.usedBytes).toBe(MiB + 4096);
+	await cache.write("bucket", version, 0, block);
+	expect(await readdir(directory)).toHaveLength(1);
+	expect(await read(cache, 0)).toEqual(block);
+});
+
+test("never removes what has a block's name and is none", async () => {
+	const names = ["0", "1", "2", "3"].map((digit) => `${digit.repeat(64)}.part`);
+	const [file = "", folder = "", link = "", temporary = ""] = names.map((name) => join(directory, name));
+	await writeFile(file, "a download of somebody else");
+	await mkdir(folder);
+	await writeFile(join(directory, "notes"), "FFP2");
+	await symlink("notes", link);
+	await writeFile(`${temporary}.0123456789ab`, "another one's");
+	const yesterday = new Date(Date.now() - 86_400_000);
+	await utimes(`${temporary}.0123456789ab`, yesterday, yesterday);
+	const before = await readdir(directory);
+	const cache = await create(MiB + 8192);
+	await cache.write("bucket", version, 0, block);
+	await cache.write("bucket", version, MiB, block);
+	expect(await readdir(directory)).toHaveLength(before.length + 1);
+	expect(cache.giveWay(100 * MiB)).toBe(true);
+	expect(await readdir(directory)).toEqual(before);
+	expect((await create(0)).usedBytes).toBe(0);
+	expect(await readdir(directory)).toEqual(before);
+});
+
+test("gives way at once, with what was not used for the longest time, and keeps nothing more for a while", async () => {
+	const cache = await create();
+	for (let index = 0; index < 4; index++) await cache.write("bucket", version, index * MiB, block);
+	await read(cache, 0);
+	vi.useFakeTimers({ toFake: ["performance"] });
+	expect(cache.giveWay(1.5 * MiB)).toBe(true);
+	expect([0, 1, 2, 3].map((index) => cache.has("bucket", version, index * MiB))).toEqual([true, false, false, true]);
+	expect(await readdir(directory)).toHaveLength(2);
+	expect(cache.usedBytes).toBe(2 * (MiB + 4096));
+	await cache.write("bucket", version, 4 * MiB, block);
+	expect(cache.has("bucket", version, 4 * MiB)).toBe(false);
+	expect(cache.giveWay(100 * MiB)).toBe(true);
+	expect(cache.giveWay(1)).toBe(false);
+	vi.advanceTimersByTime(31_000);
+	await cache.write("bucket", version, 4 * MiB, block);
+	expect(await read(cache, 4 * MiB)).toEqual(block);
+});
+
+test.each([
 	["has other bytes", async (file: string) => writeFile(file, (await readFile(file)).fill("x", 1000, 1001))],
 	["is shorter", async (file: string) => truncate(file, 5000)],
 	["is empty", async (file: string) => truncate(file, 0)],
@@ -101,7 +206,7 @@ test("removes what was not used for the longest time when it is full, also after
 test("leaves alone what is not its own, and removes what a process that was killed has left", async () => {
 	const name = "0".repeat(64);
 	const [foreign, fresh, abandoned] = ["notes.part", `${name}.part.0123456789ab`, `${name}.part.ba9876543210`];
-	for (const one of [foreign, fresh, abandoned]) await writeFile(join(directory, one), "content");
+	for (const one of [foreign, fresh, abandoned]) await writeFile(join(directory, one), "FFP2 and so on");
 	const yesterday = new Date(Date.now() - 86_400_000);
 	await utimes(join(directory, abandoned), yesterday, yesterday);
 	const cache = await create();
@@ -118,53 +223,137 @@ test("drops what it has no time for, and keeps to its limit while several write"
 	expect(cache.usedBytes).toBe(names.length * (MiB + 4096));
 });
 
-test("makes its directory, and says at once when it cannot", async () => {
-	expect(await readdir(directory)).toEqual([]);
-	createDiskCache({ directory: join(directory, "a", "b"), limitBytes: MiB });
-	expect((await stat(join(directory, "a", "b"))).mode & 0o777).toBe(0o700);
-	await writeFile(join(directory, "file"), "");
-	expect(() => createDiskCache({ directory: join(directory, "file"), limitBytes: MiB })).toThrow("EEXIST");
+test("makes its directory, for its owner only", async () => {
+	directory = join(directory, "a", "b");
+	await create();
+	expect((await stat(directory)).mode & 0o777).toBe(0o700);
 });
 
-describe("on a small disk", () => {
+describe("a disk", () => {
 	const run = promisify(execFile);
 	const mounted: string[] = [];
-	afterAll(async () => {
-		for (const one of mounted) {
+	/** What was told, the present last. */
+	let told: (string | undefined)[] = [];
+	beforeEach(() => {
+		told = [];
+		vi.useFakeTimers({ toFake: ["performance"] });
+	});
+	afterEach(async () => {
+		for (const one of mounted.splice(0)) {
 			await run("umount", ["-l", one], { timeout: 10_000 });
 			await rm(one, { recursive: true });
 		}
 	});
-
-	test.skipIf(process.getuid?.() !== 0)("stops writing for a while when the disk is full, and makes room", async () => {
-		const disk = await mkdtemp(join(tmpdir(), "small-disk-"));
-		await run("mount", ["-t", "tmpfs", "-o", "size=5m", "tmpfs", disk], { timeout: 10_000 });
-		mounted.push(disk);
-		const logged: string[] = [];
-		const log = (level: string, _fields: object, message: string) => logged.push(`${level}: ${message}`);
-		const cache = createDiskCache({ directory: join(disk, "parts"), limitBytes: 100 * MiB, log });
+	const onTrouble = (problem: DiskProblem | undefined): void => void told.push(problem?.message);
+	const createTold = async (limitBytes = 100 * MiB): Promise<DiskCache> => {
+		const cache = createDiskCache({ directory, limitBytes, onTrouble });
 		await cache.ready;
-		vi.useFakeTimers({ toFake: ["performance"] });
+		return cache;
+	};
+	const mountSmall = async (size: string): Promise<string> => {
+		const disk = await mkdtemp(join(tmpdir(), "small-disk-"));
+		await run("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", disk], { timeout: 10_000 });
+		mounted.push(disk);
+		directory = join(disk, "parts");
+		return disk;
+	};
+	const remount = async (disk: string, how: "ro" | "rw") =>
+		run("mount", ["-o", `remount,${how}`, disk], { timeout: 10_000 });
+	const unkept = () => `parts of objects cannot be kept in ${directory}, and are fetched again`;
+
+	test("that is full is written to no more for a while, and then only as far as it has room", async () => {
+		await mountSmall("5m");
+		const cache = await createTold();
 		for (let index = 0; index < 8; index++) await cache.write("bucket", version, index * MiB, block);
-		expect(logged).toEqual(["warn: the disk cache cannot be written to for now"]);
-		const kept = await readdir(join(disk, "parts"));
-		expect(kept).toHaveLength(3);
+		expect(told).toEqual([`the disk of ${directory} has no room for all that cache-size allows`]);
+		expect(await readdir(directory)).toHaveLength(3);
 		expect(cache.usedBytes).toBe(3 * (MiB + 4096));
 		vi.advanceTimersByTime(31_000);
-		await cache.write("bucket", version, 8 * MiB, block);
-		expect(cache.has("bucket", version, 8 * MiB)).toBe(true);
-		const into = Buffer.alloc(MiB);
-		expect(await cache.read("bucket", version, 8 * MiB, into)).toBe(true);
-		expect(into).toEqual(block);
+		for (let index = 0; index < 10; index++) await cache.write("bucket", version, index * MiB, block);
+		expect(cache.has("bucket", version, 9 * MiB)).toBe(true);
+		expect(await read(cache, 9 * MiB)).toEqual(block);
+		expect(told).toHaveLength(1);
 	});
 
-	test("goes on without a directory that was taken away", async () => {
-		const cache = await create();
+	test("that is read-only from the start serves what it has", async () => {
+		const disk = await mountSmall("10m");
+		await (await createTold()).write("bucket", version, 0, block);
+		await remount(disk, "ro");
+		const cache = await createTold();
+		expect(await read(cache, 0)).toEqual(block);
+		await cache.write("bucket", version, MiB, block);
+		await cache.write("bucket", version, MiB, block);
+		expect(told).toEqual([unkept()]);
+		expect(await read(cache, 0)).toEqual(block);
+		await remount(disk, "rw");
+		vi.advanceTimersByTime(31_000);
+		await cache.write("bucket", version, MiB, block);
+		expect(await read(cache, MiB)).toEqual(block);
+		expect(told).toEqual([unkept(), undefined]);
+	});
+
+	test("that is read-only and has no directory yet is only not used, until it can be", async () => {
+		const disk = await mountSmall("10m");
+		await remount(disk, "ro");
+		const cache = await createTold();
+		expect(told).toEqual([unkept()]);
+		expect(await read(cache, 0)).toBeUndefined();
+		await remount(disk, "rw");
+		vi.advanceTimersByTime(31_000);
+		await cache.write("bucket", version, 0, block);
+		expect(await read(cache, 0)).toEqual(block);
+	});
+
+	test("that becomes read-only while it is used serves what it has", async () => {
+		const disk = await mountSmall("10m");
+		const cache = await createTold();
+		await cache.write("bucket", version, 0, block);
+		await remount(disk, "ro");
+		for (let index = 1; index < 3; index++) await cache.write("bucket", version, index * MiB, block);
+		expect(told).toEqual([unkept()]);
+		expect(await read(cache, 0)).toEqual(block);
+	});
+
+	test("that is gone is used again when it is back", async () => {
+		const cache = await createTold();
 		await cache.write("bucket", version, 0, block);
 		await rm(directory, { recursive: true, maxRetries: 20 });
 		expect(await read(cache, 0)).toBeUndefined();
 		await cache.write("bucket", version, 0, block);
 		expect(cache.has("bucket", version, 0)).toBe(false);
+		expect(told).toEqual([unkept()]);
+		vi.advanceTimersByTime(31_000);
+		await cache.write("bucket", version, 0, block);
+		expect(await read(cache, 0)).toEqual(block);
+		expect(told).toEqual([unkept(), undefined]);
+	});
+
+	test("that has a file in the directory's place is only not used, until it has not", async () => {
+		const path = join(directory, "file");
+		await writeFile(path, "somebody's");
+		directory = path;
+		const cache = await createTold();
+		await cache.write("bucket", version, 0, block);
+		expect(told).toEqual([unkept()]);
+		expect(await readFile(path, "utf8")).toBe("somebody's");
+		await rename(path, `${path}.old`);
+		vi.advanceTimersByTime(31_000);
+		await cache.write("bucket", version, 0, block);
+		expect(await read(cache, 0)).toEqual(block);
+		directory = join(path, "..");
+	});
+
+	test("that has somebody's folder in one block's place keeps all others", async () => {
+		const cache = await createTold();
+		await cache.write("bucket", version, 0, block);
+		const file = await theFile();
+		await rm(file);
+		await mkdir(file);
+		expect(await read(cache, 0)).toBeUndefined();
+		await cache.write("bucket", version, 0, block);
+		await cache.write("bucket", version, MiB, block);
+		expect(await read(cache, MiB)).toEqual(block);
+		expect(told).toEqual([]);
 	});
 });
 
