@@ -82,7 +82,9 @@ const options = z.strictObject({
 		{ min: 1, max: 256 },
 	),
 	"connect-timeout": duration({ description: "Time limit of one connection. Default: 5s." }),
-	"http-timeout": duration({ description: "How long the server may be silent. Default: 30s." }),
+	"http-timeout": duration({
+		description: "How long the server may be silent, or slower than 1 KiB a second. Default: 30s.",
+	}),
 	"retry-for": duration({
 		description: "How long a request is tried again before an application gets an error. Default: 60s.",
 	}),

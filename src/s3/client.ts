@@ -35,8 +35,8 @@ export interface Call {
 	readonly priority: Priority;
 	/** What a condition that does not hold means. Default: OBJECT_REPLACED. */
 	readonly preconditionMeans?: S3ErrorKind;
-	/** What the server has to do before it answers takes so much longer than usual. Default: 1. */
-	readonly patience?: number;
+	/** So many bytes the server has to copy before it answers, which takes longer, and during which it may keep the answer open with white space. */
+	readonly workBytes?: number;
 	/** Not over a connection that nobody has used for so long, in milliseconds; 0: over a new one. */
 	readonly maximumIdleMs?: number;
 	readonly signal?: AbortSignal | undefined;
@@ -94,6 +94,11 @@ const rotationBaseMs = 200;
 /** Of each connection that a server closed while it was idle, a request notices only one. */
 const maximumStaleConnections = 4;
 const maximumRegions = 2;
+/** A server that copies or puts together works for a while before it answers. */
+const workPatience = 4;
+/** And it may keep its answer open for so many times the limit of silence, and a second more for each MiB. */
+const workTimes = 20;
+const slowestWorkBytesPerMs = 1024 ** 2 / 1000;
 /** Less than that is no sign that it will go on. */
 const noticeableProgressBytes = 64 * 1024;
 
@@ -354,7 +359,7 @@ export class Client {
 
 	async #send(attempt: Attempt, connection: Connection, asksBeforeBody: boolean): Promise<Answer> {
 		const { call } = attempt;
-		const { body, method } = call;
+		const { body, method, workBytes } = call;
 		const startedAt = performance.now();
 		const expectsContinue = asksBeforeBody && body !== undefined;
 		const answer = await connection.exchange({
@@ -364,8 +369,9 @@ export class Client {
 			isHead: method === "HEAD",
 			accept: call.accept,
 			onProgress: call.onProgress,
-			firstByteMs: this.#firstByteMs * (call.patience ?? 1),
+			firstByteMs: this.#firstByteMs * (workBytes === undefined ? 1 : workPatience),
 			idleMs: this.#idleMs,
+			keepAliveMs: workBytes === undefined ? undefined : this.#idleMs * workTimes + workBytes / slowestWorkBytesPerMs,
 			signal: call.signal,
 		});
 		this.#report(call, startedAt, answer.status, answer.filledBytes + answer.body.length, body?.sizeBytes ?? 0);

@@ -44,12 +44,11 @@ export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
 /** How many keys at once where the server takes one a request. */
 const deletesAtOnce = 16;
 const keysPerDelete = 1000;
+const maximumEmptyPages = 1000;
 /** Of the bytes that a server found to be others than their checksum says. */
 const uploadTries = 3;
 /** No server closes what was used so recently. */
 const freshMs = 1000;
-/** A server works at these for a while before it answers. */
-const workPatience = 4;
 
 class Store implements ObjectStore {
 	readonly #client: Client;
@@ -112,7 +111,22 @@ class Store implements ObjectStore {
 		});
 	}
 
+	/** Pages without a name, as servers make them of what was deleted, are nobody else's business. */
 	async list(request: ListRequest): Promise<ListPage> {
+		const { startAfter: _, ...rest } = request;
+		let asked = request;
+		for (let emptyPages = 0; ; emptyPages++) {
+			const page = await this.#list(asked);
+			const { nextToken, objects, prefixes, undecodableKeys = 0 } = page;
+			if (nextToken === undefined) return page;
+			const goesOn = nextToken !== asked.continuationToken && emptyPages < maximumEmptyPages;
+			if (!goesOn) throw new S3Error("UNAVAILABLE", "ListObjectsV2: a listing that does not go on", { status: 200 });
+			if (objects.length + prefixes.length + undecodableKeys > 0) return page;
+			asked = { ...rest, continuationToken: nextToken };
+		}
+	}
+
+	async #list(request: ListRequest): Promise<ListPage> {
 		const { metadata: isWanted = true } = request;
 		if (!isWanted || this.#listing !== "with-metadata") {
 			const page = await this.#listPage(request, false);
@@ -364,7 +378,7 @@ class Store implements ObjectStore {
 				method: "PUT",
 				key: to,
 				priority: "read",
-				patience: workPatience,
+				workBytes: sizeBytes ?? 0,
 				...(headers["if-none-match"] !== undefined && etag === undefined && { preconditionMeans: "EXISTS" as const }),
 				onDoubt: () => doubt.begin(),
 				headers: () => ({ ...headers, ...this.#creation, ...this.#source(from, etag) }),
@@ -468,7 +482,7 @@ class Store implements ObjectStore {
 				key,
 				query: partQuery(uploadId, partNumber),
 				priority: "read",
-				patience: workPatience,
+				workBytes: from.lengthBytes,
 				headers: () => ({
 					...this.#encryption.access,
 					...this.#source(from.key, from.etag),
@@ -548,7 +562,7 @@ class Store implements ObjectStore {
 			key,
 			query: { uploadId },
 			priority: "read",
-			patience: workPatience,
+			workBytes: 0,
 			preconditionMeans: "EXISTS",
 			...smallBody(bytes),
 			headers: () => ({

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { ChunkedDecoder } from "./chunked-decoder.ts";
 import { parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
+import { Watch, type Pace } from "./watch.ts";
 
 export interface Exchange {
 	/** Request line and headers, with the empty line after them. */
@@ -17,10 +18,12 @@ export interface Exchange {
 	readonly accept?: ((head: ResponseHead) => Buffer | undefined) | undefined;
 	/** Told how many bytes are in the buffer that `accept` gave. */
 	readonly onProgress?: ((filledBytes: number) => void) | undefined;
-	/** From the request's last byte to the answer's first one. */
+	/** From the request's last byte to the end of the answer's headers, however many bytes come meanwhile. */
 	readonly firstByteMs: number;
-	/** Between two bytes of a body, in both directions. */
+	/** In each such time a body must go forward by a KiB a second, in both directions; an answer that is collected must end within ten. */
 	readonly idleMs: number;
+	/** As long as the server works on it, it may keep the answer open with a byte now and then, but no longer than this. */
+	readonly keepAliveMs?: number | undefined;
 	readonly signal?: AbortSignal | undefined;
 }
 
@@ -46,7 +49,7 @@ export class ExchangeError extends Error {
 	readonly code: string;
 	/** The server closed a connection that it had kept, instead of taking a request from it. To ask again is not to try again. */
 	readonly isStale: boolean;
-	/** By `performance.now()`: when a byte went either way for the last time. */
+	/** By `performance.now()`: since when nothing has gone forward. */
 	readonly lastByteAt: number;
 
 	constructor(
@@ -77,6 +80,10 @@ const maximumHeadBytes = 64 * 1024;
 const maximumCollectedBytes = 64 * 1024 ** 2;
 /** What goes to the socket at once: a slow line must show progress before the limit of silence is over. */
 const maximumWriteBytes = 256 * 1024;
+/** What is slower than that all the time is not waited for. */
+const slowestBytesPerSecond = 1024;
+/** An answer that is collected ends within so many times the limit of silence. */
+const collectedTimes = 10;
 /** Servers that have never heard of 100-continue wait for the body. */
 const continueWaitMs = 1000;
 
@@ -123,15 +130,16 @@ export class Connection {
 	#socket: Socket | undefined;
 	#receiving: Receiving = { kind: "idle" };
 	#current: Current | undefined;
-	#timer: NodeJS.Timeout | undefined;
-	#limitMs = 0;
+	#watch: Watch | undefined;
 	#lastByteAt = 0;
 	#isUsable = true;
 	#answers = 0;
 
 	attach(socket: Socket): void {
 		this.#socket = socket;
-		socket.on("error", (error: NodeJS.ErrnoException) => this.#fail(error.code ?? "ECONNRESET", error.message, error));
+		socket.on("error", (error: NodeJS.ErrnoException) =>
+			this.#fail(error.code ?? "ECONNRESET", error.message, { cause: error }),
+		);
 		socket.on("end", () => this.#ended());
 		socket.on("close", () => this.#fail("ECONNRESET", "the server closed the connection"));
 		if (socket.destroyed) this.close();
@@ -172,7 +180,7 @@ export class Connection {
 			return await current.result.promise;
 		} finally {
 			exchange.signal?.removeEventListener("abort", abort);
-			clearTimeout(this.#timer);
+			this.#watch?.end();
 			// The body's pieces are lent: whoever lent them gets them back before it hears of the end.
 			current.continued.resolve();
 			await sending;
@@ -188,11 +196,15 @@ export class Connection {
 		this.onEnd?.();
 	}
 
-	#fail(code: string, problem: string, cause?: unknown): void {
+	#fail(
+		code: string,
+		problem: string,
+		{ cause, lastByteAt = this.#lastByteAt }: { readonly cause?: unknown; readonly lastByteAt?: number } = {},
+	): void {
 		const current = this.#current;
 		if (current !== undefined && !current.isSettled) {
 			const isStale = this.#answers > 0 && !current.hasReceived && code !== "ETIMEDOUT" && code !== "ABORTED";
-			this.#reject(new ExchangeError(problem, { code, isStale, lastByteAt: this.#lastByteAt, cause }));
+			this.#reject(new ExchangeError(problem, { code, isStale, lastByteAt, cause }));
 		}
 		this.close();
 	}
@@ -214,7 +226,7 @@ export class Connection {
 			if (body === undefined) {
 				socket.write(exchange.head, "latin1");
 			} else {
-				this.#watch(exchange.idleMs);
+				this.#begin({ limitMs: exchange.idleMs, leastBytes: 1 });
 				// Together with the body's first bytes.
 				if (exchange.expectsContinue !== true) socket.cork();
 				socket.write(exchange.head, "latin1");
@@ -239,7 +251,7 @@ export class Connection {
 					socket.uncork();
 					// Until the kernel has it: the piece may be used again then. A failure is reported by the socket.
 					await written;
-					this.#lastByteAt = performance.now();
+					this.#forward(Math.min(maximumWriteBytes, piece.length - start));
 				}
 				if (current.isSettled) return;
 				// All is sent, whatever time the body takes to see that it has no more.
@@ -253,7 +265,9 @@ export class Connection {
 	#sent(current: Current): void {
 		if (!current.isSending || current.isSettled) return;
 		current.isSending = false;
-		if (current.head === undefined) this.#watch(current.exchange.firstByteMs);
+		// Nothing but the end of the headers counts.
+		if (current.head === undefined)
+			this.#begin({ limitMs: current.exchange.firstByteMs, leastBytes: Number.POSITIVE_INFINITY });
 	}
 
 	async #untilContinued(current: Current): Promise<void> {
@@ -262,27 +276,14 @@ export class Connection {
 		clearTimeout(timer);
 	}
 
-	/** From now on at most so long without a byte. */
-	#watch(limitMs: number): void {
-		this.#limitMs = limitMs;
-		clearTimeout(this.#timer);
-		this.#timer = setTimeout(() => this.#checkSilence(), limitMs);
+	#begin(pace: Pace): void {
+		this.#watch?.end();
+		this.#watch = new Watch(pace, (problem, since) => this.#fail("ETIMEDOUT", problem, { lastByteAt: since }));
 	}
 
-	#checkSilence(): void {
-		const leftMs = this.#lastByteAt + this.#limitMs - performance.now();
-		if (leftMs > 0) {
-			this.#timer = setTimeout(() => this.#checkSilence(), leftMs);
-			return;
-		}
-		const current = this.#current;
-		const seenAt = this.#lastByteAt;
-		// If this process was busy or asleep for that long, the bytes wait to be read.
-		setImmediate(() => {
-			if (current !== this.#current || current?.isSettled !== false) return;
-			if (seenAt === this.#lastByteAt) this.#fail("ETIMEDOUT", `the server was silent for ${this.#limitMs} ms`);
-			else this.#checkSilence();
-		});
+	#forward(bytes: number): void {
+		this.#lastByteAt = performance.now();
+		this.#watch?.forward(bytes);
 	}
 
 	#nextBuffer(): Buffer {
@@ -291,7 +292,6 @@ export class Connection {
 	}
 
 	#received(bytes: number): void {
-		this.#lastByteAt = performance.now();
 		const current = this.#current;
 		if (current === undefined || current.isSettled) {
 			// Nobody asked.
@@ -299,6 +299,8 @@ export class Connection {
 			return;
 		}
 		current.hasReceived = true;
+		if (current.isSending && current.head === undefined) this.#lastByteAt = performance.now();
+		else this.#forward(bytes);
 		try {
 			const receiving = this.#receiving;
 			if (receiving.kind === "direct") {
@@ -308,7 +310,7 @@ export class Connection {
 				this.#take(scratch.subarray(0, bytes), current);
 			}
 		} catch (error) {
-			if (error instanceof ProtocolError) this.#fail(error.code, error.message, error);
+			if (error instanceof ProtocolError) this.#fail(error.code, error.message, { cause: error });
 			else this.#reject(error);
 		}
 	}
@@ -373,8 +375,8 @@ export class Connection {
 			this.#done({ body: noBytes, filledBytes: 0 }, current, rest.length > 0);
 			return;
 		}
-		this.#watch(exchange.idleMs);
 		const into = exchange.accept?.(head);
+		this.#begin(paceOf(exchange, into));
 		switch (framing.kind) {
 			case "length": {
 				if (into !== undefined && into.length !== framing.bytes)
@@ -409,7 +411,7 @@ export class Connection {
 			try {
 				this.#done(receiving.sink.end(), current);
 			} catch (error) {
-				this.#fail("EPROTO", (error as Error).message, error);
+				this.#fail("EPROTO", (error as Error).message, { cause: error });
 			}
 		}
 		this.#fail("ECONNRESET", "the server ended the connection");
@@ -431,6 +433,14 @@ export class Connection {
 		if (hasMore || mayBeClosed || !head.keepsAlive) this.close();
 		current.result.resolve({ status: head.status, headers: head.headers, body, filledBytes });
 	}
+}
+
+/** How fast the body of an answer must come. */
+function paceOf({ idleMs, keepAliveMs }: Exchange, into: Buffer | undefined): Pace {
+	if (keepAliveMs !== undefined) return { limitMs: idleMs, leastBytes: 1, wholeMs: keepAliveMs };
+	const leastBytes = Math.max(1, (idleMs / 1000) * slowestBytesPerSecond);
+	// What has a buffer has a length.
+	return { limitMs: idleMs, leastBytes, ...(into === undefined && { wholeMs: idleMs * collectedTimes }) };
 }
 
 function directResult({ buffer, isCallers }: Receiving & { readonly kind: "direct" }): {

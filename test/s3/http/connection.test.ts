@@ -204,9 +204,15 @@ describe("tells how it failed:", () => {
 		expect(await failureOf(ask({ idleMs: 100 }))).toMatchObject({ code: "ETIMEDOUT" });
 	});
 
-	test("but a slow answer is no silence", async () => {
-		answer = (socket) => void dribble(socket, withLength);
-		expect((await ask({ firstByteMs: 50, idleMs: 50 })).status).toBe(200);
+	test("but a slow body is no silence", async () => {
+		const bytes = 2000;
+		answer = (socket) => {
+			socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${bytes}\r\n\r\n`);
+			repeat(socket, "x".repeat(40), bytes / 40);
+		};
+		// Some 40 KB a second, and in each tenth of a second 102 bytes are enough.
+		const { filledBytes } = await ask({ idleMs: 100, accept: () => Buffer.alloc(bytes) });
+		expect(filledBytes).toBe(bytes);
 	});
 
 	test("nor is a process that was busy", async () => {
@@ -233,6 +239,92 @@ describe("tells how it failed:", () => {
 		into.fill(0);
 		await delay(100);
 		expect(into.every((byte) => byte === 0)).toBe(true);
+	});
+});
+
+/** Writes it again and again, every 10 ms at most. */
+function repeat(socket: Socket, text: string, times = Number.POSITIVE_INFINITY): void {
+	let count = 0;
+	const timer = setInterval(() => {
+		if (count++ === times || socket.destroyed) clearInterval(timer);
+		else socket.write(text, "latin1");
+	}, 10);
+}
+
+describe("does not wait for a server without end that sends", () => {
+	const ok = "HTTP/1.1 200 OK\r\n";
+	const chunks = `${ok}transfer-encoding: chunked\r\n\r\n`;
+	const limits = { firstByteMs: 200, idleMs: 200 };
+	test.each([
+		["a byte of a header now and then", `${ok}x-long: `, "x"],
+		["100 Continue", "", "HTTP/1.1 100 Continue\r\n\r\n"],
+		["102 Processing", "", "HTTP/1.1 102 Processing\r\n\r\n"],
+		["a byte of a body now and then", `${ok}content-length: 5000\r\n\r\n`, "x"],
+		["a body that ends with the connection", `${ok}\r\n`, "x"],
+		["small chunks", chunks, "1\r\nx\r\n"],
+		["an extension of a chunk", `${chunks}1;`, "x"],
+		["trailers", `${chunks}0\r\nx: `, "x"],
+	])("%s", async (_, begin, again) => {
+		answer = (socket) => {
+			socket.write(begin, "latin1");
+			repeat(socket, again);
+		};
+		const before = performance.now();
+		expect(await failureOf(ask(limits))).toMatchObject({ code: "ETIMEDOUT", isStale: false });
+		expect(performance.now() - before).toBeLessThan(2000);
+		connection = await server.dial();
+		// Since when nothing went forward.
+		const { lastByteAt } = await failureOf(ask({ ...limits, accept: () => Buffer.alloc(5000) }));
+		expect(performance.now() - lastByteAt).toBeGreaterThan(150);
+	});
+
+	test("a long answer, fast, that is collected", async () => {
+		answer = (socket) => {
+			socket.write(chunks);
+			repeat(socket, `400\r\n${"x".repeat(1024)}\r\n`);
+		};
+		const before = performance.now();
+		expect(await failureOf(ask({ idleMs: 50 }))).toMatchObject({ code: "ETIMEDOUT" });
+		expect(performance.now() - before).toBeGreaterThan(450);
+		expect(performance.now() - before).toBeLessThan(2000);
+	});
+
+	test("100 Continue instead of reading what it is sent", async () => {
+		answer = (socket) => {
+			socket.pause();
+			repeat(socket, "HTTP/1.1 100 Continue\r\n\r\n");
+		};
+		const body = { sizeBytes: 100_000_000, read: () => [Buffer.alloc(100_000_000)] };
+		const head = `PUT / HTTP/1.1\r\nx-early: 1\r\ncontent-length: ${body.sizeBytes}\r\n\r\n`;
+		expect(await failureOf(ask({ ...limits, head, body }))).toMatchObject({ code: "ETIMEDOUT" });
+	});
+});
+
+describe("of a server that keeps its answer open with white space while it works", () => {
+	const chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+	test("waits for the end", async () => {
+		answer = (socket) => {
+			socket.write(chunks);
+			repeat(socket, "1\r\n \r\n", 50);
+			setTimeout(() => socket.write("6\r\n<done>\r\n0\r\n\r\n"), 600);
+		};
+		expect((await ask({ idleMs: 200, keepAliveMs: 5000 })).body.toString().trim()).toBe("<done>");
+	});
+
+	test("though not for ever, and not in silence", async () => {
+		let times = Number.POSITIVE_INFINITY;
+		answer = (socket) => {
+			socket.write(chunks);
+			repeat(socket, "1\r\n \r\n", times);
+		};
+		const before = performance.now();
+		expect(await failureOf(ask({ idleMs: 200, keepAliveMs: 500 }))).toMatchObject({ code: "ETIMEDOUT" });
+		expect(performance.now() - before).toBeGreaterThan(450);
+		times = 1;
+		connection = await server.dial();
+		const since = performance.now();
+		expect(await failureOf(ask({ idleMs: 200, keepAliveMs: 60_000 }))).toMatchObject({ code: "ETIMEDOUT" });
+		expect(performance.now() - since).toBeLessThan(2000);
 	});
 });
 
