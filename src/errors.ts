@@ -53,6 +53,12 @@ export const errorKinds = {
 		permanent: true,
 		meaning: "A secret path leads out of the secrets directory or cannot be used.",
 	},
+	FILE_UNREADABLE: {
+		class: "config",
+		exitCode: 78,
+		permanent: false,
+		meaning: "A file that an option names is not there, cannot be read, or does not answer.",
+	},
 	DRIVER_MISSING: {
 		class: "driver",
 		exitCode: 78,

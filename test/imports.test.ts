@@ -31,6 +31,7 @@ const rooms = [
 	"s3",
 	"s3/http",
 	"errors.ts",
+	"named-file.ts",
 	"turns.ts",
 	"version.ts",
 ];

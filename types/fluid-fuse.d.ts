@@ -123,6 +123,8 @@ declare module "fluid-fuse" {
 	export const mode: (about: About) => Option<number>;
 	/** An absolute path in the container; for an option from a Secret, that of the secret file itself. */
 	export const path: (about: About) => Option<string>;
+	/** The same of a file that the program reads: the mount waits while it is not there, and is refused when it is no regular file. */
+	export const file: (about: About) => Option<string>;
 	/** An http or https address without user and password. */
 	export const endpointUrl: (about: About) => Option<URL>;
 	/** A password, key or token. */

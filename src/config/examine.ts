@@ -1,13 +1,13 @@
 import type { PreparedMount } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { FluidFile } from "./schema.ts";
-import { fingerprint, secretsError, type PlannedMount } from "./plan.ts";
+import { fingerprint, unreadError, type PlannedMount } from "./plan.ts";
 import type { LoadedFile } from "./load.ts";
 
 /** A mount that the config wants, looked at. */
 export interface WantedMount {
 	readonly planned: PlannedMount;
-	/** Or what keeps it from being served: faults of its options, or a secret that is not there yet. */
+	/** Or what keeps it from being served: faults of its options, or a file that is not there yet. */
 	readonly prepared: PreparedMount | LauncherError;
 	/** Equal for two that serve the same in the same way. */
 	readonly content: string;
@@ -19,7 +19,7 @@ export interface WantedMount {
 export async function examine(planned: PlannedMount): Promise<WantedMount> {
 	try {
 		const { mount, unread, content, settings } = await planned.inspect();
-		return { planned, prepared: secretsError(unread) ?? mount, content, settings };
+		return { planned, prepared: unreadError(unread) ?? mount, content, settings };
 	} catch (thrown) {
 		const error = toLauncherError(thrown);
 		const told = fingerprint(error.message);

@@ -1,15 +1,12 @@
-import { readFile } from "node:fs/promises";
 import { posix } from "node:path";
 import { LauncherError } from "../errors.ts";
+import { FileFault, readRegularFile } from "../named-file.ts";
 import type { Environment } from "./environment.ts";
 import { accessModes, fluidFile, type FluidFile } from "./schema.ts";
 import { below, ConfigError, didYouMean, shown, type Fault } from "../options/faults.ts";
 
 /** Where Fluid puts the file: since 1.0.1 a directory that is updated live, before that a single file. */
 const fluidPlaces = ["/etc/fluid/config/config.json", "/etc/fluid/config.json"];
-
-/** Larger than any ConfigMap or Secret can be. */
-const maximumBytes = 4 * 1024 * 1024;
 
 export interface LoadedFile {
 	readonly path: string;
@@ -32,11 +29,9 @@ export async function loadFluidFile(environment: Environment): Promise<LoadedFil
 
 async function readText(path: string): Promise<string | undefined> {
 	try {
-		const bytes = await readFile(path);
-		if (bytes.length > maximumBytes) throw new ConfigError([{ path: "", message: "larger than 4 MiB" }], path);
-		return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+		return new TextDecoder("utf-8", { fatal: true }).decode(await readRegularFile(path));
 	} catch (error) {
-		if (error instanceof LauncherError) throw error;
+		if (error instanceof FileFault) throw new ConfigError([{ path: "", message: error.message }], path);
 		if (error instanceof TypeError) throw new ConfigError([{ path: "", message: "not UTF-8 text" }], path);
 		const { code } = error as NodeJS.ErrnoException;
 		if (code === "ENOENT" || code === "ENOTDIR") return undefined;

@@ -6,6 +6,7 @@ import { LauncherError } from "../errors.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import type { Environment } from "./environment.ts";
 import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "../options/faults.ts";
+import { FileFault, readNamedFile } from "../named-file.ts";
 import { placeMounts, type Place } from "./layout.ts";
 import type { LoadedFile } from "./load.ts";
 import { isPath, isSecret, optionMeta } from "../options/option.ts";
@@ -62,11 +63,11 @@ export interface Inspection extends Prepared {
 	readonly content: string;
 	/** The same without the values of secrets: equal when nothing but those differs. */
 	readonly settings: string;
-	/** Secrets that cannot be read: SECRET_MISSING or SECRET_UNREADABLE, each at its JSON path. */
-	readonly unread: readonly UnreadSecret[];
+	/** What cannot be read: SECRET_MISSING, SECRET_UNREADABLE or FILE_UNREADABLE, each at its JSON path. */
+	readonly unread: readonly UnreadFile[];
 }
 
-export interface UnreadSecret {
+export interface UnreadFile {
 	readonly path: string;
 	readonly error: LauncherError;
 }
@@ -182,7 +183,7 @@ function planMount(
 		common: commonOptions(driver, layers),
 		secretFiles: secretFilesOf(layers, context.environment.FLUID_FUSE_SECRETS_DIR),
 		inspect: inspectMount,
-		prepare: async () => withAllSecrets(await inspectMount()),
+		prepare: async () => withAllFiles(await inspectMount()),
 	};
 }
 
@@ -308,7 +309,7 @@ async function inspect(
 	const { chosen, faults } = chooseOptions(driver, layers);
 	const raw: Record<string, string | Secret> = {};
 	const planned: PlannedOption[] = [];
-	const unread: UnreadSecret[] = [];
+	const unread: UnreadFile[] = [];
 	const secretsDirectory = context.environment.FLUID_FUSE_SECRETS_DIR;
 	// In Fluid's secret mode values stand in the file itself, and nothing but an option's type tells which are secret.
 	let hasLiteralSecrets = false;
@@ -337,7 +338,7 @@ async function inspect(
 		if (secret !== undefined) values.push([name, secret.reveal()]);
 		planned.push({ name, value: secret?.toString() ?? `secret ${reference?.secret}/${reference?.key}`, from });
 		const isOpen = schema === undefined && driver.takesAnyOption === true;
-		if (reference !== undefined && (isOpen || (schema !== undefined && isPath(schema)))) {
+		if (reference !== undefined && (isOpen || (schema !== undefined && isPath(schema, value)))) {
 			// The program reads the file itself: a certificate, for one.
 			raw[name] = join(secretsDirectory, reference.secret, reference.key);
 			continue;
@@ -350,20 +351,67 @@ async function inspect(
 		context.onSecret(secret);
 		raw[name] = secret;
 	}
+	const files = new Map<string, Buffer>();
+	for (const [name, file] of await readNamedFiles(driver, raw)) {
+		const from = chosen.get(name)?.from ?? "";
+		if (file.content !== undefined) files.set(file.path, file.content);
+		else if (file.fault.isFinal) faults.push({ path: from, message: fileProblem(file, raw[name]) });
+		// A secret that is not there is said to be that.
+		else if (!unread.some(({ path }) => path === from)) {
+			const message = fileProblem(file, raw[name]);
+			unread.push({ path: from, error: new LauncherError("FILE_UNREADABLE", message, { hint: fileHint }) });
+		}
+	}
 	let prepared: PreparedMount | undefined;
 	try {
-		prepared = driver.prepare(mount, raw);
+		prepared = driver.prepare(mount, raw, files);
 	} catch (error) {
 		if (!(error instanceof DriverFaults)) throw error;
 		faults.push(...error.faults.map((fault) => located(fault, path, chosen, hasLiteralSecrets ? {} : raw)));
 	}
 	if (prepared === undefined || faults.length > 0) {
-		faults.push(...unread.map((secret) => ({ path: secret.path, message: secret.error.message })));
+		faults.push(...unread.map(({ path, error }) => ({ path, message: error.message })));
 		throw new ConfigError(faults, path);
 	}
 	const told = fingerprint([driver.name, mount.source, mount.readOnly, byName(settings)]);
 	return { mount: prepared, options: planned, unread, settings: told, content: fingerprint([told, byName(values)]) };
 }
+
+type NamedFile = { readonly path: string } & (
+	| { readonly content: Buffer }
+	| { readonly content?: never; readonly fault: FileFault }
+);
+
+/** Of each option that names files, these. */
+async function readNamedFiles(driver: Driver, raw: RawOptions): Promise<[option: string, file: NamedFile][]> {
+	const named = Object.entries(raw).flatMap(([name, given]): [string, string][] => {
+		const schema = driver.options.shape[name] as z.ZodType | undefined;
+		const value = given instanceof Secret ? given.reveal() : given;
+		const filesIn = schema && optionMeta(schema).filesIn;
+		// What is no path is a fault of another kind.
+		if (filesIn === undefined || !schema?.safeParse(value).success) return [];
+		return filesIn(value).map((path) => [name, path]);
+	});
+	return Promise.all(
+		named.map(async ([name, path]): Promise<[string, NamedFile]> => {
+			try {
+				return [name, { path, content: await readNamedFile(path) }];
+			} catch (error) {
+				if (!(error instanceof FileFault)) throw error;
+				return [name, { path, fault: error }];
+			}
+		}),
+	);
+}
+
+function fileProblem(
+	{ path, fault }: Extract<NamedFile, { fault: FileFault }>,
+	given: string | Secret | undefined,
+): string {
+	return given instanceof Secret ? `the file ${fault.message}` : `the file ${shown(path)} ${fault.message}`;
+}
+
+const fileHint = "Check that it is mounted in this container, at this path.";
 
 function byName(pairs: readonly [name: string, value: string][]): readonly [name: string, value: string][] {
 	return pairs.toSorted(([a], [b]) => (a < b ? -1 : 1));
@@ -373,14 +421,14 @@ export function fingerprint(value: unknown): string {
 	return createHash("sha256").update(JSON.stringify(value)).digest("hex");
 }
 
-function withAllSecrets({ unread, mount, options }: Inspection): Prepared {
-	const error = secretsError(unread);
+function withAllFiles({ unread, mount, options }: Inspection): Prepared {
+	const error = unreadError(unread);
 	if (error !== undefined) throw error;
 	return { mount, options };
 }
 
 /** What keeps a mount from being served without these. */
-export function secretsError(unread: readonly UnreadSecret[]): LauncherError | undefined {
+export function unreadError(unread: readonly UnreadFile[]): LauncherError | undefined {
 	// One that stays unreadable says more than one that may still come.
 	const worst = unread.find(({ error }) => error.permanent) ?? unread[0];
 	if (worst === undefined) return undefined;

@@ -1,6 +1,7 @@
-import { readFile, realpath, stat } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { LauncherError } from "../errors.ts";
+import { FileFault, readRegularFile } from "../named-file.ts";
 import { Secret } from "../secrets/secret.ts";
 
 /** Where Fluid says that secrets are; FLUID_FUSE_SECRETS_DIR is where they really are. */
@@ -43,14 +44,12 @@ export async function readSecret(
 		if (!real.startsWith(root + sep)) {
 			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is a link out of ${secretsDirectory}`);
 		}
-		const file = await stat(real);
-		if (!file.isFile()) throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is not a regular file`);
-		if (file.size > maximumBytes)
-			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is larger than 1 MiB`);
-		const text = new TextDecoder("utf-8", { fatal: true }).decode(await readFile(real));
+		const text = new TextDecoder("utf-8", { fatal: true }).decode(await readRegularFile(real, maximumBytes));
 		return new Secret(text.replace(/\r?\n$/, ""), label);
 	} catch (error) {
 		if (error instanceof LauncherError) throw error;
+		if (error instanceof FileFault)
+			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} ${error.message}`);
 		if (error instanceof TypeError)
 			throw new LauncherError("SECRET_UNREADABLE", `the secret file ${label} is not UTF-8 text`);
 		const { code } = error as NodeJS.ErrnoException;

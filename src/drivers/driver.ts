@@ -50,8 +50,11 @@ export interface Driver {
 	readonly isTrustedWithReadOnly?: boolean;
 	/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */
 	readonly settleMs?: number;
-	/** Checks source and options, so that a bad config fails before anything is mounted. Throws DriverFaults. */
-	prepare(mount: Mount, options: RawOptions): PreparedMount;
+	/**
+	 * Checks source and options, so that a bad config fails before anything is mounted. `files` has the content of those that the
+	 * options name, by path. Throws DriverFaults.
+	 */
+	prepare(mount: Mount, options: RawOptions, files?: ReadonlyMap<string, Buffer>): PreparedMount;
 	/** Options, with their defaults, of the one mount that several are folders of: those mounts must agree about them. */
 	readonly commonOptions?: Readonly<Record<string, string>>;
 	/**

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, readFileSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -109,7 +109,7 @@ export const native: Driver = {
 	options,
 	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },
 	commonOptions: { transport: "direct" },
-	prepare: (mount, raw) => new NativeMount(mount, parseOptions(options, mount, raw, { faults })),
+	prepare: (mount, raw, files) => new NativeMount(mount, parseOptions(options, mount, raw, { faults }), files),
 	startTogether: async (members, context) =>
 		start(
 			members.map(({ folder, mount }) => ({ folder, mount: asNative(mount) })),
@@ -121,13 +121,13 @@ class NativeMount implements PreparedMount {
 	readonly servesWithoutBackend = true;
 	readonly mount: Mount;
 	readonly options: NativeOptions;
-	/** Of the certificates that were in the file when it was prepared. */
-	readonly caVersion: string | undefined;
+	/** The certificates that were in the file when it was prepared. */
+	readonly ca: string | undefined;
 
-	constructor(mount: Mount, given: NativeOptions) {
+	constructor(mount: Mount, given: NativeOptions, files?: ReadonlyMap<string, Buffer>) {
 		this.mount = mount;
 		this.options = given;
-		this.caVersion = digestOf(given["ca-bundle"]);
+		this.ca = files?.get(given["ca-bundle"] ?? "")?.toString();
 	}
 
 	get summary(): readonly string[] {
@@ -148,15 +148,6 @@ class NativeMount implements PreparedMount {
 
 	async start(context: StartContext): Promise<Session> {
 		return start([{ folder: "", mount: this }], { ...context, readOnly: this.mount.readOnly });
-	}
-}
-
-function digestOf(file: string | undefined): string | undefined {
-	try {
-		return file === undefined ? undefined : createHash("sha256").update(readFileSync(file)).digest("hex");
-	} catch {
-		// Who needs it says what is wrong with it.
-		return undefined;
 	}
 }
 
@@ -438,9 +429,11 @@ function identityVariables(variables: NodeJS.ProcessEnv): Record<string, string>
 }
 
 function volumeConfig(
-	{ folder, mount: { mount, options: given, caVersion } }: NativeMember,
+	{ folder, mount: { mount, options: given, ca } }: NativeMember,
 	variables: NodeJS.ProcessEnv,
 ): VolumeConfig {
+	// Nobody is trusted instead.
+	if (given["ca-bundle"] !== undefined && ca === undefined) throw new Error("the CA bundle was not read");
 	const source = s3Source(mount);
 	const [accessKey, secretKey, token] = [given["access-key"], given["secret-key"], given["session-token"]];
 	const customerKey = given["sse-c"];
@@ -463,8 +456,7 @@ function volumeConfig(
 							secretAccessKey: secretKey.reveal(),
 							...(token !== undefined && { sessionToken: token.reveal() }),
 						},
-		...(given["ca-bundle"] !== undefined && { caBundle: given["ca-bundle"] }),
-		...(caVersion !== undefined && { caVersion }),
+		...(ca !== undefined && { ca }),
 		...(given["requester-pays"] === true && { requesterPays: true }),
 		...(given["storage-class"] !== undefined && { storageClass: given["storage-class"] }),
 		...(given.acl !== undefined && { acl: given.acl }),

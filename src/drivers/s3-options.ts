@@ -1,6 +1,6 @@
 import type * as z from "zod";
 import type { BucketLocation } from "../s3/check/check.ts";
-import { endpointUrl, flag, integer, mode, path, secret, text } from "../options/option.ts";
+import { endpointUrl, file, flag, integer, mode, secret, text } from "../options/option.ts";
 import type { S3Source } from "./s3-source.ts";
 
 /** The options that all S3 drivers share, under one name each. */
@@ -42,7 +42,7 @@ export const s3Options = {
 			"Put the bucket into the path instead of the host name. Default: true with an endpoint of your own, false for Amazon and Alibaba.",
 		aliases: ["force-path-style", "use_path_request_style"],
 	}),
-	"ca-bundle": path({
+	"ca-bundle": file({
 		description: "PEM file with the certificate authorities to trust for the endpoint. Default: the image's.",
 	}),
 	"requester-pays": flag({

@@ -1,7 +1,7 @@
-import { access, constants } from "node:fs/promises";
 import * as z from "zod";
-import { choice, flag, integer, path, text } from "../options/option.ts";
+import { choice, file, flag, integer, path, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
+import { FileFault, requireWritableFolder } from "../named-file.ts";
 import { defineCommandDriver } from "./command.ts";
 import type { DriverFault } from "./driver.ts";
 import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
@@ -33,12 +33,15 @@ const ownOptions = {
 	del_cache: flag({ description: "Delete the cache at start and end. Default: false." }),
 	use_rrs: flag({ description: "Reduced redundancy storage. Default: false." }),
 	use_sse: text(
-		{ description: "Encrypt new objects: 1 (SSE-S3), custom:<key file>, kmsid or kmsid:<id>." },
+		{
+			description: "Encrypt new objects: 1 (SSE-S3), custom:<key file>, kmsid or kmsid:<id>.",
+			filesIn: (value) => /^c(?:ustom)?:(.+)$/.exec(value)?.slice(1) ?? [],
+		},
 		word,
 		expectedWord,
 	),
-	load_sse_c: path({ description: "File of SSE-C keys for reading." }),
-	ahbe_conf: path({ description: "File with additional headers by file extension." }),
+	load_sse_c: file({ description: "File of SSE-C keys for reading." }),
+	ahbe_conf: file({ description: "File with additional headers by file extension." }),
 	connect_timeout: integer(
 		{ description: "Seconds to wait for a connection. Default: 10 (s3fs's own: 300)." },
 		{ min: 1, max: 3600 },
@@ -62,7 +65,10 @@ const ownOptions = {
 	no_check_certificate: flag({ description: "Trust any certificate: only for tests. Default: false." }),
 	ssl_verify_hostname: choice(["0", "1"], { description: "0: do not compare the certificate's name. Default: 1." }),
 	ssl_client_cert: text(
-		{ description: "Client certificate: <cert>[:<type>[:<key>[:<type>]]], without a passphrase." },
+		{
+			description: "Client certificate: <cert>[:<type>[:<key>[:<type>]]], without a passphrase.",
+			filesIn: (value) => value.split(":").filter((part) => part.startsWith("/")),
+		},
 		/^[^,\\\s:]*(:[^,\\\s:]*){0,3}$/,
 		"a client certificate without a passphrase",
 	),
@@ -123,13 +129,13 @@ const ownOptions = {
 	compat_dir: flag({ description: "Support more forms of directory objects (s3fs 1.92 or later). Default: false." }),
 	notsup_compat_dir: flag({ description: "Support only dir/ objects (s3fs up to 1.91). Default: false." }),
 	use_wtf8: flag({ description: "Names that are not UTF-8. Default: false." }),
-	mime: path({ description: "The mime.types file. Default: /etc/mime.types." }),
+	mime: file({ description: "The mime.types file. Default: /etc/mime.types." }),
 	proxy: text(
 		{ description: "HTTP proxy, without credentials." },
 		/^[^,\\\s@]*$/,
 		"an address without user and password",
 	),
-	proxy_cred_file: path({ description: "File with the proxy's credentials." }),
+	proxy_cred_file: file({ description: "File with the proxy's credentials." }),
 	ipresolve: choice(["whatever", "IPv4", "IPv6"], { description: "Kinds of addresses to use. Default: whatever." }),
 	dbglevel: choice(["crit", "err", "warn", "info"], { description: "What s3fs logs. Default: crit." }),
 	no_time_stamp_msg: flag({ description: "No time in s3fs's own lines. Default: true, the launcher adds one." }),
@@ -302,16 +308,15 @@ export const s3fs = defineCommandDriver({
 
 /** Without it s3fs mounts, and every read and write of a file fails. */
 async function requireTemporaryFolder(folder: string): Promise<void> {
-	await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
-		throw new LauncherError(
-			"DRIVER_REFUSED",
-			`s3fs cannot write in its folder for temporary files, ${folder}: ${error.code}`,
-			{
-				hint: "Where the root is read-only mount an emptyDir there, or name a writable folder with the option tmpdir.",
-				cause: error,
-			},
-		);
-	});
+	try {
+		await requireWritableFolder(folder);
+	} catch (error) {
+		if (!(error instanceof FileFault)) throw error;
+		throw new LauncherError("DRIVER_REFUSED", `s3fs's folder for temporary files, ${folder}, ${error.message}`, {
+			hint: "Where the root is read-only mount an emptyDir there, or name a writable folder with the option tmpdir.",
+			cause: error,
+		});
+	}
 }
 
 function optionFault(name: string, message: string): DriverFault {

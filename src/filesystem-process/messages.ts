@@ -19,9 +19,8 @@ const volume = z.strictObject({
 			sessionToken: z.string().optional(),
 		}),
 	]),
-	caBundle: z.string().optional(),
-	/** Another one when other certificates are in that file. */
-	caVersion: z.string().optional(),
+	/** Certificates, as PEM. */
+	ca: z.string().optional(),
 	requesterPays: z.boolean().optional(),
 	storageClass: z.string().optional(),
 	acl: z.string().optional(),

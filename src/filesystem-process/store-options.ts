@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { CredentialsSource, ObjectStoreOptions } from "../s3/object-store.ts";
 import type { Redactor } from "../secrets/redact.ts";
 import { Secret } from "../secrets/secret.ts";
@@ -34,7 +33,7 @@ export function storeOptions(
 	variables: NodeJS.ProcessEnv,
 	credentials: CredentialsSource,
 ): ObjectStoreOptions {
-	const { endpoint, region, bucket, pathStyle, caBundle, storageClass, acl, requesterPays } = volume;
+	const { endpoint, region, bucket, pathStyle, ca, storageClass, acl, requesterPays } = volume;
 	const encryption = encryptionOf(volume);
 	return {
 		endpoint: endpoint === undefined ? undefined : new URL(endpoint),
@@ -42,7 +41,7 @@ export function storeOptions(
 		bucket,
 		pathStyle,
 		credentials,
-		...(caBundle !== undefined && { ca: readFileSync(caBundle, "utf8") }),
+		...(ca !== undefined && { ca }),
 		proxyEnv: variables,
 		...(encryption !== undefined && { encryption }),
 		...(storageClass !== undefined && { storageClass }),

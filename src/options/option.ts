@@ -13,6 +13,8 @@ export interface OptionMeta {
 	readonly aliases?: readonly string[];
 	/** How documentation names the type. */
 	readonly type: string;
+	/** The files that a value names, to be read by whoever gets it. */
+	readonly filesIn?: (value: string) => readonly string[];
 }
 
 type Description = Omit<OptionMeta, "type">;
@@ -111,6 +113,11 @@ export function path(meta: Description) {
 	return option(schema, "absolute path", meta);
 }
 
+/** The absolute path of a file that is there to be read. */
+export function file(meta: Description) {
+	return path({ ...meta, filesIn: (value) => [value] });
+}
+
 /** The address of an S3 server. A bare `host:port`, as several vendors write it, gets `https://` in front. */
 export function endpointUrl(meta: Description) {
 	const schema = plain.transform((value, context) => {
@@ -157,9 +164,10 @@ export function optionMeta(schema: z.ZodType): OptionMeta {
 	return schema.meta() as unknown as OptionMeta;
 }
 
-/** Whether the option names a file or folder. */
-export function isPath(schema: z.ZodType): boolean {
-	return optionMeta(schema).type === "absolute path";
+/** Whether the option names a file or folder with this value. */
+export function isPath(schema: z.ZodType, value: string): boolean {
+	const { type, filesIn } = optionMeta(schema);
+	return type === "absolute path" || filesIn?.(value).includes(value) === true;
 }
 
 export function isSecret(schema: z.ZodType): boolean {

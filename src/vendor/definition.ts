@@ -119,9 +119,9 @@ export function toDriver<Declared extends Options>(vendor: CommandDriver<Declare
 	});
 	const guarded: Driver = {
 		...driver,
-		prepare(mount, raw) {
+		prepare(mount, raw, files) {
 			try {
-				const prepared = driver.prepare(mount, raw);
+				const prepared = driver.prepare(mount, raw, files);
 				return {
 					...prepared,
 					async start(context) {

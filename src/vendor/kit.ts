@@ -34,6 +34,8 @@ export const size: (about: About, limits?: { readonly min?: number }) => Option<
 export const mode: (about: About) => Option<number> = optionTypes.mode;
 /** An absolute path in the container; for an option from a Secret, that of the secret file itself. */
 export const path: (about: About) => Option<string> = optionTypes.path;
+/** The same of a file that the program reads: the mount waits while it is not there, and is refused when it is no regular file. */
+export const file: (about: About) => Option<string> = optionTypes.file;
 /** An http or https address without user and password. */
 export const endpointUrl: (about: About) => Option<URL> = optionTypes.endpointUrl;
 /** A password, key or token. */

@@ -77,7 +77,11 @@ describe("loadFluidFile", () => {
 			message: `no config file at ${path}`,
 		});
 		const folder = loadFluidFile(parseEnvironment({ FLUID_FUSE_CONFIG: "/etc" }));
-		await expect(folder).rejects.toMatchObject({ code: "CONFIG_MISSING", message: "cannot read /etc: EISDIR" });
+		await expect(folder).rejects.toMatchObject({ code: "CONFIG_INVALID", message: "/etc: is not a regular file" });
+		for (const device of ["/dev/zero", "/dev/tty"]) {
+			const loading = loadFluidFile(parseEnvironment({ FLUID_FUSE_CONFIG: device }));
+			await expect(loading).rejects.toMatchObject({ message: `${device}: is not a regular file` });
+		}
 	});
 
 	it("accepts a byte order mark and trailing newlines", async () => {

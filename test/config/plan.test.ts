@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMountOptions } from "../../src/config/plan.ts";
@@ -12,6 +14,7 @@ import {
 	planOf,
 	secretsFolder,
 	targetPath,
+	temporaryFolder,
 	type MountOfFile,
 } from "./planning.ts";
 
@@ -140,7 +143,6 @@ describe("a secret", () => {
 		const seen: string[] = [];
 		const { mounts } = planOf(text, { FLUID_FUSE_SECRETS_DIR: folder }, (secret) => seen.push(secret.reveal()));
 		await mounts[0]?.prepare();
-		const { writeFileSync } = await import("node:fs");
 		writeFileSync(join(folder, "login/key"), "rotated-key");
 		await mounts[0]?.prepare();
 		expect(seen).toEqual(["hidden-id", "hidden-key", "hidden-id", "rotated-key"]);
@@ -254,6 +256,58 @@ describe("a secret", () => {
 		expect(mount.summary).toContain(`use_cache=${folder}/ca/ca.crt`);
 		const missing = await inspectOnly(cited, { FLUID_FUSE_SECRETS_DIR: secretsFolder({}) });
 		expect(missing.unread).toMatchObject([{ path: "mounts[0].options.use_cache", error: { code: "SECRET_MISSING" } }]);
+	});
+});
+
+describe("a file that an option names", () => {
+	const files = [
+		["native", "ca-bundle", ""],
+		["goofys", "ca-bundle", ""],
+		["s3fs", "ca-bundle", ""],
+		["s3fs", "mime", ""],
+		["s3fs", "ahbe_conf", ""],
+		["s3fs", "load_sse_c", ""],
+		["s3fs", "proxy_cred_file", ""],
+		["s3fs", "use_sse", "custom:"],
+		["s3fs", "ssl_client_cert", "/etc/hostname:PEM:"],
+	] as const;
+
+	it.each(files)("%s: %s is refused where it is a pipe, a device, or too large", async (driver, name, prefix) => {
+		const folder = temporaryFolder();
+		execFileSync("mkfifo", [join(folder, "pipe")]);
+		writeFileSync(join(folder, "large"), "");
+		truncateSync(join(folder, "large"), 2 ** 40);
+		for (const [file, problem] of [
+			[join(folder, "pipe"), "is not a regular file"],
+			["/dev/zero", "is not a regular file"],
+			[join(folder, "large"), "is larger than 4 MiB"],
+		] as const) {
+			const text = fileWith([{ ...source, options: { driver, [name]: prefix + file } }]);
+			expect(await faultsOf(text)).toEqual([expect.stringContaining(`mounts[0].options.${name}: the file "${file}`)]);
+			expect(await faultsOf(text)).toEqual([expect.stringContaining(problem)]);
+		}
+	});
+
+	it("and that is not there keeps its mount waiting, as a secret does", async () => {
+		const text = fileWith([{ ...source, options: { "ca-bundle": "/absent.pem" } }]);
+		expect((await inspectOnly(text)).unread).toMatchObject([
+			{
+				path: "mounts[0].options.ca-bundle",
+				error: {
+					code: "FILE_UNREADABLE",
+					permanent: false,
+					message: 'the file "/absent.pem" cannot be read: No such file or directory',
+				},
+			},
+		]);
+		await expect(onlyMount(text).prepare()).rejects.toMatchObject({ code: "FILE_UNREADABLE" });
+	});
+
+	it("is looked at too where its path came from a secret, which is not shown", async () => {
+		const options = { encryptOptions: { "ca-bundle": "/dev/zero" } };
+		expect(await faultsOf(fileWith([{ ...source, ...options }]))).toEqual([
+			"mounts[0].encryptOptions.ca-bundle: the file is not a regular file",
+		]);
 	});
 });
 

@@ -200,10 +200,10 @@ test("a directory that cannot be mounted on is a failure with its reason, and le
 test("the process tells why it cannot serve", async () => {
 	// Whatever is logged: this is what the launcher reports.
 	const context = contextWith({ log: pino({ level: "fatal" }, { write: () => undefined }) });
-	const failing = await native.prepare(mount, { endpoint, ...keys, "ca-bundle": "/absent.pem" }).start(context);
+	const failing = await native.prepare(mount, { endpoint, ...keys }).start({ ...context, directory: "/dev/null" });
 	sessions.push(failing);
 	expect(await failing.ended).toMatchObject({
 		kind: "failed",
-		cause: { code: "DRIVER_FAILED", message: expect.stringMatching(/cannot be served: ENOENT.*absent\.pem/) },
+		cause: { code: "DRIVER_FAILED", message: expect.stringMatching(/cannot be served: ENOTDIR.*writing/) },
 	});
 });

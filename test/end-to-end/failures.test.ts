@@ -1,8 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { openAndMount } from "../../src/fuse/mount.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
@@ -243,6 +245,92 @@ test("s3fs without a folder for its temporary files: 78, and what to do, instead
 	expect(message).toContain("/nonexistent");
 	expect(hint).toContain("tmpdir");
 	expect(await here.layers()).toEqual([]);
+});
+
+describe("a file that an option names and that nobody can read", () => {
+	/** Waits in seconds what would be waited for without end, and takes as long as that. */
+	const hopeless = (here: Pod): Record<string, string> => {
+		const pipe = join(here.folder, "pipe");
+		if (!existsSync(pipe)) execFileSync("mkfifo", [pipe]);
+		return { "/dev/zero": "/dev/zero", pipe };
+	};
+
+	test.each(["native", "goofys", "s3fs"] as const)("%s: is a fault of that mount alone", async (name) => {
+		const options = minioPod(minio, "data", { title: name, name });
+		const [mount] = options.mounts;
+		if (mount === undefined) throw new Error("the pod has no mount");
+		const here = createPod(options);
+		const bad = Object.entries(hopeless(here)).map(([title, file]) => ({
+			mountPoint: "minio://data",
+			name: title.replaceAll("/", "-"),
+			options: { ...mount.options, "ca-bundle": file },
+		}));
+		here.writeConfig(here.renderConfig({ mounts: [...bad, { ...mount, name: "good" }] }));
+		const checked = await here.command("validate");
+		expect(checked.exitCode).toBe(78);
+		expect(checked.stderr.match(/is not a regular file/g)).toHaveLength(2);
+		here.start();
+		await until(
+			async () => (await here.mount("good").catch(() => undefined))?.ready === true,
+			15_000,
+			() => here.output,
+		);
+		expect((await here.ask("/livez")).statusCode).toBe(200);
+		expect((await here.mount("pipe")).lastError).toMatchObject({ code: "CONFIG_INVALID" });
+		// The same while it runs: what is served goes on.
+		const changed = {
+			...mount,
+			name: "good",
+			options: { ...mount.options, "ca-bundle": hopeless(here)["pipe"] ?? "" },
+		};
+		here.writeConfig(here.renderConfig({ mounts: [...bad, changed] }));
+		await until(
+			async () => (await here.mount("good")).pendingChange !== undefined,
+			15_000,
+			() => here.output,
+		);
+		expect((await here.mount("good")).ready).toBe(true);
+		const peak = Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${here.pid}/status`, "utf8"))?.[1]) / 1024;
+		expect(peak).toBeLessThan(200);
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("is waited for while its filesystem hangs, and the others are served, ended and looked at meanwhile", async () => {
+		const options = minioPod(minio, "data", driver);
+		const [mount] = options.mounts;
+		if (mount === undefined) throw new Error("the pod has no mount");
+		const here = createPod(options);
+		// Not beside the config, where every name is looked at for changes.
+		const hung = mkdtempSync(join(tmpdir(), "fluid-fuse-hung-"));
+		const signal = AbortSignal.timeout(10_000);
+		const mounting = { target: hung, source: "hung", subtype: "hung", readOnly: true, allowOther: true, signal };
+		const fd = await openAndMount(mounting);
+		try {
+			const waiting = { ...mount.options, "ca-bundle": join(hung, "ca.pem") };
+			const mounts = [
+				{ ...mount, name: "waiting", options: waiting },
+				{ ...mount, name: "good" },
+			];
+			here.writeConfig(here.renderConfig({ mounts }));
+			const checked = await here.command("validate");
+			expect(checked.stderr).toContain('options.ca-bundle: the file "');
+			expect(checked.stderr).toContain("does not answer within 3 s: the mount waits for it");
+			here.start();
+			await until(
+				async () => {
+					const { mounts: found = [] } = (await here.status().catch(() => undefined)) ?? {};
+					return found[0]?.lastError?.code === "FILE_UNREADABLE" && found[1]?.ready === true;
+				},
+				20_000,
+				() => here.output,
+			);
+			expect(await here.stop()).toBe(0);
+		} finally {
+			closeSync(fd);
+			execFileSync("umount", ["-l", hung]);
+			rmdirSync(hung);
+		}
+	});
 });
 
 test("no config file: 66, and where it was looked for", async () => {

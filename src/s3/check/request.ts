@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import http from "node:http";
 import https from "node:https";
 import { isIP } from "node:net";
 
 import { LauncherError } from "../../errors.ts";
+import { readNamedFile } from "../../named-file.ts";
 import { describe, type BucketLocation } from "../location.ts";
 import { orAbort } from "../http/or-abort.ts";
 import { signedHeaders } from "../sign.ts";
@@ -140,9 +140,14 @@ async function createAgent(url: URL, location: BucketLocation, proxy: URL | unde
 }
 
 async function readBundle(file: string, location: BucketLocation): Promise<string> {
-	const pem = await readFile(file, "utf8").catch((cause: unknown) => {
-		throw bundleFault(`the CA bundle ${file} cannot be read`, location, cause);
+	const content = await readNamedFile(file).catch((cause: unknown) => {
+		throw bundleFault(
+			`the CA bundle ${file} ${cause instanceof Error ? cause.message : String(cause)}`,
+			location,
+			cause,
+		);
 	});
+	const pem = content.toString();
 	// Node takes any text, trusts nobody, and blames the server.
 	if (!pem.includes("-----BEGIN CERTIFICATE-----")) {
 		throw bundleFault(`there is no certificate in the CA bundle ${file}`, location);
@@ -152,6 +157,5 @@ async function readBundle(file: string, location: BucketLocation): Promise<strin
 
 function bundleFault(problem: string, location: BucketLocation, cause?: unknown): LauncherError {
 	const hint = "The option ca-bundle must name a PEM file with certificates, at its path in this container.";
-	const code = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
-	return new LauncherError("BACKEND_TLS", `${describe(location)}: ${problem}${code}`, { hint, cause });
+	return new LauncherError("BACKEND_TLS", `${describe(location)}: ${problem}`, { hint, cause });
 }

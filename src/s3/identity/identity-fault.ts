@@ -1,4 +1,5 @@
 import { LauncherError } from "../../errors.ts";
+import { FileFault } from "../../named-file.ts";
 import { isSet, type ProviderName } from "./identity-provider.ts";
 import { printable } from "../printable.ts";
 
@@ -82,6 +83,7 @@ interface SdkError extends Error {
 }
 
 function judge(provider: ProviderName, thrown: unknown): Judgement {
+	if (thrown instanceof FileFault) return { problem: printable(thrown.message, 200), isFinal: thrown.isFinal };
 	if (!(thrown instanceof Error)) return { problem: "it fails", isFinal: false };
 	const error: SdkError = thrown;
 	const status = error.$metadata?.httpStatusCode;

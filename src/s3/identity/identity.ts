@@ -1,4 +1,7 @@
+import { homedir } from "node:os";
+import { resolve } from "node:path";
 import { LauncherError } from "../../errors.ts";
+import { FileFault, readNamedFile } from "../../named-file.ts";
 import { ExpiringKeys, type ProvidedKeys } from "./expiring-keys.ts";
 import { describeProvider, expiredAlready, identityFault, noIdentity } from "./identity-fault.ts";
 import { candidatesFor, isSet, type ProviderName } from "./identity-provider.ts";
@@ -45,6 +48,7 @@ export function createIdentity(variables: NodeJS.ProcessEnv, events: IdentityEve
 			try {
 				let ask = providers.get(provider);
 				if (ask === undefined) providers.set(provider, (ask = await createProvide(provider, variables)));
+				await requireReadable(provider, variables);
 				const keys = await withinLimit(ask());
 				const region = await regionFor(provider, variables);
 				return { ...keys, provider: describeProvider(provider, variables), ...(isSet(region) && { region }) };
@@ -103,6 +107,45 @@ async function regionFor(provider: ProviderName, variables: NodeJS.ProcessEnv): 
 	if (provider !== "profile") return undefined;
 	const { profileRegion } = await import("./aws-providers.ts");
 	return profileRegion();
+}
+
+/** The SDK reads its files with threads of this process, whatever they are: they are looked at first. Throws FileFault. */
+async function requireReadable(provider: ProviderName, variables: NodeJS.ProcessEnv): Promise<void> {
+	await Promise.all(
+		filesOf(provider, variables).map(async (file) => {
+			try {
+				await readNamedFile(file);
+			} catch (error) {
+				// That it is not there, or may not be read, the SDK says itself.
+				if (!(error instanceof FileFault)) throw error;
+				if (error.kind !== "unreadable") throw new FileFault(error.kind, `${file} ${error.message}`);
+			}
+		}),
+	);
+}
+
+function filesOf(provider: ProviderName, variables: NodeJS.ProcessEnv): string[] {
+	const { HOME: home = homedir() } = variables;
+	const named = (name: string, byDefault = ""): string[] => {
+		const file = variables[name];
+		return [isSet(file) ? file : byDefault].filter(isSet).map((path) => resolve(path));
+	};
+	switch (provider) {
+		case "profile":
+			return [
+				...named("AWS_CONFIG_FILE", `${home}/.aws/config`),
+				...named("AWS_SHARED_CREDENTIALS_FILE", `${home}/.aws/credentials`),
+			];
+		case "web identity":
+			return named("AWS_WEB_IDENTITY_TOKEN_FILE");
+		case "container":
+			return named("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+		case "environment":
+		case "instance metadata":
+			return [];
+		default:
+			return provider satisfies never;
+	}
 }
 
 /** Only for whether a proxy leads there: the SDK finds the address itself. */

@@ -228,7 +228,7 @@ test("native: certificates that are replaced in their secret are trusted without
 		const { pid } = await here.mount();
 		here.writeSecret("ca", { "ca.crt": texts.join("") });
 		await until(
-			() => here.log.some(({ msg, options }) => msg === "options changed" && String(options) === "caVersion"),
+			() => here.log.some(({ msg, options }) => msg === "options changed" && String(options) === "ca"),
 			10_000,
 			() => here.output,
 		);

@@ -105,7 +105,7 @@ describe("BACKEND_TLS says", () => {
 	test("that the CA bundle cannot be read", async () => {
 		const failure = await failureOf({ ...locationOf(minio), caBundle: "/nonexistent/ca.crt" });
 		expect(failure.code).toBe("BACKEND_TLS");
-		expect(failure.message).toContain("the CA bundle /nonexistent/ca.crt cannot be read (ENOENT)");
+		expect(failure.message).toContain("the CA bundle /nonexistent/ca.crt cannot be read: No such file");
 	});
 
 	test("that the CA bundle holds no certificate", async () => {

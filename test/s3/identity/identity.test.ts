@@ -1,4 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
@@ -92,6 +94,26 @@ const profile = (name = "default"): Record<string, string> => {
 	writeFileSync(join(folder, "config"), `[${section}]\nregion = eu-central-1\n`);
 	return { AWS_SHARED_CREDENTIALS_FILE: join(folder, "credentials"), AWS_CONFIG_FILE: join(folder, "config") };
 };
+
+describe("a file of the identity that cannot be read by anybody is said to be that, and no thread waits for it", () => {
+	const pipe = (): string => {
+		execFileSync("mkfifo", [join(folder, "pipe")]);
+		return join(folder, "pipe");
+	};
+	const cases: Record<string, () => Record<string, string>> = {
+		"a token that is a pipe": () => ({ ...webIdentity(), AWS_WEB_IDENTITY_TOKEN_FILE: pipe() }),
+		"an endpoint's token that is a pipe": () => ({ ...container(), AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: pipe() }),
+		"a profile in a pipe": () => ({ ...profile(), AWS_PROFILE: "default", AWS_CONFIG_FILE: pipe() }),
+		"credentials that never end": () => ({ ...profile(), AWS_SHARED_CREDENTIALS_FILE: "/dev/zero" }),
+	};
+	test.each(Object.entries(cases))("%s", async (_, variables) => {
+		const failure = await failureWith(variables());
+		expect(failure.code).toBe("IDENTITY_MISSING");
+		expect(failure.message).toMatch(/gives none: \/.* is not a regular file$/);
+		// The four threads that read files would be used up by now.
+		expect((await readFile("/etc/hostname")).length).toBeGreaterThan(0);
+	});
+});
 
 describe("the pod's identity comes from", () => {
 	test("the environment", async () => {
