@@ -15,6 +15,7 @@ import {
 	type Timed,
 	withoutSetId,
 } from "../fuse/filesystem.ts";
+import { S3Error } from "../s3/object-store.ts";
 import { DirectoriesAhead } from "./names/directories-ahead.ts";
 import { DirectoryReader } from "./names/directory-reader.ts";
 import { toFuseError, toOpenFileError } from "./errors.ts";
@@ -351,7 +352,11 @@ class BucketFilesystem implements S3Filesystem {
 		await this.#locks.with(directory, async () => {
 			// Its object may be there with attributes that nobody has asked for.
 			await this.#namespace.ensureMetadata(directory);
-			if (!directory.hasMarker) await this.#putMarker(directory, {});
+			if (directory.hasMarker) return;
+			await this.#putMarker(directory, {}).catch((error: unknown) => {
+				// The server has no such objects: this one goes with its last name.
+				if (!(error instanceof S3Error && error.kind === "NAME_TOO_LONG")) throw error;
+			});
 		});
 	}
 

@@ -217,6 +217,8 @@ export type S3ErrorKind =
 	| "CHECKSUM_WRONG"
 	/** The server cannot do what was asked (501, 405). */
 	| "UNSUPPORTED"
+	/** The server does not keep keys, or parts of keys, of this length. */
+	| "NAME_TOO_LONG"
 	/** Refused for good: the key is not legal, the object too large. */
 	| "REFUSED"
 	| "ABORTED";

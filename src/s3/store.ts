@@ -271,8 +271,8 @@ class Store implements ObjectStore {
 		try {
 			await work;
 		} catch (error) {
-			// Some servers say it of what is gone already.
-			if (!isKind(error, "NOT_FOUND")) throw error;
+			// Some servers say it of what is gone already, and what they do not keep is not there.
+			if (!isKind(error, "NOT_FOUND") && !isKind(error, "NAME_TOO_LONG")) throw error;
 		}
 	}
 

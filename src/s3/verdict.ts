@@ -99,6 +99,10 @@ const kindsByCode = new Map<string, S3ErrorKind>([
 	["OperationAborted", "UNAVAILABLE"],
 	["RequestTimeout", "UNAVAILABLE"],
 	["IncompleteBody", "UNAVAILABLE"],
+	["KeyTooLongError", "NAME_TOO_LONG"],
+	["KeyTooLong", "NAME_TOO_LONG"],
+	// It says "unsupported characters" and takes all that can be sent: a part of the key is longer than its disk's names can be.
+	["XMinioInvalidObjectName", "NAME_TOO_LONG"],
 	["BadDigest", "CHECKSUM_WRONG"],
 	["XAmzContentChecksumMismatch", "CHECKSUM_WRONG"],
 	["XAmzContentSHA256Mismatch", "CHECKSUM_WRONG"],

@@ -415,6 +415,31 @@ describe("Names and directories", () => {
 		expect(await ok(here, `ls ${deep}`)).toBe(`${file}\n${directory}`);
 	});
 
+	test("refuses with ENAMETOOLONG a name that is too long for the server", async () => {
+		const name = "n".repeat(247);
+		const here = await buckets.mount();
+		await ok(here, "mkdir -p from/below; echo x >from/file");
+		for (const command of [`mkdir ${name}`, `mv from/below ${name}`, `mv from ${name}`]) {
+			expect((await sh(here, command)).err, command).toContain("File name too long");
+		}
+		expect(await ok(here, "find | sort")).toBe(".\n./from\n./from/below\n./from/file");
+		expect(await list()).toEqual(["from/", "from/below/", "from/file"]);
+		// The server keeps what is below such a name.
+		for (const file of ["one", "two"]) await put(`${name}/${file}`, "x");
+		const again = await buckets.mount();
+		expect(await ok(again, `ls -l | wc -l; cd ${name}; mv one ../one; ls; mv ../one two; ls`)).toBe("3\ntwo\ntwo");
+		expect((await sh(again, `chmod 700 ${name}`)).err).toContain("File name too long");
+		expect(await ok(again, `rm -r ${name}; ls`)).toBe("from");
+		await buckets.proxy.fail(
+			{ kind: "answer", status: 400, body: "<Error><Code>KeyTooLongError</Code></Error>" },
+			{ only: ({ method }) => method === "PUT" },
+		);
+		const other = await buckets.mount({ endpoint: buckets.proxy.endpoint });
+		for (const command of ["mkdir x", "ln -s a x", "touch x", "mv from/file x"]) {
+			expect((await sh(other, command)).err, command).toContain("File name too long");
+		}
+	});
+
 	test("keeps mode, owner and times in the object's metadata, also for the next mount", async () => {
 		const here = await buckets.mount();
 		await ok(here, "echo x >file; chown 1000:100 file; chmod 2751 file; touch -d @1500000000.25 file");

@@ -347,8 +347,8 @@ export class Namespace {
 		try {
 			takeMarker(node, askedAt, await store.head(keyOf(node)));
 		} catch (error) {
-			if (!(error instanceof S3Error && (error.kind === "NOT_FOUND" || isOnlyHidden(error)))) throw error;
-			// Only implied by what is below it, which may be all that the key may see.
+			if (!(error instanceof S3Error && (isAbsent(error) || isOnlyHidden(error)))) throw error;
+			// Only implied by what is below it, which may be all that the key may see, or the server has.
 			takeMarker(node, askedAt, undefined);
 		}
 	}
@@ -403,6 +403,11 @@ function takeMarker(
 	if (marker !== undefined && marker.metadata === undefined) return;
 	directory.posix = parseMetadata(marker?.metadata ?? {});
 	directory.posixAt = askedAt;
+}
+
+/** What the server could not keep is not there: MinIO takes shorter names for directories than for what is below them. */
+function isAbsent({ kind }: S3Error): boolean {
+	return kind === "NOT_FOUND" || kind === "NAME_TOO_LONG";
 }
 
 /** The key may not read this object; other refusals are of the key itself, and hold for everything. */
