@@ -74,11 +74,6 @@ async function check(
 	options: S3OptionValues,
 	{ signal, variables }: Pick<CheckContext, "signal" | "variables">,
 ): Promise<void> {
-	try {
-		await checkBucket(location, { signal, proxyEnv: variables });
-	} catch (error) {
-		// Without a region in the config the drivers ask Amazon for it themselves.
-		const detected = error instanceof LauncherError && error.code === "REGION_WRONG" && options.region === undefined;
-		if (!detected) throw error;
-	}
+	// Without a region in the config the drivers use the one that the server names.
+	await checkBucket(location, { signal, proxyEnv: variables, isRegionGuessed: options.region === undefined });
 }

@@ -202,6 +202,7 @@ export type StoreEvent =
 export type S3ErrorKind =
 	/** No such object. */
 	| "NOT_FOUND"
+	/** It is gone, or elsewhere. */
 	| "NO_BUCKET"
 	/** The object has another version than asked for (412). */
 	| "OBJECT_REPLACED"

@@ -92,6 +92,13 @@ const kindsByCode = new Map<string, S3ErrorKind>([
 	["NoSuchUpload", "NOT_FOUND"],
 	["NoSuchVersion", "NOT_FOUND"],
 	["NoSuchBucket", "NO_BUCKET"],
+	// Another region or endpoint that is not named, or that was tried.
+	["PermanentRedirect", "NO_BUCKET"],
+	["IncorrectEndpoint", "NO_BUCKET"],
+	["IllegalLocationConstraintException", "NO_BUCKET"],
+	["InvalidRegion", "NO_BUCKET"],
+	["Redirect", "UNAVAILABLE"],
+	["TemporaryRedirect", "UNAVAILABLE"],
 	["AccessDenied", "DENIED"],
 	["AuthorizationHeaderMalformed", "DENIED"],
 	["InvalidObjectState", "REFUSED"],
@@ -158,8 +165,13 @@ function kindOf(status: number, code: string | undefined, facts: Facts): S3Error
 		case 429:
 		case 503:
 			return "THROTTLED";
+		case 307:
 		case 407:
 			return "UNAVAILABLE";
+		case 301:
+		case 302:
+		case 308:
+			return "NO_BUCKET";
 		case 507:
 			return "NO_SPACE";
 		default:
@@ -174,7 +186,7 @@ function isTemporary(status: number, code: string | undefined): boolean {
 		// Something on the way changed the bytes; the caller decides how often that may be.
 		if (kind !== undefined) return false;
 	}
-	if (status === 408 || status === 425 || status === 429) return true;
+	if (status === 307 || status === 408 || status === 425 || status === 429) return true;
 	return status >= 500 && status !== 501 && status !== 505 && status !== 507;
 }
 

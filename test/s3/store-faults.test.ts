@@ -298,6 +298,7 @@ describe("too much for the server:", () => {
 		[429, "TooManyRequests", "THROTTLED"],
 		[400, "RequestTimeout", "UNAVAILABLE"],
 		[409, "OperationAborted", "UNAVAILABLE"],
+		[307, "TemporaryRedirect", "UNAVAILABLE"],
 	] as const)("%i %s is tried again", async (status, code, reason) => {
 		const store = open();
 		await proxy.fail({ kind: "answer", status, body: code === "" ? "" : errorXml(code) }, { times: 2 });
@@ -318,7 +319,9 @@ describe("what cannot pass is told at once:", () => {
 		[400, "XMinioInvalidObjectName", "NAME_TOO_LONG"],
 		[404, "NoSuchBucket", "NO_BUCKET"],
 		[405, "MethodNotAllowed", "UNSUPPORTED"],
-		[302, "", "REFUSED"],
+		[301, "PermanentRedirect", "NO_BUCKET"],
+		[301, "", "NO_BUCKET"],
+		[302, "", "NO_BUCKET"],
 	] as const)("%i %s is %s", async (status, code, kind) => {
 		const store = open();
 		await proxy.fail({ kind: "answer", status, body: code === "" ? "" : errorXml(code) });

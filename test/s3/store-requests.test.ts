@@ -302,7 +302,7 @@ describe("learns the region from", () => {
 			status: 301,
 			headers: { "x-amz-bucket-region": `region-${count++}` },
 		}));
-		expect(await failureOf(store.head("a"))).toMatchObject({ kind: "REFUSED", status: 301 });
+		expect(await failureOf(store.head("a"))).toMatchObject({ kind: "NO_BUCKET", status: 301 });
 		expect(count).toBeLessThan(5);
 	});
 });

@@ -3,7 +3,7 @@ import type { ProxyEnv } from "node:http";
 import { LauncherError } from "../../errors.ts";
 import { diagnoseFailure, diagnoseTimeout, type ConnectionContext } from "./connection-diagnosis.ts";
 import { credentialsFault } from "./credentials.ts";
-import { diagnoseAnswer, type AnswerContext } from "./diagnosis.ts";
+import { diagnoseAnswer, namedRegion, type AnswerContext } from "./diagnosis.ts";
 import { listUrl, type BucketLocation } from "../location.ts";
 import { proxyFor } from "../http/proxy.ts";
 import { request, type Outcome } from "./request.ts";
@@ -18,6 +18,8 @@ export interface CheckOptions {
 	readonly proxyEnv?: ProxyEnv;
 	/** The clock to sign by, and to compare with the server's. */
 	readonly now?: () => Date;
+	/** The location's region is only a guess: where the server names another one, it is asked again as if that had been given. Default: false. */
+	readonly isRegionGuessed?: boolean;
 }
 
 /**
@@ -26,15 +28,31 @@ export interface CheckOptions {
  * none either: whoever mounts may have some of its own.
  */
 export async function checkBucket(location: BucketLocation, options: CheckOptions): Promise<void> {
-	const { signal, timeoutMs = 5000, now = () => new Date(), proxyEnv = {} } = options;
+	const { signal, timeoutMs = 5000, isRegionGuessed = false } = options;
 	signal.throwIfAborted();
 	const fault = credentialsFault(location);
 	if (fault !== undefined) throw fault;
+	const startedAt = performance.now();
+	const first = await ask(location, options, timeoutMs);
+	const region = isRegionGuessed ? first.region : undefined;
+	const leftMs = Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)));
+	const { error } = region === undefined ? first : await ask({ ...location, region }, options, leftMs);
+	if (error !== undefined) throw error;
+}
+
+/** Says what is wrong, if anything is, and which other region the server names. */
+async function ask(
+	location: BucketLocation,
+	{ signal, proxyEnv = {}, now = () => new Date() }: CheckOptions,
+	timeoutMs: number,
+): Promise<{ readonly error: LauncherError | undefined; readonly region: string | undefined }> {
 	const url = listUrl(location);
 	const proxy = proxyFor(url, proxyEnv);
 	const outcome = await request(url, location, { signal, timeoutMs, now: now(), proxy });
-	const error = diagnose(outcome, { location, url, proxy, timeoutMs, now: now() });
-	if (error !== undefined) throw proxy === undefined ? error : withProxyAdvice(error, proxy);
+	const found = diagnose(outcome, { location, url, proxy, timeoutMs, now: now() });
+	const error = found === undefined || proxy === undefined ? found : withProxyAdvice(found, proxy);
+	const isElsewhere = error?.code === "REGION_WRONG" && outcome.kind === "answer";
+	return { error, region: isElsewhere ? namedRegion(outcome.answer, location) : undefined };
 }
 
 interface Context extends ConnectionContext, AnswerContext {

@@ -158,10 +158,9 @@ function explain(code: Verdict, facts: Facts): Finding {
 	}
 }
 
-function explainRegion({ answer, told, location }: Facts): Finding {
-	const header = answer.headers["x-amz-bucket-region"];
-	const region = typeof header === "string" && /^[\w-]{1,64}$/.test(header) ? header : told?.region;
-	return region === undefined || region === location.region
+function explainRegion({ answer, location }: Facts): Finding {
+	const region = namedRegion(answer, location);
+	return region === undefined
 		? {
 				problem: `the bucket is not in the region ${location.region} of this endpoint`,
 				hint: "Set the option region to the bucket's region, and the endpoint to that region's.",
@@ -170,6 +169,13 @@ function explainRegion({ answer, told, location }: Facts): Finding {
 				problem: `the bucket is in the region ${region}, not in ${location.region}`,
 				hint: `Set the option region to ${region}, and the endpoint, if there is one, to that region's.`,
 			};
+}
+
+/** The region that the server says the bucket is in, where that is another one. */
+export function namedRegion({ headers, body }: Answer, { region, credentials }: BucketLocation): string | undefined {
+	const header = headers["x-amz-bucket-region"];
+	const named = typeof header === "string" ? header : parseServerError(body, credentials)?.region;
+	return named !== undefined && named !== region && /^[a-z0-9-]{1,64}$/.test(named) ? named : undefined;
 }
 
 function explainEndpoint({ answer, told, location }: Facts): Finding {

@@ -56,6 +56,11 @@ describe("passes", () => {
 		).resolves.toBeUndefined();
 	});
 
+	test("in the region that the server names, when nobody has given one", async () => {
+		const guessed = { ...locationOf(minio), region: "us-east-1" };
+		await expect(check(guessed, { isRegionGuessed: true })).resolves.toBeUndefined();
+	});
+
 	test("with a policy that allows just this prefix", async () => {
 		const credentials = await minio.temporaryCredentials({
 			policy: {
@@ -148,6 +153,21 @@ describe("tells what is wrong with", () => {
 		const failure = await failureOf({ ...locationOf(minio), credentials: { accessKeyId, secretAccessKey } });
 		expect(failure.code).toBe("TOKEN_INVALID");
 		expect(failure.hint).toContain("session-token");
+	});
+
+	test("what is wrong in the region that the server names", async () => {
+		const guessed = { ...locationOf(minio), region: "us-east-1", bucket: "no-such-bucket" };
+		expect((await failureOf(guessed, { isRegionGuessed: true })).code).toBe("BUCKET_MISSING");
+	});
+
+	test.each([
+		["the same again", { "x-amz-bucket-region": "eu-west-9" }],
+		["none", {}],
+	])("a redirect that names %s", async (_, headers) => {
+		await proxy.fail({ kind: "answer", status: 301, headers, body: "<Error><Code>PermanentRedirect</Code></Error>" });
+		const guessed = { ...locationOf(minio), endpoint: new URL(proxy.endpoint) };
+		expect((await failureOf(guessed, { isRegionGuessed: true })).code).toBe("REGION_WRONG");
+		await proxy.mode("pass");
 	});
 
 	test("the region", async () => {
