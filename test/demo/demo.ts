@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, type PodOptions } from "../support/pod.ts";
-import { watchForEnding, type Ending } from "./ending.ts";
+import { watchForEnding, type Ending } from "../support/ending.ts";
 import { removeFolder } from "./leftovers.ts";
 import { findMissing } from "./requirements.ts";
 import { Screen } from "./screen.ts";

@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 
-/** Why the demo has to end before its own end. */
+/** Why a program has to end before its own end. */
 export interface Ending {
 	readonly signal: AbortSignal;
 	/** The exit code that a shell expects then. */
 	readonly exitCode: number;
 	readonly why: string;
-	/** Ends the demo when it takes longer. Returns what takes that back. */
+	/** Ends it when it takes longer. Returns what takes that back. */
 	readonly limit: (milliseconds: number) => () => void;
 }
 
