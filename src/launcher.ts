@@ -13,6 +13,7 @@ import type { Logger } from "./log.ts";
 import { maskRotatingKeys } from "./secrets/mask-keys.ts";
 import { makeDirectory, rootSourcePrefix } from "./mounts/mount.ts";
 import { readMountinfo } from "./mounts/mountinfo.ts";
+import { realPath } from "./mounts/real-path.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
 import { createMetrics } from "./probe/metrics.ts";
@@ -55,10 +56,12 @@ export interface LauncherOptions {
 
 /** Mounts what the config says and keeps it mounted. Resolves after a clean end, rejects with what made it give up. */
 export async function launch(options: LauncherOptions): Promise<void> {
-	const { environment, log } = options;
-	const runDirectory = environment.FLUID_FUSE_RUN_DIR;
+	const { log } = options;
+	// The kernel knows mounts by where they really are.
+	const runDirectory = await realPath(options.environment.FLUID_FUSE_RUN_DIR);
+	const environment = { ...options.environment, FLUID_FUSE_RUN_DIR: runDirectory };
 	await makePrivateDirectory(runDirectory);
-	const launcher = new Launcher(options);
+	const launcher = new Launcher({ ...options, environment });
 	const metrics = createMetrics(() => launcher.status());
 	launcher.metrics = metrics;
 	const server = await startProbeServer({

@@ -73,6 +73,17 @@ export async function requireWritableFolder(path: string): Promise<void> {
 	if (exitCode !== 0) throw new FileFault("unreadable", `cannot be written to: ${problem}`);
 }
 
+/** Where a path leads that a config names; that of what is not there, and of what does not answer, is taken as it is. */
+export async function realPathOf(path: string): Promise<string> {
+	try {
+		const { exitCode, stdout } = await askAbout(path, 'exec realpath -zm -- "$1"');
+		return exitCode === 0 ? stdout.toString().replace(/\0$/, "") : path;
+	} catch (error) {
+		if (error instanceof FileFault) return path;
+		throw error;
+	}
+}
+
 /** Paths on which a child hangs: there is no second one. */
 const hanging = new Set<string>();
 

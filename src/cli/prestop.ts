@@ -1,8 +1,8 @@
-import { posix } from "node:path";
 import type { Environment } from "../config/environment.ts";
 import { LauncherError, type ErrorCode } from "../errors.ts";
 import { popDeadLayers, rootSourcePrefix } from "../mounts/mount.ts";
 import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { realPath } from "../mounts/real-path.ts";
 import { unmount } from "../mounts/unmount.ts";
 import { requestLauncher } from "../probe/client.ts";
 import type { Output } from "./output.ts";
@@ -24,7 +24,7 @@ export async function prestop(environment: Environment, output: Output): Promise
 	// No launcher, or one that ended before it had answered: only what is mounted tells.
 	output.err(`${answer.reason}\n`);
 	if (environment.MOUNT_POINT === undefined) return 0;
-	const target = posix.normalize(environment.MOUNT_POINT).replace(/\/$/, "");
+	const target = await realPath(environment.MOUNT_POINT);
 	const left = await takeAwayWhatIsDead(target);
 	if (left === undefined) return 0;
 	throw new LauncherError(

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { LauncherError } from "../errors.ts";
 import { FileFault, readRegularFile } from "../named-file.ts";
+import { realPath } from "../mounts/real-path.ts";
 import type { Environment } from "./environment.ts";
 import { accessModes, fluidFile, type FluidFile } from "./schema.ts";
 import { below, ConfigError, didYouMean, shown, type Fault } from "../options/faults.ts";
@@ -11,7 +12,7 @@ const fluidPlaces = ["/etc/fluid/config/config.json", "/etc/fluid/config.json"];
 export interface LoadedFile {
 	readonly path: string;
 	readonly file: FluidFile;
-	/** Always absolute, from the file or from MOUNT_POINT. */
+	/** Always absolute, from the file or from MOUNT_POINT; loaded, without symbolic links. */
 	readonly targetPath: string;
 }
 
@@ -20,7 +21,10 @@ export async function loadFluidFile(environment: Environment): Promise<LoadedFil
 	const places = environment.FLUID_FUSE_CONFIG ?? environment.FLUID_RUNTIME_CONFIG_PATH ?? fluidPlaces;
 	for (const path of [places].flat()) {
 		const text = await readText(path);
-		if (text !== undefined) return parseFluidFile(text, path, environment.MOUNT_POINT);
+		if (text === undefined) continue;
+		const loaded = parseFluidFile(text, path, environment.MOUNT_POINT);
+		// The kernel knows mounts by where they really are.
+		return { ...loaded, targetPath: await realPath(loaded.targetPath) };
 	}
 	throw new LauncherError("CONFIG_MISSING", `no config file at ${[places].flat().join(" or ")}`, {
 		hint: "Fluid mounts it into the pod of a ThinRuntime; elsewhere set FLUID_FUSE_CONFIG.",

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import type { Environment } from "./environment.ts";
 import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "../options/faults.ts";
-import { FileFault, readNamedFile } from "../named-file.ts";
+import { FileFault, readNamedFile, realPathOf } from "../named-file.ts";
 import { placeMounts, type Place } from "./layout.ts";
 import type { LoadedFile } from "./load.ts";
 import { isPath, isSecret, optionMeta } from "../options/option.ts";
@@ -99,8 +99,14 @@ export interface PlanContext {
 	readonly onSecret: (secret: Secret) => void;
 }
 
+/** With where everything is mounted. */
+interface Planning extends PlanContext {
+	readonly targetPath: string;
+}
+
 /** Decides what to mount where with which driver. Faults of one mount never touch another. */
 export function planMounts({ path: configFile, file, targetPath }: LoadedFile, context: PlanContext): Plan {
+	const planning = { ...context, targetPath };
 	const { layout, places, faults } = placeMounts(file.mounts, targetPath, context.environment.FLUID_FUSE_LAYOUT);
 	const mounts: PlannedMount[] = [];
 	const refused: RefusedMount[] = [];
@@ -110,7 +116,7 @@ export function planMounts({ path: configFile, file, targetPath }: LoadedFile, c
 		const own = faults.filter(
 			(fault) => fault.path === path || fault.path.startsWith(`${path}.`) || fault.path === "mounts",
 		);
-		const planned = place === undefined ? own : planMount(file, mount, path, place, context);
+		const planned = place === undefined ? own : planMount(file, mount, path, place, planning);
 		if ("prepare" in planned) mounts.push(planned);
 		else
 			refused.push({
@@ -162,7 +168,7 @@ function planMount(
 	mount: FileMount,
 	path: string,
 	place: Place,
-	context: PlanContext,
+	context: Planning,
 ): PlannedMount | Fault[] {
 	const layers = optionLayers(file, mount, path, context.environment);
 	const { driver: driverName, ...given } = takeLauncherOptions(layers);
@@ -304,7 +310,7 @@ async function inspect(
 	mount: { source: string; readOnly: boolean; name: string },
 	path: string,
 	layers: readonly Map<string, GivenOption>[],
-	context: PlanContext,
+	context: Planning,
 ): Promise<Inspection> {
 	const { chosen, faults } = chooseOptions(driver, layers);
 	const raw: Record<string, string | Secret> = {};
@@ -351,8 +357,14 @@ async function inspect(
 		context.onSecret(secret);
 		raw[name] = secret;
 	}
+	const named = namedPaths(driver, raw);
+	const inTarget = await pathsIn(context.targetPath, named);
+	for (const { option } of inTarget) {
+		const message = `lies in ${context.targetPath}, where this pod mounts, and would wait for itself: name a place elsewhere`;
+		faults.push({ path: chosen.get(option)?.from ?? "", message });
+	}
 	const files = new Map<string, Buffer>();
-	for (const [name, file] of await readNamedFiles(driver, raw)) {
+	for (const [name, file] of await readNamedFiles(named.filter((each) => !inTarget.includes(each)))) {
 		const from = chosen.get(name)?.from ?? "";
 		if (file.content !== undefined) files.set(file.path, file.content);
 		else if (file.fault.isFinal) faults.push({ path: from, message: fileProblem(file, raw[name]) });
@@ -382,25 +394,46 @@ type NamedFile = { readonly path: string } & (
 	| { readonly content?: never; readonly fault: FileFault }
 );
 
-/** Of each option that names files, these. */
-async function readNamedFiles(driver: Driver, raw: RawOptions): Promise<[option: string, file: NamedFile][]> {
-	const named = Object.entries(raw).flatMap(([name, given]): [string, string][] => {
-		const schema = driver.options.shape[name] as z.ZodType | undefined;
+interface NamedPath {
+	readonly option: string;
+	readonly path: string;
+	/** Else a folder, or a file that need not be there. */
+	readonly isFile: boolean;
+}
+
+/** The files and folders that options name. */
+function namedPaths(driver: Driver, raw: RawOptions): NamedPath[] {
+	return Object.entries(raw).flatMap(([option, given]) => {
+		const schema = driver.options.shape[option] as z.ZodType | undefined;
 		const value = given instanceof Secret ? given.reveal() : given;
-		const filesIn = schema && optionMeta(schema).filesIn;
 		// What is no path is a fault of another kind.
-		if (filesIn === undefined || !schema?.safeParse(value).success) return [];
-		return filesIn(value).map((path) => [name, path]);
+		if (schema === undefined || isSecret(schema) || !schema.safeParse(value).success) return [];
+		const files = optionMeta(schema).filesIn?.(value);
+		const paths = files ?? (isPath(schema, value) ? [value] : []);
+		return paths.map((path) => ({ option, path, isFile: files !== undefined }));
 	});
+}
+
+async function pathsIn(folder: string, named: readonly NamedPath[]): Promise<NamedPath[]> {
+	const isIn = (path: string): boolean => path === folder || path.startsWith(`${folder}/`);
+	// What hangs there is not touched.
+	const found = named.map(async ({ path }) => isIn(posix.normalize(path)) || isIn(await realPathOf(path)));
+	const verdicts = await Promise.all(found);
+	return named.filter((_, index) => verdicts[index]);
+}
+
+async function readNamedFiles(named: readonly NamedPath[]): Promise<[option: string, file: NamedFile][]> {
 	return Promise.all(
-		named.map(async ([name, path]): Promise<[string, NamedFile]> => {
-			try {
-				return [name, { path, content: await readNamedFile(path) }];
-			} catch (error) {
-				if (!(error instanceof FileFault)) throw error;
-				return [name, { path, fault: error }];
-			}
-		}),
+		named
+			.filter(({ isFile }) => isFile)
+			.map(async ({ option, path }): Promise<[string, NamedFile]> => {
+				try {
+					return [option, { path, content: await readNamedFile(path) }];
+				} catch (error) {
+					if (!(error instanceof FileFault)) throw error;
+					return [option, { path, fault: error }];
+				}
+			}),
 	);
 }
 

@@ -26,7 +26,8 @@ export async function bindOver(
 	target: string,
 	{ makeTarget, isOurs, replaces }: BindOptions,
 ): Promise<MountEntry> {
-	const layers = layersAt(await readMountinfo(), target);
+	const before = await readMountinfo();
+	const layers = layersAt(before, target);
 	// Only now: on a dead mount even mkdir fails.
 	if (layers.length === 0) await makeTarget(target);
 	const top = layers.at(-1);
@@ -40,13 +41,13 @@ export async function bindOver(
 		else await popDeadLayers(target, 1);
 	}
 	await runMount(["--bind", "--", staging, target], target);
-	const [stagingTop, targetTop] = await Promise.all(
-		[staging, target].map(async (path) => layersAt(await readMountinfo(), path).at(-1)),
-	);
-	if (targetTop === undefined || targetTop.device !== stagingTop?.device) {
-		throw new LauncherError("MOUNTPOINT_UNUSABLE", `${target} was mounted on, but does not show it`);
-	}
-	return targetTop;
+	const after = await readMountinfo();
+	const [stagingTop, targetTop] = [staging, target].map((path) => layersAt(after, path).at(-1));
+	if (targetTop !== undefined && targetTop.device === stagingTop?.device) return targetTop;
+	// A link inside the mount around it has led elsewhere.
+	const strayed = after.filter((entry) => entry.device === stagingTop?.device && !isAmong(entry, before));
+	for (const { mountPoint } of strayed) await unmount(mountPoint, { lazy: true });
+	throw new LauncherError("MOUNTPOINT_UNUSABLE", `${target} was mounted on, but does not show it`);
 }
 
 interface BindOptions {
@@ -164,6 +165,13 @@ async function isDirectory(path: string): Promise<boolean> {
 
 /** Makes a folder inside another mount, which may hang: in a child. */
 export async function makeFolderInMount(folder: string): Promise<void> {
+	const path = await runBounded("realpath", ["-zm", "--", folder], mountTimeoutMs);
+	// Whoever writes the outer bucket must not choose where the inner one is mounted.
+	if (path.kind === "done" && path.exitCode === 0 && path.stdout !== `${folder}\0`) {
+		throw new LauncherError("MOUNTPOINT_UNUSABLE", `cannot mount at ${folder}: a symbolic link leads elsewhere`, {
+			hint: "Remove the link from the outer bucket, or give both mounts paths beside each other.",
+		});
+	}
 	const test = await runBounded("test", ["-d", folder], mountTimeoutMs);
 	if (test.kind === "done" && test.exitCode === 0) return;
 	const outcome = await runBounded("mkdir", ["-p", "--", folder], mountTimeoutMs);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, rmdir } from "node:fs/promises";
+import { mkdir, mkdtemp, realpath, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -29,7 +29,7 @@ export class Trial {
 
 	/** Starts the driver and waits until its mount answers. Throws why it does not. */
 	static async mount(mount: PreparedMount, context: CheckContext): Promise<Trial> {
-		const folder = await mkdtemp(join(tmpdir(), "fluid-fuse-conformance-"));
+		const folder = await realpath(await mkdtemp(join(tmpdir(), "fluid-fuse-conformance-")));
 		const [mountpoint, directory] = [join(folder, "mountpoint"), join(folder, "private")];
 		for (const path of [mountpoint, directory]) await mkdir(path, { mode: 0o700 });
 		const lines: string[] = [];

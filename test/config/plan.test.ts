@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { truncateSync, writeFileSync } from "node:fs";
+import { symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMountOptions } from "../../src/config/plan.ts";
@@ -301,6 +301,29 @@ describe("a file that an option names", () => {
 			},
 		]);
 		await expect(onlyMount(text).prepare()).rejects.toMatchObject({ code: "FILE_UNREADABLE" });
+	});
+
+	it("or a folder is refused in targetPath, where it would wait for the mount itself", async () => {
+		const folder = temporaryFolder();
+		const target = join(folder, "thin-fuse");
+		symlinkSync("thin-fuse", join(folder, "link"));
+		for (const [driver, name] of [
+			["native", "cache-dir"],
+			["native", "ca-bundle"],
+			["goofys", "ca-bundle"],
+			["s3fs", "tmpdir"],
+			["s3fs", "use_cache"],
+			["s3fs", "mime"],
+		] as const) {
+			for (const path of [target, join(target, "below/it"), join(folder, "link/below"), `${folder}/x/../thin-fuse/a`]) {
+				const text = fileWith([{ ...source, options: { driver, [name]: path } }], { targetPath: target });
+				expect(await faultsOf(text), `${name} ${path}`).toEqual([
+					`mounts[0].options.${name}: lies in ${target}, where this pod mounts, and would wait for itself: name a place elsewhere`,
+				]);
+			}
+		}
+		const beside = fileWith([{ ...source, options: { "cache-dir": `${target}-cache` } }], { targetPath: target });
+		expect(await faultsOf(beside)).toEqual([]);
 	});
 
 	it("is looked at too where its path came from a secret, which is not shown", async () => {

@@ -1,10 +1,10 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, until, type FluidMount, type PodOptions } from "../support/pod.ts";
+import { Pod, program, until, type FluidMount, type PodOptions } from "../support/pod.ts";
 import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
@@ -87,6 +87,38 @@ describe.each(s3Drivers())("$title", (driver) => {
 		expect(fails("touch", join(here.target, "new"))).toContain("Read-only file system");
 		expect(await here.stop()).toBe(0);
 		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
+	});
+
+	test.each([
+		["one mount", ["one"]],
+		["two mounts", ["one", "two"]],
+	] as const)("links in targetPath and in RUN_DIR: %s, ready and gone at the real place", async (_, buckets) => {
+		const here = createPod(podWith(buckets.map((bucket) => ({ mountPoint: `minio://${bucket}`, name: bucket }))));
+		symlinkSync("runtime-mnt", join(here.folder, "link"));
+		symlinkSync(here.runDirectory, join(here.folder, "run-link"));
+		const linked = join(here.folder, "link/thin-fuse");
+		here.writeConfig(here.renderConfig().replaceAll(here.target, linked));
+		const env = { MOUNT_POINT: linked, FLUID_FUSE_RUN_DIR: join(here.folder, "run-link") };
+		const data = join(linked, buckets.length === 1 ? "." : "one", "hello.txt");
+		for (const end of ["SIGTERM", ...(buckets.length === 1 ? ["umount" as const] : []), "SIGKILL"] as const) {
+			here.start(env);
+			await here.untilReady();
+			expect(read(data)).toBe("hello from one\n");
+			// What it reads again is the same place.
+			here.writeConfig(here.renderConfig().replaceAll(here.target, linked));
+			if (end === "umount") execFileSync("umount", [linked]);
+			else here.launcher?.kill(end);
+			expect(await here.ended(20_000)).toBe(end === "SIGKILL" ? 137 : 0);
+			if (end === "SIGKILL") {
+				await until(
+					() => spawnSync("cat", [data], { timeout: 5000 }).status !== 0,
+					10_000,
+					() => "still served",
+				);
+				execFileSync(program, ["prestop"], { env: { ...here.environment(), ...env }, stdio: "pipe" });
+			}
+			expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
+		}
 	});
 
 	test("one bad mount never stops the other, and is reported", async () => {

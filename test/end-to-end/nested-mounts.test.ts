@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -16,6 +17,7 @@ beforeAll(async () => {
 		await minio.createBucket(bucket);
 		await minio.put(bucket, "hello.txt", `hello from ${bucket}\n`);
 	}
+	await minio.createBucket("linked");
 	// The folder that the inner mount covers: a read-only bucket could not be given one.
 	await minio.put("outer", "b/covered.txt", "covered\n");
 });
@@ -84,6 +86,39 @@ describe.each(s3Drivers())("$title", (driver) => {
 		expect(await here.stop()).toBe(0);
 		expect(await mountsBelow(here.target)).toEqual([]);
 	});
+
+	test.runIf(driver.name === "s3fs")(
+		"a link in the outer bucket does not choose where the inner one is mounted",
+		async () => {
+			const writer = createPod([{ mountPoint: "minio://linked", name: "linked" }], { accessModes: ["ReadWriteMany"] });
+			writer.start();
+			await writer.untilReady();
+			const elsewhere = mkdtempSync(join(tmpdir(), "fluid-fuse-elsewhere-"));
+			try {
+				await execa("ln", ["-s", elsewhere, join(writer.target, "b")], { timeout: 10_000 });
+				expect(await writer.stop()).toBe(0);
+				await writer.cleanup();
+				const here = createPod([
+					{ mountPoint: "minio://linked", name: "outer", path: "/a" },
+					{ mountPoint: "minio://inner", name: "inner", path: "/a/b" },
+				]);
+				here.start();
+				await until(
+					async () => (await here.mount("inner").catch(() => undefined))?.lastError !== undefined,
+					20_000,
+					() => here.output,
+				);
+				const { lastError } = await here.mount("inner");
+				expect(lastError?.code).toBe("MOUNTPOINT_UNUSABLE");
+				expect(lastError?.message).toContain("a symbolic link leads elsewhere");
+				expect(await mountsBelow(elsewhere)).toEqual([]);
+				expect(await here.stop()).toBe(0);
+				expect(await mountsBelow(here.target)).toEqual([]);
+			} finally {
+				rmdirSync(elsewhere);
+			}
+		},
+	);
 
 	test("prestop takes down mounts within mounts, and their folder", async () => {
 		const here = await startNested();
