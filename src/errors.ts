@@ -159,6 +159,12 @@ export const errorKinds = {
 		permanent: true,
 		meaning: "The bucket is in another region or behind another endpoint.",
 	},
+	PREFIX_WRONG: {
+		class: "backend",
+		exitCode: 78,
+		permanent: true,
+		meaning: "The prefix is an object, and nothing is below it.",
+	},
 	ENDPOINT_WRONG: {
 		class: "backend",
 		exitCode: 69,

@@ -122,19 +122,26 @@ export function file(meta: Description) {
 export function endpointUrl(meta: Description) {
 	const schema = plain.transform((value, context) => {
 		const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `https://${value}`);
-		const fault =
-			url === null || url.hostname === "" || !["http:", "https:"].includes(url.protocol)
-				? "expected an address such as https://s3.example.com or http://minio:9000"
-				: url.username !== "" || url.password !== ""
-					? "must not contain a user or password: use access-key and secret-key"
-					: /[?#,\\]/.test(url.href)
-						? "must not contain ?, #, comma or backslash"
-						: undefined;
+		const fault = endpointFault(value, url);
 		if (url !== null && fault === undefined) return url;
 		context.addIssue({ code: "custom", message: fault ?? "expected a URL" });
 		return z.NEVER;
 	});
 	return option(schema, "URL", meta);
+}
+
+/** What a URL takes besides is in no host's name: braces, a dollar sign. */
+const hostName = /^(?:[\w.-]+|\[[\da-f:.]+\])$/;
+
+function endpointFault(value: string, url: URL | null): string | undefined {
+	const expected = "expected an address such as https://s3.example.com or http://minio:9000";
+	if (/["'`]/.test(value)) return `${expected}, without quotes`;
+	if (url === null || !hostName.test(url.hostname) || !["http:", "https:"].includes(url.protocol)) return expected;
+	if (url.username !== "" || url.password !== "")
+		return "must not contain a user or password: use access-key and secret-key";
+	if (url.port === "0") return "the port must not be 0: nobody listens there";
+	if (/[?#,\\]/.test(url.href)) return "must not contain ?, #, comma or backslash";
+	return undefined;
 }
 
 /** A secret: the config holds the path of a secret file, or in Fluid's secret mode the value itself. */

@@ -171,6 +171,21 @@ describe("endpointUrl", () => {
 		}
 	});
 
+	it("refuses quotes, and says so", () => {
+		for (const value of ['"http://minio:9000"', "'minio'", '"minio.example.com"', 'http://"minio"', 'http://minio/"'])
+			expect(href(value), value).toEqual([
+				"expected an address such as https://s3.example.com or http://minio:9000, without quotes",
+			]);
+	});
+
+	it("refuses port 0, and names that no host has", () => {
+		expect(href("http://minio:0")).toEqual(["the port must not be 0: nobody listens there"]);
+		for (const value of ["http://$(minio)", "https://{host}", "http://a*b", "http://a,b", "http://%22a"])
+			expect(href(value), value).toEqual(["expected an address such as https://s3.example.com or http://minio:9000"]);
+		expect(href("http://minio_1.default.svc:9000")).toBe("http://minio_1.default.svc:9000/");
+		expect(href("http://größe.example")).toBe("http://xn--gre-6ka8i.example/");
+	});
+
 	it("refuses credentials, queries and what would end a list's item", () => {
 		expect(href("https://id:pass@minio")).toEqual([
 			"must not contain a user or password: use access-key and secret-key",

@@ -4,7 +4,10 @@ import { LauncherError } from "../../errors.ts";
 import { diagnoseFailure, diagnoseTimeout, type ConnectionContext } from "./connection-diagnosis.ts";
 import { credentialsFault } from "./credentials.ts";
 import { diagnoseAnswer, namedRegion, type AnswerContext } from "./diagnosis.ts";
-import { listUrl, type BucketLocation } from "../location.ts";
+import { parseListAnswer } from "../list-answer.ts";
+import { describe, listUrl, type BucketLocation } from "../location.ts";
+import type { ListPage } from "../object-store.ts";
+import { printable } from "../printable.ts";
 import { proxyFor } from "../http/proxy.ts";
 import { request, type Outcome } from "./request.ts";
 
@@ -24,7 +27,7 @@ export interface CheckOptions {
 
 /**
  * Lists at most one object of the bucket below the prefix. Rejects with a LauncherError that tells what is wrong, or with
- * the signal's reason. A prefix without objects is an empty folder, not a failure. Without credentials a 401 or 403 is
+ * the signal's reason. A prefix without objects is an empty folder, not a failure, unless it is an object itself. Without credentials a 401 or 403 is
  * none either: whoever mounts may have some of its own.
  */
 export async function checkBucket(location: BucketLocation, options: CheckOptions): Promise<void> {
@@ -35,24 +38,53 @@ export async function checkBucket(location: BucketLocation, options: CheckOption
 	const startedAt = performance.now();
 	const first = await ask(location, options, timeoutMs);
 	const region = isRegionGuessed ? first.region : undefined;
-	const leftMs = Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)));
-	const { error } = region === undefined ? first : await ask({ ...location, region }, options, leftMs);
+	const leftMs = (): number => Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)));
+	const place = region === undefined ? location : { ...location, region };
+	const { error, list } = place === location ? first : await ask(place, options, leftMs());
 	if (error !== undefined) throw error;
+	if (list !== undefined && isEmpty(list) && location.prefix !== "") await refuseObject(place, options, leftMs());
 }
 
-/** Says what is wrong, if anything is, and which other region the server names. */
+/** Throws PREFIX_WRONG when the prefix is an object: below it there is nothing to show, and to look there is a mistake. */
+async function refuseObject(location: BucketLocation, options: CheckOptions, timeoutMs: number): Promise<void> {
+	const key = location.prefix.slice(0, -1);
+	// Keys in order: the object comes before what its name begins. Who may not ask is told nothing.
+	const { list } = await ask({ ...location, prefix: key }, options, timeoutMs);
+	const [object] = list?.objects ?? [];
+	// An empty one is how some programs make a folder.
+	if (object?.key !== key || object.sizeBytes === 0) return;
+	throw new LauncherError("PREFIX_WRONG", `${describe(location)}: ${printable(key, 300)} is an object, not a folder`, {
+		hint: "Mount the folder that the object is in.",
+	});
+}
+
+function isEmpty({ objects, prefixes, undecodableKeys = 0 }: ListPage): boolean {
+	return objects.length + prefixes.length + undecodableKeys === 0;
+}
+
+interface Asked {
+	readonly error: LauncherError | undefined;
+	/** Another one that the server names. */
+	readonly region: string | undefined;
+	readonly list: ListPage | undefined;
+}
+
 async function ask(
 	location: BucketLocation,
 	{ signal, proxyEnv = {}, now = () => new Date() }: CheckOptions,
 	timeoutMs: number,
-): Promise<{ readonly error: LauncherError | undefined; readonly region: string | undefined }> {
+): Promise<Asked> {
 	const url = listUrl(location);
 	const proxy = proxyFor(url, proxyEnv);
 	const outcome = await request(url, location, { signal, timeoutMs, now: now(), proxy });
 	const found = diagnose(outcome, { location, url, proxy, timeoutMs, now: now() });
 	const error = found === undefined || proxy === undefined ? found : withProxyAdvice(found, proxy);
-	const isElsewhere = error?.code === "REGION_WRONG" && outcome.kind === "answer";
-	return { error, region: isElsewhere ? namedRegion(outcome.answer, location) : undefined };
+	if (outcome.kind !== "answer") return { error, region: undefined, list: undefined };
+	return {
+		error,
+		region: error?.code === "REGION_WRONG" ? namedRegion(outcome.answer, location) : undefined,
+		list: error === undefined ? parseListAnswer(outcome.answer.body) : undefined,
+	};
 }
 
 interface Context extends ConnectionContext, AnswerContext {

@@ -31,6 +31,13 @@ describe("passes", () => {
 		await expect(check({ ...locationOf(minio), prefix: "not-there-yet/" })).resolves.toBeUndefined();
 	});
 
+	test("with a prefix that some program has made a folder of by an empty object, or that others only begin with", async () => {
+		await minio.put("bucket", "old-folder", "");
+		await minio.put("bucket", "beginning-and-more", "x");
+		await expect(check({ ...locationOf(minio), prefix: "old-folder/" })).resolves.toBeUndefined();
+		await expect(check({ ...locationOf(minio), prefix: "beginning/" })).resolves.toBeUndefined();
+	});
+
 	test.each([
 		"a b/",
 		"a+b/",
@@ -168,6 +175,13 @@ describe("tells what is wrong with", () => {
 		const guessed = { ...locationOf(minio), endpoint: new URL(proxy.endpoint) };
 		expect((await failureOf(guessed, { isRegionGuessed: true })).code).toBe("REGION_WRONG");
 		await proxy.mode("pass");
+	});
+
+	test("a prefix that is an object, also among others that only begin like it", async () => {
+		for (const key of ["file", "file-", "file.txt", "file-/below"]) await minio.put("bucket", key, "x");
+		const failure = await failureOf({ ...locationOf(minio), prefix: "file/" });
+		expect(failure).toMatchObject({ code: "PREFIX_WRONG", hint: "Mount the folder that the object is in." });
+		expect(failure.message).toContain("file is an object, not a folder");
 	});
 
 	test("the region", async () => {
