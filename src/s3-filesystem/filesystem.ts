@@ -735,7 +735,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	async getxattr(id: number, name: string): Promise<Buffer> {
 		const node = this.#node(id);
-		if (!name.startsWith("user.")) throw new FuseError("ENOTSUP");
+		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
 		await attempt(async () => this.#namespace.ensureMetadata(node));
 		const value = node.posix.xattrs?.get(name);
 		if (value === undefined) throw new FuseError("ENODATA");
@@ -745,13 +745,13 @@ class BucketFilesystem implements S3Filesystem {
 	async listxattr(id: number): Promise<readonly string[]> {
 		const node = this.#node(id);
 		await attempt(async () => this.#namespace.ensureMetadata(node));
-		return [...(node.posix.xattrs?.keys() ?? [])];
+		return [...(node.posix.xattrs?.keys() ?? [])].filter((name) => !isSystemAttribute(name));
 	}
 
 	async setxattr(id: number, name: string, value: Buffer, flags: number): Promise<void> {
 		const node = this.#node(id);
 		refuseIfReadOnly(node);
-		if (!name.startsWith("user.")) throw new FuseError("ENOTSUP");
+		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
 		// The buffer is the request's own.
 		const kept = Buffer.from(value);
 		await attempt(async () =>
@@ -768,6 +768,7 @@ class BucketFilesystem implements S3Filesystem {
 	async removexattr(id: number, name: string): Promise<void> {
 		const node = this.#node(id);
 		refuseIfReadOnly(node);
+		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
 		await attempt(async () =>
 			this.#locks.with(node, async () => {
 				await this.#namespace.ensureMetadata(node);
@@ -925,6 +926,11 @@ function posixChanges(node: Node, changes: AttributeChanges): PosixMetadata {
 		...(atimeMs !== undefined && { atimeMs }),
 		...(mtimeMs !== undefined && { mtimeMs }),
 	};
+}
+
+/** With a meaning to the system, such as an access control list, that nothing here would give it. s3fs keeps some in the metadata. */
+function isSystemAttribute(name: string): boolean {
+	return /^(system|security|trusted)\./.test(name);
 }
 
 function checkSize(posix: PosixMetadata): void {

@@ -466,10 +466,32 @@ describe("Names and directories", () => {
 		expect(await ok(await buckets.mount(), read)).toBe("['user.color'] b'red'");
 	});
 
-	test("refuses attributes of other namespaces", async () => {
+	test("keeps attributes without a namespace, as s3fs does", async () => {
+		const here = await buckets.mount();
+		await ok(here, "echo x >file; setfattr -n color -v red file");
+		expect(await metadata("file")).toMatchObject({ xattr: encodeURIComponent('{"color":"cmVk"}') });
+		const there = await buckets.mount();
+		expect(await ok(there, "getfattr -n color --only-values file")).toBe("red");
+		await ok(there, "setfattr -x color file");
+		expect(await metadata("file")).not.toHaveProperty("xattr");
+	});
+
+	test("refuses attributes of the system's namespaces, and does not list those that s3fs has kept", async () => {
+		await buckets.minio.client.send(
+			new PutObjectCommand({
+				Bucket: buckets.name,
+				Key: "from-s3fs",
+				Metadata: { xattr: encodeURIComponent('{"system.posix_acl_access":"AgAAAA==","user.color":"cmVk"}') },
+			}),
+		);
 		const here = await buckets.mount();
 		const { err } = await sh(here, `echo x >file; python3 -c 'import os; os.setxattr("file", "trusted.x", b"1")'`);
 		expect(err).toContain("Operation not supported");
+		const python = `print(os.listxattr("from-s3fs")); os.setxattr("from-s3fs", "user.color", b"blue")`;
+		expect(await ok(here, `python3 -c 'import os; ${python}'`)).toBe("['user.color']");
+		expect(decodeURIComponent((await metadata("from-s3fs"))["xattr"] ?? "")).toBe(
+			'{"system.posix_acl_access":"AgAAAA==","user.color":"Ymx1ZQ=="}',
+		);
 	});
 
 	test("refuses more than 2 KB of metadata with ENOSPC", async () => {
