@@ -3,6 +3,7 @@ import { checkHealth, healthEndpoints, renderHealth } from "./health.ts";
 import type { HealthEndpoint } from "./health.ts";
 import { metricsContentType } from "./metrics.ts";
 import type { Metrics } from "./metrics.ts";
+import { isOwnHost } from "./own-host.ts";
 import { page, pageSecurityPolicy } from "./page.ts";
 import type { LauncherStatus } from "./status.ts";
 
@@ -18,6 +19,8 @@ export interface Request {
 	readonly target: string;
 	/** It came over the launcher's own socket, which only root of this container can open. */
 	readonly trusted: boolean;
+	/** Whom it asks for, where that is said. */
+	readonly host?: string | undefined;
 }
 
 export interface Answer {
@@ -32,13 +35,17 @@ export interface RouteSources {
 	readonly actions: ProbeActions;
 }
 
+const misdirected =
+	"this is not the host that was asked for: use an IP address, localhost, or the name of this machine without its domain\n";
+
 export type Routes = (request: Request) => Promise<Answer>;
 
 /** Says what each path answers. Everything is read-only, except what a trusted request may ask for. */
 export function createRoutes({ status, metrics, actions }: RouteSources): Routes {
 	let prestop: Promise<void> | undefined;
 
-	return async ({ method, target, trusted }) => {
+	return async ({ method, target, trusted, host }) => {
+		if (!trusted && host !== undefined && !isOwnHost(host)) return text(421, misdirected);
 		const { path, query } = splitTarget(target);
 		// To everybody else the path does not exist.
 		if (path === "/prestop" && trusted) return method === "POST" ? answerPrestop() : notAllowed("POST");

@@ -96,7 +96,8 @@ async function respond(
 ): Promise<void> {
 	const { method = "", url: target = "" } = request;
 	try {
-		const { statusCode, headers, body } = await routes({ method, target, trusted });
+		const { host } = request.headers;
+		const { statusCode, headers, body } = await routes({ method, target, trusted, host });
 		// One answer a connection: then its deadline also ends a client that sends or reads a byte a second.
 		response.writeHead(statusCode, { ...headers, "content-length": Buffer.byteLength(body), connection: "close" });
 		response.end(method === "HEAD" ? undefined : body);

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
@@ -72,6 +73,55 @@ describe("where it listens", () => {
 		const second = await startServer({ runDirectory: first.runDirectory, listen });
 		expect(second.warnings).toEqual([]);
 		expect((await ask(second.url, "/readyz")).statusCode).toBe(200);
+	});
+});
+
+describe("whom it answers over the network", () => {
+	const paths = ["/status", "/", "/metrics", "/readyz", "/livez?verbose"];
+	const hosts = (names: readonly string[]): string[] => names.flatMap((name) => [name, `${name}:9180`]);
+
+	it("a page on the web whose name was made to point here (DNS rebinding) reads nothing", async () => {
+		const server = await startServer();
+		const foreign = [
+			"rebind.attacker.example",
+			"127.0.0.1.nip.io",
+			"localhost.attacker.example",
+			"a.b",
+			"internal.com",
+		];
+		for (const host of [...hosts(foreign), "a b", ":9180", "[::1"]) {
+			for (const path of paths) {
+				const { statusCode, body } = await ask(server.url, path, "GET", { host });
+				expect([400, 421], `${host} ${path}`).toContain(statusCode);
+				expect(body).not.toContain("data");
+			}
+		}
+	});
+
+	it("who asks by an address, by localhost, or by a name that nobody can register, is answered", async () => {
+		const server = await startServer();
+		const own = [
+			"127.0.0.1",
+			"10.0.0.7",
+			"[::1]",
+			"localhost",
+			"LOCALHOST",
+			"node-7",
+			"fuse.team.svc",
+			"fuse.team.svc.cluster.local",
+			"ip-10-0-0-7.ec2.internal",
+			hostname(),
+		];
+		for (const host of hosts(own)) {
+			for (const path of paths)
+				expect((await ask(server.url, path, "GET", { host })).statusCode, `${host} ${path}`).toBe(200);
+		}
+		expect(await exchangeRaw(server.url, "GET /livez HTTP/1.0\r\n\r\n")).toContain("200 OK");
+	});
+
+	it("over a socket, which no page can reach, the name means nothing", async () => {
+		const server = await startServer();
+		expect((await ask(server.socketPath, "/status", "GET", { host: "any.example" })).statusCode).toBe(200);
 	});
 });
 
