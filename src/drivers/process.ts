@@ -11,10 +11,35 @@ const usualVariables = /^(PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|SSL_CERT_(FILE|DIR)|(H
 
 /** What a driver's process gets of the pod's environment: the usual few, and those that `inherit` names. */
 export function inheritedVariables(variables: NodeJS.ProcessEnv, inherit?: RegExp): NodeJS.ProcessEnv {
+	const inherited = Object.entries(variables).filter(
+		([name]) => usualVariables.test(name) || inherit?.test(name) === true,
+	);
+	return { ...Object.fromEntries(inherited), ...proxyVariables(variables) };
+}
+
+/**
+ * What our own requests go by, for programs that read it otherwise: curl knows `http_proxy` in lower case only, Go looks at upper case
+ * first, and curl does not know that no proxy reaches this pod.
+ */
+function proxyVariables(variables: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+	const proxies: [string, string][] = [];
+	for (const name of ["http_proxy", "https_proxy"]) {
+		const value = variables[name] || variables[name.toUpperCase()];
+		if (value) proxies.push([name, value]);
+	}
+	if (proxies.length === 0) return {};
+	const noProxy = variables["no_proxy"] || variables["NO_PROXY"] || "";
+	// An asterisk means all hosts only where it is alone.
+	proxies.push(["no_proxy", noProxy.trim() === "*" ? "*" : [noProxy, ...ownHosts].filter(Boolean).join(",")]);
 	return Object.fromEntries(
-		Object.entries(variables).filter(([name]) => usualVariables.test(name) || inherit?.test(name) === true),
+		proxies.flatMap(([name, value]) => [
+			[name, value],
+			[name.toUpperCase(), value],
+		]),
 	);
 }
+
+const ownHosts = ["localhost", "127.0.0.1", "::1"];
 
 export function programMissing(driver: string, file: string): LauncherError {
 	return new LauncherError(
