@@ -6,6 +6,8 @@ export type Ability =
 	| "checksums"
 	/** Writing only what is not there: else it is looked up before. */
 	| "conditions"
+	/** Deleting only a certain version. */
+	| "conditional-deletes"
 	/** Many keys in one request. */
 	| "multi-delete";
 
@@ -24,5 +26,6 @@ export function concessionFor(error: unknown, used: readonly Ability[]): Ability
 const words: Readonly<Record<Ability, RegExp>> = {
 	checksums: /checksum|crc32/i,
 	conditions: /if-none-match|precondition|conditional/i,
+	"conditional-deletes": /if-match|etag|precondition|conditional|malformed/i,
 	"multi-delete": /delete/i,
 };

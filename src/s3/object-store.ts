@@ -28,8 +28,14 @@ export interface ObjectStore {
 	put(key: string, body: UploadBody, options?: PutOptions): Promise<Uploaded>;
 	/** Idempotent: an object that is not there is no error. */
 	delete(key: string): Promise<void>;
-	/** At most 1000. Returns those that could not be deleted. */
-	deleteMany(keys: readonly string[]): Promise<readonly { readonly key: string; readonly error: S3Error }[]>;
+	/**
+	 * At most 1000. Returns those that could not be deleted. Of the keys in `etags` only that version is deleted, where the server can tell:
+	 * OBJECT_REPLACED.
+	 */
+	deleteMany(
+		keys: readonly string[],
+		options?: { readonly etags?: ReadonlyMap<string, string> },
+	): Promise<readonly { readonly key: string; readonly error: S3Error }[]>;
 	/** A copy inside the bucket by the server. Objects above 5 GiB are copied in parts. `metadata` replaces the source's. */
 	copy(
 		from: string,

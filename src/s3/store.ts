@@ -33,6 +33,7 @@ import { completionXml, deletionXml } from "./write-xml.ts";
 import { elementText, isExpressible, rootName } from "./xml.ts";
 
 type CopyOptions = NonNullable<Parameters<ObjectStore["copy"]>[2]>;
+type KeyFailure = Awaited<ReturnType<ObjectStore["deleteMany"]>>[number];
 type CopyRange = Parameters<ObjectStore["copyPart"]>[3];
 type CompletionOptions = NonNullable<Parameters<ObjectStore["completeMultipart"]>[3]>;
 
@@ -255,15 +256,23 @@ class Store implements ObjectStore {
 	}
 
 	async delete(key: string): Promise<void> {
+		await this.#delete(key, undefined);
+	}
+
+	async #delete(key: string, etag: string | undefined): Promise<void> {
 		checkKey(key);
-		await this.#orGone(
-			this.#client.call({
-				operation: "DeleteObject",
-				method: "DELETE",
-				key,
-				priority: "read",
-				check: ({ body }) => (body.length === 0 ? undefined : "an answer that is not S3's"),
-			}),
+		const condition: RequestHeaders = etag === undefined ? {} : { "if-match": `"${etag}"` };
+		await this.#conceding(etag === undefined ? [] : ["conditional-deletes"], async (lacking) =>
+			this.#orGone(
+				this.#client.call({
+					operation: "DeleteObject",
+					method: "DELETE",
+					key,
+					priority: "read",
+					headers: () => (lacking.has("conditional-deletes") ? {} : condition),
+					check: ({ body }) => (body.length === 0 ? undefined : "an answer that is not S3's"),
+				}),
+			),
 		);
 	}
 
@@ -276,40 +285,34 @@ class Store implements ObjectStore {
 		}
 	}
 
-	async deleteMany(keys: readonly string[]): Promise<readonly { readonly key: string; readonly error: S3Error }[]> {
+	async deleteMany(
+		keys: readonly string[],
+		{ etags = new Map() }: { readonly etags?: ReadonlyMap<string, string> } = {},
+	): Promise<KeyFailure[]> {
 		if (keys.length > keysPerDelete) throw new S3Error("REFUSED", `more than ${keysPerDelete} keys at once`);
 		for (const key of keys) checkKey(key);
 		const canTogether = !this.#lacking.has("multi-delete");
 		const together = canTogether ? keys.filter(isExpressible) : [];
 		const alone = canTogether ? keys.filter((key) => !isExpressible(key)) : keys;
-		const failures = [...(await this.#deleteTogether(together)), ...(await this.#deleteEach(alone))];
-		return failures;
+		return [...(await this.#deleteTogether(together, etags)), ...(await this.#deleteEach(alone, etags))];
 	}
 
-	async #deleteTogether(keys: readonly string[]): Promise<{ readonly key: string; readonly error: S3Error }[]> {
+	async #deleteTogether(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
 		if (keys.length === 0) return [];
-		const bytes = deletionXml(keys);
 		let answer: Answer;
 		try {
-			answer = await this.#client.call({
-				operation: "DeleteObjects",
-				method: "POST",
-				query: { delete: "" },
-				priority: "read",
-				...smallBody(bytes),
-				// Of all servers: the only checksum that each of them knows.
-				headers: () => ({ "content-type": "application/xml", "content-md5": hash("md5", bytes, "base64") }),
-				check: ({ body }) => (rootName(body.toString()) === "DeleteResult" ? undefined : "an answer that is not S3's"),
-			});
+			answer = await this.#conceding(etags.size === 0 ? [] : ["conditional-deletes"], async (lacking) =>
+				this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : etags)),
+			);
 		} catch (error) {
 			if (!isKind(error, "UNSUPPORTED")) throw error;
 			this.#lacking.add("multi-delete");
-			return this.#deleteEach(keys);
+			return this.#deleteEach(keys, etags);
 		}
-		const failures: { key: string; error: S3Error }[] = [];
+		const failures: KeyFailure[] = [];
 		const again: string[] = [];
 		for (const { key, code, message } of parseDeleteAnswer(answer.body.toString())) {
-			const kind = kindOfCode(code);
+			const kind = code === "PreconditionFailed" ? "OBJECT_REPLACED" : kindOfCode(code);
 			if (kind === "NOT_FOUND") continue;
 			// One by one they are tried again for as long as anything is.
 			if (kind === "UNAVAILABLE" || kind === "THROTTLED") again.push(key);
@@ -318,16 +321,29 @@ class Store implements ObjectStore {
 				failures.push({ key, error: new S3Error(kind, text, { status: answer.status, code }) });
 			}
 		}
-		return [...failures, ...(await this.#deleteEach(again))];
+		return [...failures, ...(await this.#deleteEach(again, etags))];
 	}
 
-	async #deleteEach(keys: readonly string[]): Promise<{ readonly key: string; readonly error: S3Error }[]> {
-		const failures: { key: string; error: S3Error }[] = [];
+	async #deleteObjects(bytes: Buffer): Promise<Answer> {
+		return this.#client.call({
+			operation: "DeleteObjects",
+			method: "POST",
+			query: { delete: "" },
+			priority: "read",
+			...smallBody(bytes),
+			// Of all servers: the only checksum that each of them knows.
+			headers: () => ({ "content-type": "application/xml", "content-md5": hash("md5", bytes, "base64") }),
+			check: ({ body }) => (rootName(body.toString()) === "DeleteResult" ? undefined : "an answer that is not S3's"),
+		});
+	}
+
+	async #deleteEach(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
+		const failures: KeyFailure[] = [];
 		const left = keys.values();
 		const worker = async (): Promise<void> => {
 			for (const key of left) {
 				try {
-					await this.delete(key);
+					await this.#delete(key, etags.get(key));
 				} catch (error) {
 					if (!(error instanceof S3Error)) throw error;
 					failures.push({ key, error });

@@ -12,8 +12,12 @@ export function completionXml(parts: readonly UploadedPart[], withChecksums: boo
 	return Buffer.from(`${xml}</CompleteMultipartUpload>`);
 }
 
-export function deletionXml(keys: readonly string[]): Buffer {
+export function deletionXml(keys: readonly string[], etags: ReadonlyMap<string, string>): Buffer {
 	let xml = `<Delete ${namespace}><Quiet>true</Quiet>`;
-	for (const key of keys) xml += `<Object><Key>${encodeText(key)}</Key></Object>`;
+	for (const key of keys) {
+		const etag = etags.get(key);
+		const condition = etag === undefined ? "" : `<ETag>&#34;${encodeText(etag)}&#34;</ETag>`;
+		xml += `<Object><Key>${encodeText(key)}</Key>${condition}</Object>`;
+	}
 	return Buffer.from(`${xml}</Delete>`);
 }

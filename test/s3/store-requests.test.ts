@@ -403,3 +403,55 @@ test("files that must be new go over one connection, unless nobody has used it f
 	await store.put("e", bodyOf("abc"));
 	expect(requests.at(-1)?.from).toBe(late);
 });
+
+describe("only versions that are named are deleted", () => {
+	const keys = ["a", "b", "c"];
+	const etags = new Map([
+		["a", "1"],
+		["b", "2"],
+	]);
+
+	test("by a request that says which, and of whose answer the others are told", async () => {
+		const error = (key: string, code: string): string => `<Error><Key>${key}</Key><Code>${code}</Code></Error>`;
+		const body = `<DeleteResult>${error("a", "PreconditionFailed")}${error("b", "NoSuchKey")}</DeleteResult>`;
+		const { store, requests } = await record({}, () => ({ body }));
+		expect(await store.deleteMany(keys, { etags })).toMatchObject([{ key: "a", error: { kind: "OBJECT_REPLACED" } }]);
+		expect(requests[0]?.body).toContain(
+			`<Object><Key>a</Key><ETag>&#34;1&#34;</ETag></Object><Object><Key>b</Key><ETag>&#34;2&#34;</ETag></Object><Object><Key>c</Key></Object>`,
+		);
+	});
+
+	test("one by one, where the server cannot delete many", async () => {
+		const { store, requests } = await record({}, ({ method, headers }) => {
+			if (method === "POST") return { status: 501, body: "<Error><Code>NotImplemented</Code></Error>" };
+			if (headers["if-match"] === `"1"`) return { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
+			return { status: 204 };
+		});
+		expect(await store.deleteMany(keys, { etags })).toMatchObject([{ key: "a", error: { kind: "OBJECT_REPLACED" } }]);
+		const conditions = requests
+			.filter(({ method }) => method === "DELETE")
+			.map(({ headers }) => headers["if-match"] ?? "none");
+		expect(conditions.toSorted((x, y) => x.localeCompare(y))).toEqual([`"1"`, `"2"`, "none"]);
+	});
+
+	test.each([
+		{ status: 400, code: "MalformedXML" },
+		{ status: 501, code: "NotImplemented" },
+	])(
+		"but all of them where the server refuses the condition as $code, which is remembered",
+		async ({ status, code }) => {
+			const { store, requests } = await record({}, ({ body }) =>
+				body.includes("<ETag>")
+					? { status, body: `<Error><Code>${code}</Code></Error>` }
+					: { body: "<DeleteResult></DeleteResult>" },
+			);
+			expect(await store.deleteMany(keys, { etags })).toEqual([]);
+			expect(await store.deleteMany(keys, { etags })).toEqual([]);
+			expect(requests.map(({ method, body }) => [method, body.includes("ETag")])).toEqual([
+				["POST", true],
+				["POST", false],
+				["POST", false],
+			]);
+		},
+	);
+});
