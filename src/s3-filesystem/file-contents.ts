@@ -18,6 +18,7 @@ import {
 	type OpenFile,
 	type Version,
 } from "./names/nodes.ts";
+import type { PathLocks } from "./names/path-locks.ts";
 import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
 import { NextNames } from "./names/next-names.ts";
 import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading/reading.ts";
@@ -27,13 +28,15 @@ import type { FilesystemSettings } from "./names/volume.ts";
 /** What is in the files: read from the bucket's versions, and changed through drafts that become new versions. */
 export class FileContents {
 	readonly #namespace: Namespace;
+	readonly #paths: PathLocks;
 	readonly #budget: MemoryBudget;
 	readonly #reading: Reading;
 	readonly #staging: Staging;
 	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
-	constructor(settings: FilesystemSettings, namespace: Namespace) {
+	constructor(settings: FilesystemSettings, namespace: Namespace, paths: PathLocks) {
 		this.#namespace = namespace;
+		this.#paths = paths;
 		this.#budget = createMemoryBudget(settings.memoryBytes);
 		this.#reading = createReading({
 			budget: this.#budget,
@@ -106,10 +109,17 @@ export class FileContents {
 		const base = this.versionOf(node);
 		/** What the metadata said of the file when it was asked for last. */
 		let said = { posix: node.posix, changedMs: node.changedMs };
+		const paths = this.#paths;
 		const draft = new Draft({
 			store: node.volume.store,
 			staging: this.#staging,
 			key: () => keyOf(node),
+			keyLock: {
+				get isTaken() {
+					return paths.isTaken(node);
+				},
+				shared: async (work) => paths.shared(node, work),
+			},
 			base,
 			sizeBytes: sizeBytes ?? base?.sizeBytes ?? 0,
 			metadata: (isFinal) => {
@@ -150,6 +160,21 @@ export class FileContents {
 		const { changedMs } = node;
 		await draft.commit();
 		if (node.changedMs === changedMs) node.metadataDirty = false;
+	}
+
+	/**
+	 * The same for a file whose path somebody has alone: nothing is stored by itself from then on. What is written meanwhile stays in the
+	 * draft.
+	 */
+	async settle(node: FileNode): Promise<void> {
+		await this.commit(node);
+		// A commit on somebody else's behalf may be at its end.
+		await node.draft?.hold(async () => undefined);
+	}
+
+	/** Who waited for a path may go on now. */
+	pathsFree(): void {
+		this.#staging.changed();
 	}
 
 	/** Gives the object other metadata: the server copies it onto itself. */

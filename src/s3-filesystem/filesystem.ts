@@ -38,8 +38,9 @@ import {
 	type Node,
 	type OpenFile,
 } from "./names/nodes.ts";
+import { PathLocks, type Path } from "./names/path-locks.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./names/posix-metadata.ts";
-import { renameDirectory } from "./names/rename-directory.ts";
+import { DirectoryMove } from "./names/rename-directory.ts";
 import { areAttributesKnown, attributesValidMs, entryValidMs } from "./names/validity.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 
@@ -76,6 +77,7 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #namespace: Namespace;
 	readonly #contents: FileContents;
 	readonly #directoriesAhead: DirectoriesAhead;
+	readonly #paths: PathLocks;
 	readonly #locks = new Locks();
 	readonly #files = new Map<number, OpenFile>();
 	readonly #directories = new Map<number, DirectoryReader>();
@@ -86,7 +88,8 @@ class BucketFilesystem implements S3Filesystem {
 	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings) {
 		this.#settings = settings;
 		this.#namespace = new Namespace(volumes);
-		this.#contents = new FileContents(settings, this.#namespace);
+		this.#paths = new PathLocks(() => this.#contents.pathsFree());
+		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
 	}
 
@@ -133,7 +136,7 @@ class BucketFilesystem implements S3Filesystem {
 		if (Buffer.byteLength(name) > maximumNameBytes) throw new FuseError("ENAMETOOLONG");
 		const found = this.#namespace.find(directory, name);
 		return found instanceof Promise
-			? found.then((node) => this.#entryOrAbsent(node), rethrow)
+			? this.#paths.reading({ parent: directory, name }, found).then((node) => this.#entryOrAbsent(node), rethrow)
 			: this.#entryOrAbsent(found);
 	}
 
@@ -153,28 +156,52 @@ class BucketFilesystem implements S3Filesystem {
 		const node = this.#node(id);
 		if (areAttributesKnown(node)) return this.#attributes(node);
 		return attempt(async () => {
-			await this.#namespace.ensureMetadata(node);
+			await this.#askForMetadata(node);
 			return this.#attributes(node);
 		});
 	}
 
-	async setattr(id: number, changes: AttributeChanges, handle: number | undefined): Promise<Timed<Attributes>> {
+	async #askForMetadata(node: Node): Promise<void> {
+		await this.#paths.reading(node, this.#namespace.ensureMetadata(node));
+	}
+
+	async setattr(
+		id: number,
+		changes: AttributeChanges,
+		handle: number | undefined,
+		caller: RequestContext,
+	): Promise<Timed<Attributes>> {
+		return this.#changeNode(id, caller, async (node) => {
+			if (changes.sizeBytes !== undefined) {
+				if (node.kind === "directory") throw new FuseError("EISDIR");
+				if (isReplaced(node)) throw new FuseError("ESTALE");
+				await this.#contents.truncate(node, changes.sizeBytes);
+				// Without an open file nobody would write it later.
+				const isOpen = handle !== undefined || isOpenForWriting(node);
+				if (!isOpen) await this.#commitClosed(node);
+			}
+			await this.#changePosix(node, posixChanges(node, changes));
+			return this.#attributes(node);
+		});
+	}
+
+	/** Runs what changes a file or a directory itself: one such change at a time, and while its path stays what it is. */
+	async #changeNode<T>(id: number, caller: RequestContext, work: (node: Node) => Promise<T>): Promise<T> {
 		const node = this.#node(id);
 		refuseIfReadOnly(node);
 		return attempt(async () =>
-			this.#locks.with(node, async () => {
-				if (changes.sizeBytes !== undefined) {
-					if (node.kind === "directory") throw new FuseError("EISDIR");
-					if (isReplaced(node)) throw new FuseError("ESTALE");
-					await this.#contents.truncate(node, changes.sizeBytes);
-					// Without an open file nobody would write it later.
-					const isOpen = handle !== undefined || isOpenForWriting(node);
-					if (!isOpen) await this.#commitClosed(node);
-				}
-				await this.#changePosix(node, posixChanges(node, changes));
-				return this.#attributes(node);
-			}),
+			this.#paths.shared(node, async () => this.#locks.with(this.#node(id), async () => work(node)), caller),
 		);
+	}
+
+	/** Runs what makes names lead to something else, while nobody else is at work there or below. */
+	async #changeNames<T>(
+		names: readonly { readonly parent: number; readonly name: string }[],
+		caller: RequestContext,
+		work: () => Promise<T>,
+	): Promise<T> {
+		const paths = names.map(({ parent, name }): Path => ({ parent: this.#directory(parent), name }));
+		return attempt(async () => this.#paths.alone(paths, work, caller));
 	}
 
 	/** Stores what nobody has open, so that nobody would write it later; without success it is given up. */
@@ -237,15 +264,16 @@ class BucketFilesystem implements S3Filesystem {
 		const node = this.#node(id);
 		if (node.kind !== "file" || !isSymlink(node)) throw new FuseError("EINVAL");
 		return attempt(async () => {
-			node.target ??= (await this.#contents.readAll(node)).toString();
+			node.target ??= (await this.#paths.reading(node, this.#contents.readAll(node))).toString();
 			return node.target;
 		});
 	}
 
-	async symlink(parent: number, name: string, target: string, { uid, gid }: RequestContext): Promise<Entry> {
-		const directory = this.#writableDirectory(parent, name);
+	async symlink(parent: number, name: string, target: string, caller: RequestContext): Promise<Entry> {
+		const { uid, gid } = caller;
 		const body = Buffer.from(target);
-		return attempt(async () => {
+		return this.#changeNames([{ parent, name }], caller, async () => {
+			const directory = this.#writableDirectory(parent, name);
 			await this.#refuseIfPresent(directory, name);
 			await this.#unhide(directory, name);
 			const { volume } = directory;
@@ -269,8 +297,8 @@ class BucketFilesystem implements S3Filesystem {
 
 	async mknod(parent: number, name: string, mode: number, context: RequestContext): Promise<Entry> {
 		if ((mode & fileTypes.mask) !== fileTypes.file) throw new FuseError("EPERM", "S3 keeps only regular files");
-		const directory = this.#writableDirectory(parent, name);
-		return attempt(async () => {
+		return this.#changeNames([{ parent, name }], context, async () => {
+			const directory = this.#writableDirectory(parent, name);
 			await this.#refuseIfPresent(directory, name);
 			await this.#unhide(directory, name);
 			const node = this.#makeFile(directory, name, mode, context, false);
@@ -286,10 +314,11 @@ class BucketFilesystem implements S3Filesystem {
 		});
 	}
 
-	async mkdir(parent: number, name: string, mode: number, { uid, gid }: RequestContext): Promise<Entry> {
-		const directory = this.#writableDirectory(parent, name);
-		refuseIfTooLong(`${keyOf(directory)}${name}/`);
-		return attempt(async () => {
+	async mkdir(parent: number, name: string, mode: number, caller: RequestContext): Promise<Entry> {
+		const { uid, gid } = caller;
+		return this.#changeNames([{ parent, name }], caller, async () => {
+			const directory = this.#writableDirectory(parent, name);
+			refuseIfTooLong(`${keyOf(directory)}${name}/`);
 			await this.#refuseIfPresent(directory, name);
 			await this.#unhide(directory, name);
 			const { volume } = directory;
@@ -311,9 +340,9 @@ class BucketFilesystem implements S3Filesystem {
 		});
 	}
 
-	async unlink(parent: number, name: string): Promise<void> {
-		const directory = this.#writableDirectory(parent);
-		await attempt(async () => {
+	async unlink(parent: number, name: string, caller: RequestContext): Promise<void> {
+		await this.#changeNames([{ parent, name }], caller, async () => {
+			const directory = this.#writableDirectory(parent);
 			const node = await this.#namespace.get(directory, name);
 			if (node.kind === "directory") throw new FuseError("EISDIR");
 			await this.#locks.with(node, async () => this.#remove(directory, name, node));
@@ -360,13 +389,13 @@ class BucketFilesystem implements S3Filesystem {
 		});
 	}
 
-	async rmdir(parent: number, name: string): Promise<void> {
-		const directory = this.#writableDirectory(parent);
-		await attempt(async () => {
+	async rmdir(parent: number, name: string, caller: RequestContext): Promise<void> {
+		await this.#changeNames([{ parent, name }], caller, async () => {
+			const directory = this.#writableDirectory(parent);
 			const node = await this.#namespace.get(directory, name);
 			if (node.kind !== "directory") throw new FuseError("ENOTDIR");
 			if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
-			await this.#refuseIfNotEmpty(node);
+			await this.#refuseIfNotEmpty(directory.volume, keyOf(node), node);
 			await this.#keepDirectory(directory);
 			await directory.volume.store.delete(keyOf(node));
 			directory.listing.remove(name);
@@ -376,31 +405,45 @@ class BucketFilesystem implements S3Filesystem {
 		});
 	}
 
-	async #refuseIfNotEmpty(node: DirectoryNode): Promise<void> {
-		if (this.#namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
-		await this.#unhideAll(node);
-		const key = keyOf(node);
-		const page = await node.volume?.store.list({ prefix: key, delimiter: "/", maxKeys: 2 });
-		const others = (page?.objects ?? []).filter((object) => object.key !== key);
-		if (others.length + (page?.prefixes.length ?? 0) > 0) throw new FuseError("ENOTEMPTY");
+	/** `node` is what is known of the directory, if it is known here. */
+	async #refuseIfNotEmpty({ store }: VolumeOptions, key: string, node?: DirectoryNode): Promise<void> {
+		if (node !== undefined) {
+			if (this.#namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
+			await this.#unhideAll(node);
+		}
+		const page = await store.list({ prefix: key, delimiter: "/", maxKeys: 2 });
+		const others = page.objects.filter((object) => object.key !== key);
+		if (others.length + page.prefixes.length > 0) throw new FuseError("ENOTEMPTY");
 	}
 
-	async rename(parent: number, name: string, newParent: number, newName: string, flags: number): Promise<void> {
+	async rename(
+		parent: number,
+		name: string,
+		newParent: number,
+		newName: string,
+		flags: number,
+		caller: RequestContext,
+	): Promise<void> {
 		if ((flags & ~renameFlags.noReplace) !== 0) throw new FuseError("EINVAL", "S3 cannot exchange two objects");
-		const from = this.#writableDirectory(parent);
-		const to = this.#writableDirectory(newParent, newName);
-		if (from.volume !== to.volume) throw new FuseError("EXDEV");
-		await attempt(async () => {
+		const names = [
+			{ parent, name },
+			{ parent: newParent, name: newName },
+		];
+		await this.#changeNames(names, caller, async () => {
+			const from = this.#writableDirectory(parent);
+			const to = this.#writableDirectory(newParent, newName);
+			if (from.volume !== to.volume) throw new FuseError("EXDEV");
 			const node = await this.#namespace.get(from, name);
 			const target = await this.#namespace.find(to, newName);
 			if (target === node) return;
 			if (target !== undefined && (flags & renameFlags.noReplace) !== 0) throw new FuseError("EEXIST");
 			await this.#unhide(to, newName);
 			try {
-				if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target);
+				if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target, caller);
 				else await this.#renameFile(from, name, node, to, newName, target);
 			} catch (error) {
 				// What was done of it is to be seen.
+				from.listing.clear();
 				to.listing.clear();
 				if (node.kind === "directory") this.#namespace.forgetListings(node);
 				throw error;
@@ -422,7 +465,7 @@ class BucketFilesystem implements S3Filesystem {
 		const { store } = from.volume;
 		await this.#locks.with(node, async () => {
 			// What is written so far must be in the bucket to be copied there.
-			await this.#contents.commit(node);
+			await this.#contents.settle(node);
 			const { version } = node;
 			if (version === undefined) throw new FuseError("ENOENT");
 			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
@@ -430,16 +473,20 @@ class BucketFilesystem implements S3Filesystem {
 				store.copy(oldKey, newKey, { etag: version.etag, sizeBytes: version.sizeBytes }),
 			);
 			const { etag, modifiedMs } = copied;
+			const readsEnd = this.#paths.readsEnd({ parent: from, name });
 			// At once: who comes by the new name must not find what was set aside, and may be gone.
 			if (target !== undefined) detachNode(target);
 			moveNode(node, to, newName);
 			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
+			from.listing.remove(name);
 			if (target !== undefined) {
 				if (target.handles.size === 0) await this.#contents.discard(target);
 				this.#namespace.nodes.dropIfUnused(target);
 			}
 			await this.#keepDirectory(from);
+			await readsEnd;
 			await store.delete(oldKey);
+			// It may have been listed meanwhile.
 			from.listing.remove(name);
 		});
 	}
@@ -461,40 +508,55 @@ class BucketFilesystem implements S3Filesystem {
 		to: WritableDirectory,
 		newName: string,
 		target: Node | undefined,
+		caller: RequestContext,
 	): Promise<void> {
 		if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
 		if (target?.kind === "file") throw new FuseError("ENOTDIR");
 		for (let above: DirectoryNode | undefined = to; above !== undefined; above = above.parent) {
 			if (above === node) throw new FuseError("EINVAL", "a directory cannot be moved into itself");
 		}
-		if (target !== undefined) await this.#refuseIfNotEmpty(target);
-		const [oldKey, newKey] = [keyOf(node), `${keyOf(to)}${newName}/`];
+		const { volume } = from;
+		const newKey = `${keyOf(to)}${newName}/`;
 		refuseIfTooLong(newKey);
-		await this.#commitBelow(node);
-		const moved = await renameDirectory(from.volume.store, oldKey, newKey, async () => this.#keepDirectory(from));
-		from.listing.remove(name);
+		await this.#refuseIfNotEmpty(volume, newKey, target);
+		await this.#settleBelow(node);
+		const move = new DirectoryMove(volume.store, keyOf(node), newKey);
+		await move.copy({
+			beforeLast: async () => this.#keepDirectory(from),
+			confirm: () => {
+				if (from.volume !== volume || to.volume !== volume) throw new FuseError("ESTALE", "its bucket was taken away");
+			},
+			signal: caller.signal,
+		});
+		const readsEnd = this.#paths.readsEnd({ parent: from, name });
 		if (target !== undefined) {
 			detachNode(target);
 			this.#namespace.nodes.dropIfUnused(target);
 		}
 		moveNode(node, to, newName);
+		from.listing.remove(name);
 		to.listing.put(listedDirectory(newName));
 		this.#namespace.forgetListings(node);
 		for (const file of filesBelow(node)) {
 			const key = keyOf(file);
-			const present = moved.get(key);
+			const present = move.moved.get(key);
 			const isThis = present !== undefined && present.fromEtag === file.version?.etag;
 			if (isThis) this.#contents.moved(file, key, present.version);
 			// Somebody else had replaced it: neither what is open nor the kernel's pages are of what was moved.
 			else if (file.draft === undefined && file.version !== undefined) this.#forgetName(file);
 		}
+		// Who reads by the old keys has what he asked for before they go; from here on the new ones are used.
+		await readsEnd;
+		await move.deleteOld();
+		// It may have been listed meanwhile.
+		from.listing.remove(name);
 	}
 
-	async #commitBelow(directory: DirectoryNode): Promise<void> {
+	async #settleBelow(directory: DirectoryNode): Promise<void> {
 		// Copied with the others, they would come back under the new name.
 		for (const below of directoriesFrom(directory)) await this.#unhideAll(below);
 		for (const file of filesBelow(directory)) {
-			if (file.draft !== undefined) await this.#locks.with(file, async () => this.#contents.commit(file));
+			if (file.draft !== undefined) await this.#locks.with(file, async () => this.#contents.settle(file));
 		}
 	}
 
@@ -502,28 +564,28 @@ class BucketFilesystem implements S3Filesystem {
 		throw new FuseError("EPERM", "S3 has no hard links");
 	}
 
-	open(id: number, flags: number, { clearsSetId = false }: RequestContext): Reply<Opened> {
+	open(id: number, flags: number, caller: RequestContext): Reply<Opened> {
 		const node = this.#node(id);
 		if (node.kind === "directory") throw new FuseError("EISDIR");
-		// The kernel then looks the name up again, and opens what it leads to now.
-		if (isReplaced(node)) throw new FuseError("ESTALE");
 		const writable = (flags & openFlags.accessMode) !== 0;
 		if (writable) refuseIfReadOnly(node);
-		if ((flags & openFlags.truncate) !== 0 && writable) {
-			return attempt(async () =>
-				this.#locks.with(node, async () => {
-					// It may have been given up meanwhile.
-					if (isReplaced(node)) throw new FuseError("ESTALE");
-					await this.#contents.truncate(node, 0);
-					if (clearsSetId) this.#clearSetId(node);
-					return this.#open(node, writable);
-				}),
-			);
-		}
-		return this.#open(node, writable);
+		if (!writable || (flags & openFlags.truncate) === 0) return this.#open(node, writable);
+		return attempt(async () => this.#paths.shared(node, async () => this.#openAndTruncate(node, caller), caller));
+	}
+
+	async #openAndTruncate(node: FileNode, { clearsSetId = false }: RequestContext): Promise<Opened> {
+		return this.#locks.with(node, async () => {
+			// It may have been given up meanwhile.
+			if (isReplaced(node)) throw new FuseError("ESTALE");
+			await this.#contents.truncate(node, 0);
+			if (clearsSetId) this.#clearSetId(node);
+			return this.#open(node, true);
+		});
 	}
 
 	#open(node: FileNode, writable: boolean): Opened {
+		// The kernel then looks the name up again, and opens what it leads to now.
+		if (isReplaced(node)) throw new FuseError("ESTALE");
 		const { version } = node;
 		const handle = this.#nextHandle++;
 		const open: OpenFile = { handle, node, writable, version: this.#contents.versionOf(node), reader: undefined };
@@ -537,14 +599,16 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async create(parent: number, name: string, mode: number, flags: number, context: RequestContext): Promise<Created> {
-		const directory = this.#writableDirectory(parent, name);
-		return attempt(async () => {
+		return this.#changeNames([{ parent, name }], context, async () => {
+			const directory = this.#writableDirectory(parent, name);
 			const present = await this.#namespace.find(directory, name);
 			const isExclusive = (flags & openFlags.exclusive) !== 0;
 			if (present !== undefined) {
 				if (isExclusive) throw new FuseError("EEXIST");
 				if (present.kind === "directory") throw new FuseError("EISDIR");
-				const opened = await this.open(present.id, flags, context);
+				const writable = (flags & openFlags.accessMode) !== 0;
+				const truncates = writable && (flags & openFlags.truncate) !== 0;
+				const opened = truncates ? await this.#openAndTruncate(present, context) : this.#open(present, writable);
 				return { ...this.#counted(present), ...opened };
 			}
 			await this.#unhide(directory, name);
@@ -575,7 +639,9 @@ class BucketFilesystem implements S3Filesystem {
 		if (this.#isForsaken(file.node)) throw new FuseError("ESTALE");
 		try {
 			const result = this.#contents.read(file, offset, sizeBytes, context);
-			return result instanceof Promise ? result.catch((error: unknown) => this.#readFailed(file, id, error)) : result;
+			return result instanceof Promise
+				? this.#paths.reading(file.node, result).catch((error: unknown) => this.#readFailed(file, id, error))
+				: result;
 		} catch (error) {
 			return this.#readFailed(file, id, error);
 		}
@@ -619,31 +685,29 @@ class BucketFilesystem implements S3Filesystem {
 		this.#kernel?.invalidateNode(node.id, -1);
 	}
 
-	async flush(_id: number, handle: number): Promise<void> {
+	async flush(_id: number, handle: number, caller: RequestContext): Promise<void> {
 		const { node, writable } = this.#file(handle);
-		if (writable) await this.#commitForWriter(node);
+		if (writable) await this.#commit(node, caller);
 	}
 
-	async fsync(_id: number, handle: number): Promise<void> {
-		await this.#commitForWriter(this.#file(handle).node);
+	async fsync(_id: number, handle: number, _dataOnly: boolean, caller: RequestContext): Promise<void> {
+		await this.#commit(this.#file(handle).node, caller);
 	}
 
-	async #commitForWriter(node: FileNode): Promise<void> {
-		try {
-			await this.#commit(node);
-		} catch (error) {
-			node.isKnownToFail = true;
-			throw error;
-		}
-	}
-
-	async #commit(node: FileNode): Promise<void> {
+	/** With a caller, who is told whether it could be stored. */
+	async #commit(node: FileNode, caller?: RequestContext): Promise<void> {
 		if (node.unlinkedKey !== undefined || !this.#contents.isDirty(node)) return;
-		try {
-			await this.#locks.with(node, async () => {
-				if (node.unlinkedKey !== undefined) return;
+		const work = async (): Promise<void> => {
+			if (node.unlinkedKey !== undefined) return;
+			try {
 				await this.#contents.commit(node);
-			});
+			} catch (error) {
+				if (caller !== undefined) node.isKnownToFail = true;
+				throw error;
+			}
+		};
+		try {
+			await this.#paths.shared(node, async () => this.#locks.with(node, work), caller);
 		} catch (error) {
 			throw toOpenFileError(error);
 		}
@@ -656,17 +720,19 @@ class BucketFilesystem implements S3Filesystem {
 		const file = this.#file(handle);
 		const { node } = file;
 		this.#files.delete(handle);
-		await this.#locks.with(node, async () => {
-			file.reader?.close();
-			node.handles.delete(file);
-			if (isOpenForWriting(node)) return;
-			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#commitOrGiveUp(node);
-			// Somebody may have opened it meanwhile.
-			if (isOpenForWriting(node)) return;
-			if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
-			if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteUnlinked(node);
-		});
+		await this.#paths.shared(node, async () => this.#locks.with(node, async () => this.#released(node, file)));
 		this.#namespace.nodes.dropIfUnused(node);
+	}
+
+	async #released(node: FileNode, file: OpenFile): Promise<void> {
+		file.reader?.close();
+		node.handles.delete(file);
+		if (isOpenForWriting(node)) return;
+		if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#commitOrGiveUp(node);
+		// Somebody may have opened it meanwhile.
+		if (isOpenForWriting(node)) return;
+		if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
+		if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#contents.deleteUnlinked(node);
 	}
 
 	/** Stores what no close(2) has tried to, such as what came from mapped memory. */
@@ -712,7 +778,8 @@ class BucketFilesystem implements S3Filesystem {
 	async readdir(_id: number, handle: number, offset: number, page: DirectoryPage): Promise<void> {
 		const reader = this.#directories.get(handle);
 		if (reader === undefined) throw new FuseError("EBADF");
-		await attempt(async () => reader.fill(offset, page, (node) => this.#entry(node)));
+		const filled = reader.fill(offset, page, (node) => this.#entry(node));
+		await attempt(async () => this.#paths.reading(reader.directory, filled));
 	}
 
 	releasedir(_id: number, handle: number): void {
@@ -736,7 +803,7 @@ class BucketFilesystem implements S3Filesystem {
 	async getxattr(id: number, name: string): Promise<Buffer> {
 		const node = this.#node(id);
 		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
-		await attempt(async () => this.#namespace.ensureMetadata(node));
+		await attempt(async () => this.#askForMetadata(node));
 		const value = node.posix.xattrs?.get(name);
 		if (value === undefined) throw new FuseError("ENODATA");
 		return value;
@@ -744,39 +811,31 @@ class BucketFilesystem implements S3Filesystem {
 
 	async listxattr(id: number): Promise<readonly string[]> {
 		const node = this.#node(id);
-		await attempt(async () => this.#namespace.ensureMetadata(node));
+		await attempt(async () => this.#askForMetadata(node));
 		return [...(node.posix.xattrs?.keys() ?? [])].filter((name) => !isSystemAttribute(name));
 	}
 
-	async setxattr(id: number, name: string, value: Buffer, flags: number): Promise<void> {
-		const node = this.#node(id);
-		refuseIfReadOnly(node);
+	async setxattr(id: number, name: string, value: Buffer, flags: number, caller: RequestContext): Promise<void> {
 		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
 		// The buffer is the request's own.
 		const kept = Buffer.from(value);
-		await attempt(async () =>
-			this.#locks.with(node, async () => {
-				await this.#namespace.ensureMetadata(node);
-				const xattrs = new Map(node.posix.xattrs);
-				if ((flags & xattrFlags.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
-				if ((flags & xattrFlags.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
-				await this.#changePosix(node, { xattrs: xattrs.set(name, kept) });
-			}),
-		);
+		await this.#changeNode(id, caller, async (node) => {
+			await this.#namespace.ensureMetadata(node);
+			const xattrs = new Map(node.posix.xattrs);
+			if ((flags & xattrFlags.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
+			if ((flags & xattrFlags.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
+			await this.#changePosix(node, { xattrs: xattrs.set(name, kept) });
+		});
 	}
 
-	async removexattr(id: number, name: string): Promise<void> {
-		const node = this.#node(id);
-		refuseIfReadOnly(node);
+	async removexattr(id: number, name: string, caller: RequestContext): Promise<void> {
 		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
-		await attempt(async () =>
-			this.#locks.with(node, async () => {
-				await this.#namespace.ensureMetadata(node);
-				const xattrs = new Map(node.posix.xattrs);
-				if (!xattrs.delete(name)) throw new FuseError("ENODATA");
-				await this.#changePosix(node, { xattrs });
-			}),
-		);
+		await this.#changeNode(id, caller, async (node) => {
+			await this.#namespace.ensureMetadata(node);
+			const xattrs = new Map(node.posix.xattrs);
+			if (!xattrs.delete(name)) throw new FuseError("ENODATA");
+			await this.#changePosix(node, { xattrs });
+		});
 	}
 
 	async drain(volume?: VolumeOptions): Promise<void> {
@@ -800,6 +859,7 @@ class BucketFilesystem implements S3Filesystem {
 			open_files: this.#files.size,
 			open_directories: this.#directories.size,
 			hidden_keys: this.#namespace.hiddenKeys,
+			waiting_for_names: this.#paths.waiting,
 			...this.#contents.stats(),
 		};
 	}

@@ -312,6 +312,44 @@ describe("Names and directories", () => {
 		expect(await ok(here, "ls; cat to/2/1001; find to -type f | wc -l")).toBe("to\n10011100");
 	});
 
+	test("keeps what is done below a directory while it is renamed", async () => {
+		const here = await buckets.mount();
+		await ok(here, "mkdir -p a/there; echo x >a/there/file");
+		const writing = `import os
+d = os.open("a/there", os.O_DIRECTORY)
+log = os.open("log", os.O_CREAT | os.O_WRONLY, dir_fd=d)
+for number in range(40):
+	os.pwrite(log, str(number).encode(), 0); os.fsync(log)
+	made = os.open(f"made-{number}", os.O_CREAT | os.O_WRONLY, dir_fd=d)
+	os.write(made, str(number).encode()); os.close(made)
+os.close(log)`;
+		const moving = `while kill -0 $writer 2>/dev/null; do mv -T a/there a/elsewhere && mv -T a/elsewhere a/there || exit 1; done`;
+		await ok(here, `python3 -c '${writing}' & writer=$!; ${moving}; wait $writer`);
+		const made = Array.from({ length: 40 }, (_, number) => `a/there/made-${number}`);
+		const names = ["a/there/", "a/there/file", "a/there/log", ...made].toSorted();
+		expect((await list()).filter((key) => key !== "a/").toSorted()).toEqual(names);
+		expect(await get("a/there/log")).toBe("39");
+		for (const [number, key] of made.entries()) expect(await get(key)).toBe(String(number));
+	});
+
+	test("removes only what was copied when a directory is renamed", async () => {
+		const here = await buckets.mount();
+		for (const name of ["1", "2", "3"]) await put(`from/${name}`, "copied");
+		await ok(here, "ls from");
+		const over = new AbortController();
+		const storing = (async () => {
+			for (let count = 0; ; count++) {
+				if (over.signal.aborted) return count;
+				await put(`from/other-${count}`, "kept");
+			}
+		})();
+		await ok(here, "mv from to");
+		over.abort();
+		const others = Array.from({ length: await storing }, (_, number) => `other-${number}`);
+		const found = (await list()).map((key) => key.replace(/^(from|to).other/, "other"));
+		expect(found.toSorted()).toEqual(["to/1", "to/2", "to/3", ...others].toSorted());
+	});
+
 	test("refuses to move a directory into itself", async () => {
 		const here = await buckets.mount();
 		const printed = await node(

@@ -21,6 +21,8 @@ interface ListedName {
 }
 
 interface AskedPage {
+	/** Of the directory when it was asked for. */
+	readonly key: string;
 	readonly start: ListingStart;
 	readonly page: Promise<ListPage>;
 }
@@ -28,11 +30,12 @@ interface AskedPage {
 /** One opendir(3): hands out names page by page, in constant memory whatever the directory's size. */
 export class DirectoryReader {
 	readonly #namespace: Namespace;
-	readonly #directory: DirectoryNode;
+	readonly directory: DirectoryNode;
 	#window: ListedName[] = [];
 	/** Position of the window's first name among all. */
 	#windowStart = 0;
-	#token: string | undefined;
+	/** For the rest, by the key that the directory had. */
+	#token: { readonly key: string; readonly token: string } | undefined;
 	#through = "";
 	#isStarted = false;
 	#isListed = false;
@@ -48,7 +51,7 @@ export class DirectoryReader {
 
 	constructor(namespace: Namespace, directory: DirectoryNode) {
 		this.#namespace = namespace;
-		this.#directory = directory;
+		this.directory = directory;
 		// Names that are removed meanwhile must not come back to life through this reader.
 		directory.listing.begin("", 0);
 	}
@@ -56,7 +59,7 @@ export class DirectoryReader {
 	close(): void {
 		this.#closing.abort();
 		this.#forgetAsked();
-		this.#directory.listing.end();
+		this.directory.listing.end();
 	}
 
 	/** Fills the page; `entryOf` makes the kernel's entry of a node and counts it. */
@@ -69,7 +72,7 @@ export class DirectoryReader {
 				await this.#more();
 			}
 			const index = position - this.#windowStart;
-			if (page.plus && this.#directory.volume?.attributes === "all" && index % headsAtATime === 0) {
+			if (page.plus && this.directory.volume?.attributes === "all" && index % headsAtATime === 0) {
 				await this.#fillMetadata(index);
 			}
 			const item = this.#window[index];
@@ -81,7 +84,7 @@ export class DirectoryReader {
 
 	/** False when the page is full. */
 	#add({ name, listed }: ListedName, nextOffset: number, page: DirectoryPage, entryOf: (node: Node) => Entry): boolean {
-		const directory = this.#directory;
+		const directory = this.directory;
 		if (name === "." || name === "..") {
 			const node = name === "." ? directory : (directory.parent ?? directory);
 			const attributes = attributesOf(node);
@@ -105,7 +108,7 @@ export class DirectoryReader {
 	}
 
 	#nodeOf(name: string, listed: Listed | undefined, make: boolean): Node | undefined {
-		const directory = this.#directory;
+		const directory = this.directory;
 		const present = directory.overlay.get(name) ?? directory.children.get(name);
 		if (listed === undefined || directory.overlay.has(name)) return present;
 		if (this.#isGone(name)) return undefined;
@@ -119,13 +122,13 @@ export class DirectoryReader {
 	}
 
 	#isGone(name: string): boolean {
-		const { listing, hidden, children } = this.#directory;
+		const { listing, hidden, children } = this.directory;
 		return (listing.wasRemoved(name) || hidden.has(name)) && !children.has(name);
 	}
 
 	#attributesWithoutNode({ name, kind }: Listed): { ino: number; mode: number } {
 		const mode = kind === "directory" ? fileTypes.directory : fileTypes.file;
-		return { ino: this.#namespace.nodes.inodeOfName(this.#directory, name), mode };
+		return { ino: this.#namespace.nodes.inodeOfName(this.directory, name), mode };
 	}
 
 	#entryWithoutNode(listed: Listed): Entry {
@@ -144,7 +147,7 @@ export class DirectoryReader {
 	}
 
 	async #fillMetadata(index: number): Promise<void> {
-		const { volume } = this.#directory;
+		const { volume } = this.directory;
 		if (volume === undefined) return;
 		const items = this.#window.slice(index, index + headsAtATime);
 		const nodes = items.map(({ name, listed }) => this.#nodeOf(name, listed, true));
@@ -176,7 +179,7 @@ export class DirectoryReader {
 	}
 
 	async #read(): Promise<void> {
-		const directory = this.#directory;
+		const directory = this.directory;
 		const { volume, overlay, listing } = directory;
 		const found: ListedName[] = [];
 		const isFirst = !this.#isStarted;
@@ -199,14 +202,16 @@ export class DirectoryReader {
 			this.#listedAt = known.at;
 			take(known);
 		} else {
-			if (this.#asked !== undefined && this.#asked.start.at < freshSince(volume)) this.#forgetAsked();
-			const { start, page: answer } = this.#asked ?? this.#ask(volume);
+			const isOutdated = ({ start, key }: AskedPage): boolean =>
+				start.at < freshSince(volume) || key !== keyOf(directory);
+			if (this.#asked !== undefined && isOutdated(this.#asked)) this.#forgetAsked();
+			const { key, start, page: answer } = this.#asked ?? this.#ask(volume);
 			this.#asked = undefined;
 			this.#listedAt = start.at;
 			try {
 				const page = await answer;
-				this.#token = page.nextToken;
-				take(this.#namespace.takePage(directory, start, page, keyOf(directory)));
+				this.#token = page.nextToken === undefined ? undefined : { key, token: page.nextToken };
+				take(this.#namespace.takePage(directory, start, page, key));
 			} finally {
 				listing.end();
 			}
@@ -226,23 +231,23 @@ export class DirectoryReader {
 
 	/** `end` of the directory's listing must follow. */
 	#ask(volume: VolumeOptions): AskedPage {
-		const directory = this.#directory;
+		const directory = this.directory;
 		const key = keyOf(directory);
 		const page = this.#namespace.listPage(volume, {
 			prefix: key,
-			...(this.#token !== undefined
-				? { continuationToken: this.#token }
+			...(this.#token?.key === key
+				? { continuationToken: this.#token.token }
 				: this.#through !== "" && { startAfter: key + this.#through }),
 			signal: this.#closing.signal,
 		});
 		// Who reads on is told.
 		page.catch(() => undefined);
-		return { start: directory.listing.begin(this.#through, performance.now()), page };
+		return { key, start: directory.listing.begin(this.#through, performance.now()), page };
 	}
 
 	/** The server lists the next names while the kernel takes in these. */
 	#askAhead(position: number): void {
-		const { volume } = this.#directory;
+		const { volume } = this.directory;
 		const isNear = position > this.#windowStart + this.#window.length - namesAhead;
 		if (this.#isListed || this.#asked !== undefined || this.#next !== undefined || !isNear) return;
 		if (volume !== undefined && volume.ttlMs > 0) this.#asked = this.#ask(volume);
@@ -250,7 +255,7 @@ export class DirectoryReader {
 
 	/** Gives up what was asked for ahead. */
 	#forgetAsked(): void {
-		if (this.#asked !== undefined) this.#directory.listing.end();
+		if (this.#asked !== undefined) this.directory.listing.end();
 		this.#asked = undefined;
 	}
 

@@ -354,11 +354,11 @@ export class Namespace {
 	}
 
 	async #askForFile(node: FileNode, volume: VolumeOptions): Promise<void> {
-		const { posix } = node;
+		const { posix, version } = node;
 		const key = keyOf(node);
 		const { etag, metadata } = await volume.store.head(key);
-		// Changed here meanwhile: the answer is older than that.
-		if (node.posix !== posix) return this.ensureMetadata(node);
+		// Changed or moved here meanwhile: the answer is older than that.
+		if (node.posix !== posix || node.version !== version) return this.ensureMetadata(node);
 		if (etag !== node.version?.etag) throw new FuseError("ESTALE", `${key} was replaced`);
 		node.posixEtag = etag;
 		const { mtimeMs, ...others } = parseMetadata(metadata);

@@ -1,5 +1,5 @@
 import { FuseError } from "../../fuse/filesystem.ts";
-import type { ListedObject, ObjectStore } from "../../s3/object-store.ts";
+import { S3Error, type ListedObject, type ObjectStore } from "../../s3/object-store.ts";
 import { isKeyTooLong } from "./names.ts";
 import type { Version } from "./nodes.ts";
 import { inParallel } from "../../turns.ts";
@@ -7,61 +7,147 @@ import { inParallel } from "../../turns.ts";
 /** An object that was copied: which version, and what its copy is. */
 export interface Moved {
 	readonly fromEtag: string;
+	readonly fromModifiedMs: number;
 	readonly version: Version;
 }
 
 const copiesAtATime = 16;
 const keysPerDelete = 1000;
+/** What took longer is looked through again for what others have changed meanwhile, so many times at most. */
+const briefMs = 1000;
+const maximumPasses = 4;
 
 /**
- * Moves every object below one prefix below another: first all are copied, then all are deleted, so that a failure leaves the
- * old directory whole; copies that were made by then are removed again. Returns what was moved, by the new keys.
+ * Every object below one prefix on its way below another. First all are copied, then all are deleted, so that a failure leaves the old
+ * directory whole. In between, whoever reads can go over to the copies.
+ *
+ * Others may write to the bucket meanwhile. What they change while it is copied is copied again. What they change later stays where they
+ * put it: only versions that were copied are deleted, and only copies are taken back.
  */
-export async function renameDirectory(
-	store: ObjectStore,
-	from: string,
-	to: string,
-	beforeDelete: () => Promise<void>,
-): Promise<Map<string, Moved>> {
-	const moved = new Map<string, Moved>();
-	const oldKeys: string[] = [];
-	try {
+export class DirectoryMove {
+	/** What was copied, by the new keys. */
+	readonly moved = new Map<string, Moved>();
+	readonly #store: ObjectStore;
+	readonly #from: string;
+	readonly #to: string;
+	/** The directory's own object. */
+	#marker: ListedObject | undefined;
+
+	constructor(store: ObjectStore, from: string, to: string) {
+		this.#store = store;
+		this.#from = from;
+		this.#to = to;
+	}
+
+	/**
+	 * Copies everything, and takes the copies back when that fails or is given up. `beforeLast` is called before the directory's own object
+	 * replaces one that may be there; `confirm`, which may throw, in the moment when all is there.
+	 */
+	async copy(options: {
+		readonly beforeLast: () => Promise<void>;
+		readonly confirm: () => void;
+		readonly signal: AbortSignal;
+	}): Promise<void> {
+		const { beforeLast, confirm, signal } = options;
+		try {
+			for (let pass = 1; pass <= maximumPasses; pass++) {
+				const startedAt = performance.now();
+				const isStill = await this.#copyAll(signal);
+				if (isStill && performance.now() - startedAt < briefMs) break;
+			}
+			await beforeLast();
+			if (this.#marker !== undefined) await this.#copyObject(this.#marker);
+			confirm();
+		} catch (error) {
+			// Best effort: what stays behind is a copy, and nothing is lost.
+			await this.#takeBack().catch(() => undefined);
+			throw error;
+		}
+	}
+
+	/** Whether nobody has changed anything of it meanwhile, as far as can be seen. */
+	async #copyAll(signal: AbortSignal): Promise<boolean> {
+		const gone = new Set(this.moved.keys());
+		let isStill = true;
+		this.#marker = undefined;
+		for await (const objects of this.#pagesBelow(this.#from)) {
+			// All have ended when this fails, so that none copies on while the copies are taken back.
+			await inParallel(objects, copiesAtATime, async (object) => {
+				signal.throwIfAborted();
+				gone.delete(this.#newKeyOf(object));
+				if (object.key === this.#from) this.#marker = object;
+				else if (!this.#isCopied(object) && !(await this.#copyObject(object))) isStill = false;
+			});
+		}
+		await this.#deleteCopies([...gone]);
+		for (const key of gone) this.moved.delete(key);
+		return isStill;
+	}
+
+	/** False when somebody else was faster: it has another version now, or is gone. */
+	async #copyObject(object: ListedObject): Promise<boolean> {
+		const { etag, sizeBytes, modifiedMs } = object;
+		const key = this.#newKeyOf(object);
+		if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG", `${key} is more than S3 allows`);
+		try {
+			const copied = await this.#store.copy(object.key, key, { etag, sizeBytes });
+			const version = { etag: copied.etag, sizeBytes, modifiedMs: copied.modifiedMs ?? modifiedMs };
+			this.moved.set(key, { fromEtag: etag, fromModifiedMs: modifiedMs, version });
+			return true;
+		} catch (error) {
+			if (error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND")) return false;
+			throw error;
+		}
+	}
+
+	/** Deletes what was copied; the directory's own object goes last: as long as something is left, the directory is. */
+	async deleteOld(): Promise<void> {
+		for await (const objects of this.#pagesBelow(this.#from)) {
+			const copied = objects.filter((object) => object.key !== this.#from && this.#isCopied(object));
+			await this.#deleteVersions(copied);
+		}
+		if (this.#marker !== undefined) await this.#deleteVersions([this.#marker]);
+	}
+
+	/** Only what is still what was put there. */
+	async #takeBack(): Promise<void> {
+		for await (const objects of this.#pagesBelow(this.#to)) {
+			await this.#deleteVersions(objects.filter(({ key, etag }) => this.moved.get(key)?.version.etag === etag));
+		}
+	}
+
+	async #deleteCopies(keys: readonly string[]): Promise<void> {
+		await this.#deleteVersions(keys.map((key) => ({ key, etag: this.moved.get(key)?.version.etag ?? "" })));
+	}
+
+	/** Leaves what somebody else has replaced, where the server can tell. */
+	async #deleteVersions(objects: readonly { readonly key: string; readonly etag: string }[]): Promise<void> {
+		for (let start = 0; start < objects.length; start += keysPerDelete) {
+			const some = objects.slice(start, start + keysPerDelete);
+			const etags = new Map(some.filter(({ etag }) => etag !== "").map(({ key, etag }) => [key, etag]));
+			const failures = await this.#store.deleteMany(
+				some.map(({ key }) => key),
+				{ etags },
+			);
+			for (const { error } of failures) if (error.kind !== "OBJECT_REPLACED") throw error;
+		}
+	}
+
+	#newKeyOf({ key }: ListedObject): string {
+		return this.#to + key.slice(this.#from.length);
+	}
+
+	#isCopied(object: ListedObject): boolean {
+		const moved = this.moved.get(this.#newKeyOf(object));
+		return moved?.fromEtag === object.etag && moved.fromModifiedMs === object.modifiedMs;
+	}
+
+	async *#pagesBelow(prefix: string): AsyncGenerator<readonly ListedObject[]> {
 		let token: string | undefined;
 		do {
-			const page = await store.list({ prefix: from, ...(token !== undefined && { continuationToken: token }) });
-			// All have ended when this fails, so that none copies on while the copies are removed.
-			await inParallel(page.objects, copiesAtATime, async (object) => {
-				const key = to + object.key.slice(from.length);
-				if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG", `${key} is more than S3 allows`);
-				moved.set(key, await copyObject(store, object, key));
-				oldKeys.push(object.key);
-			});
+			const page = await this.#store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
+			yield page.objects;
 			token = page.nextToken;
 		} while (token !== undefined);
-		await beforeDelete();
-	} catch (error) {
-		// Best effort: what stays behind is a copy, and nothing is lost.
-		await deleteAll(store, [...moved.keys()]).catch(() => undefined);
-		throw error;
-	}
-	// The directory's own object goes last: as long as something is left, the directory is.
-	await deleteAll(
-		store,
-		oldKeys.filter((key) => key !== from),
-	);
-	await store.delete(from);
-	return moved;
-}
-
-async function copyObject(store: ObjectStore, object: ListedObject, key: string): Promise<Moved> {
-	const { etag, sizeBytes, modifiedMs } = object;
-	const copied = await store.copy(object.key, key, { etag, sizeBytes });
-	return { fromEtag: etag, version: { etag: copied.etag, sizeBytes, modifiedMs: copied.modifiedMs ?? modifiedMs } };
-}
-
-async function deleteAll(store: ObjectStore, keys: readonly string[]): Promise<void> {
-	for (let start = 0; start < keys.length; start += keysPerDelete) {
-		const [failure] = await store.deleteMany(keys.slice(start, start + keysPerDelete));
-		if (failure !== undefined) throw failure.error;
 	}
 }

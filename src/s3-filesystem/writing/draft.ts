@@ -25,6 +25,15 @@ export interface DraftOptions {
 	readonly store: ObjectStore;
 	/** Where a commit goes. May change between commits, see `uploadKey`. */
 	readonly key: () => string;
+	/**
+	 * Who may be about to change the key. Whoever calls `commit`, `truncate`, `hold` or `discard` sees to that himself; what is written is
+	 * sent by itself, and must not be sent to a key that goes. Default: nobody.
+	 */
+	readonly keyLock?: {
+		readonly isTaken: boolean;
+		/** Runs what stores something when nobody else changes the key, which does not change until that ends. */
+		shared<T>(work: () => Promise<T>): Promise<T>;
+	};
 	/** What is in the bucket now; undefined: nothing. */
 	readonly base: BaseVersion | undefined;
 	/** Of the file: the base's size, or 0 when it was opened with O_TRUNC. */
@@ -62,6 +71,7 @@ export class Draft {
 	readonly #grid: PartGrid;
 	readonly #parts: DraftParts;
 	readonly #member: StagingMember;
+	readonly #keyLock: NonNullable<DraftOptions["keyLock"]>;
 	/** Writing, truncating, committing: one at a time, in the order of asking. */
 	readonly #turns = new Turns();
 	#base: BaseVersion | undefined;
@@ -97,13 +107,15 @@ export class Draft {
 		this.#onlyIfAbsent = onlyIfAbsent;
 		const parts = this.#parts;
 		const turns = this.#turns;
+		const { keyLock = free } = options;
+		this.#keyLock = keyLock;
 		this.#member = {
 			server: options.store,
 			get stagedBytes() {
 				return parts.stagedBytes;
 			},
 			get isIdle() {
-				return turns.isIdle;
+				return turns.isIdle && !keyLock.isTaken;
 			},
 			relieve: async () => this.#relieve(),
 			commit: async () => this.commit(),
@@ -133,22 +145,9 @@ export class Draft {
 	 * had to be made.
 	 */
 	write(offset: number, data: Buffer): number | Promise<number> {
-		if (!this.#turns.isIdle) return this.#change(async () => this.#write(offset, data, 0));
-		let done = 0;
-		try {
-			this.#checkWrite(offset, data);
-			while (done < data.length) {
-				const written = this.#place(offset + done, data.subarray(done));
-				if (typeof written !== "number") {
-					const already = done;
-					return this.#change(async () => this.#write(offset, data, already));
-				}
-				done += written;
-			}
-		} catch (error) {
-			if (done === 0) throw error;
-		}
-		return done;
+		if (!this.#turns.isIdle) return this.#writeSlowly(offset, data, 0);
+		const done = this.#placeAll(offset, data, 0);
+		return typeof done === "number" ? done : this.#writeSlowly(offset, data, done.already);
 	}
 
 	/** Zeros in holes; fewer bytes than asked for at the end of the file. Throws OBJECT_REPLACED when the base is gone. */
@@ -216,6 +215,33 @@ export class Draft {
 	#check(): void {
 		if (this.#isDiscarded) throw new DraftError("DISCARDED", "the changes were discarded");
 		if (this.#isLost !== undefined) throw this.#isLost;
+	}
+
+	async #writeSlowly(offset: number, data: Buffer, already: number): Promise<number> {
+		let from = already;
+		if (this.#keyLock.isTaken) {
+			// What only goes into staging need not wait for whoever has the key.
+			const done = await this.#change(async () => this.#placeAll(offset, data, from));
+			if (typeof done === "number") return done;
+			from = done.already;
+		}
+		return this.#keyLock.shared(async () => this.#change(async () => this.#write(offset, data, from)));
+	}
+
+	/** Stages it as far as nothing has to happen first; a number, when that is all or there was an error after some of it. */
+	#placeAll(offset: number, data: Buffer, already: number): number | { readonly already: number } {
+		let done = already;
+		try {
+			this.#checkWrite(offset, data);
+			while (done < data.length) {
+				const written = this.#place(offset + done, data.subarray(done));
+				if (typeof written !== "number") return { already: done };
+				done += written;
+			}
+		} catch (error) {
+			if (done === 0) throw error;
+		}
+		return done;
 	}
 
 	async #write(offset: number, data: Buffer, already: number): Promise<number> {
@@ -327,9 +353,8 @@ export class Draft {
 		if (this.#activePart === index) return;
 		const left = this.#activePart === undefined ? undefined : this.#parts.get(this.#activePart);
 		this.#activePart = index;
-		if (left !== undefined && isPending(left) && left.staged.inOrderBytes === this.#grid.sizeOf(left.index)) {
-			this.#send(left);
-		}
+		if (left === undefined || this.#keyLock.isTaken) return;
+		if (isPending(left) && left.staged.inOrderBytes === this.#grid.sizeOf(left.index)) this.#send(left);
 	}
 
 	#send(part: DraftPart): void {
@@ -636,6 +661,8 @@ type Obstacle =
 	| { readonly kind: "room"; readonly bytes: number }
 	/** The limit leaves room that the disk does not have. */
 	| { readonly kind: "disk"; readonly error: DraftError };
+
+const free: NonNullable<DraftOptions["keyLock"]> = { isTaken: false, shared: async (work) => work() };
 
 /** At most so much room is asked for at once. */
 const pieceBytes = 1024 ** 2;
