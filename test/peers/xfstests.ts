@@ -25,7 +25,7 @@ export const xfstests: Suite = {
 		const programs = join(stage.folder, "programs");
 		const socket = join(stage.folder, "mounts.sock");
 		await mkdir(programs);
-		for (const [name, text] of Object.entries(wrappers(socket))) {
+		for (const [name, text] of Object.entries(wrappers(socket, [test.pod.target, scratch.pod.target]))) {
 			await writeFile(join(programs, name), text);
 			await chmod(join(programs, name), 0o755);
 		}
@@ -56,7 +56,7 @@ export const xfstests: Suite = {
  * Programs that xfstests finds before the system's: the launcher mounts, the kind is called as xfstests calls it, and the place where
  * the launcher mounts first is not seen.
  */
-function wrappers(socket: string): Readonly<Record<string, string>> {
+function wrappers(socket: string, targets: readonly string[]): Readonly<Record<string, string>> {
 	const ask = (what: string): string =>
 		`curl --silent --fail-with-body --unix-socket '${socket}' --data-binary "$*" http://peers/${what}`;
 	return {
@@ -70,8 +70,13 @@ esac
 answer=$(${ask("umount")}) || { echo "$answer" >&2; exit 32; }
 [ "$answer" = done ] || exec /usr/bin/umount "$@"
 `,
+		// Without paths it would ask each filesystem of the machine, some of which may hang.
 		df: `#!/bin/sh
-/usr/bin/df "$@" | sed '/\\/staging$/d; s/fuse\\.thin-s3/fuse/'
+case " $*" in
+*" "[!-]*) ;;
+*) set -- "$@" / ${targets.map((target) => `'${target}'`).join(" ")} ;;
+esac
+/usr/bin/df "$@" | sed 's/fuse\\.thin-s3/fuse/'
 `,
 		findmnt: `#!/bin/sh
 /usr/bin/findmnt "$@" | sed '/\\/staging$/d'
