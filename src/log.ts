@@ -1,4 +1,4 @@
-import { constants, openSync } from "node:fs";
+import { constants, openSync, writeSync } from "node:fs";
 import { pino, type DestinationStream, type Logger } from "pino";
 import type { Redactor } from "./secrets/redact.ts";
 
@@ -11,6 +11,8 @@ export interface Log {
 	readonly logger: Logger;
 	/** Writes what is queued, before the process ends. */
 	readonly flush: () => void;
+	/** Has written each line when it returns, for whom the next moment may be the last. */
+	readonly atOnce: Logger;
 }
 
 /** How long the last lines may wait for somebody to read them. */
@@ -22,8 +24,9 @@ const farewellMs = 500;
  */
 export function createLog(level: string, redactor: Redactor): Log {
 	let giveUpAt = Number.POSITIVE_INFINITY;
+	const descriptor = openStdout();
 	const stdout = pino.destination({
-		dest: openStdout(),
+		dest: descriptor,
 		sync: false,
 		maxLength: maximumQueuedBytes,
 		retryEAGAIN: () => performance.now() < giveUpAt,
@@ -39,7 +42,22 @@ export function createLog(level: string, redactor: Redactor): Log {
 				stdout.destroy();
 			}
 		},
+		atOnce: createLogger(level, redactor, { write: (line) => writeAtOnce(descriptor, line) }),
 	};
+}
+
+function writeAtOnce(descriptor: number, line: string): void {
+	const bytes = Buffer.from(line);
+	const untilMs = performance.now() + farewellMs;
+	for (let written = 0; written < bytes.length;) {
+		try {
+			written += writeSync(descriptor, bytes, written);
+		} catch (error) {
+			if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || performance.now() > untilMs) return;
+			// Whoever reads it is not that fast.
+			Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+		}
+	}
 }
 
 /**

@@ -50,10 +50,10 @@ export async function serveFilesystem(
 	const config = await Promise.race([started.promise, stopped]);
 	if (config === "stopped") return { exitCode: 0 };
 	const redactor = createRedactor();
-	const { logger: log, flush } = createLog(config.logLevel, redactor);
+	const { logger: log, flush, atOnce } = createLog(config.logLevel, redactor);
 	onLog((error) => {
-		log.fatal({ err: error }, "a bug ends the filesystem's process");
 		flush();
+		atOnce.fatal({ err: error }, "a bug ends the filesystem's process");
 	});
 	let isServing = false;
 	try {

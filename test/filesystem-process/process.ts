@@ -60,13 +60,12 @@ export class FilesystemProcess {
 			stdio: ["ignore", "pipe", "pipe", fd, "ipc"],
 		});
 		this.#child = child;
-		this.#ended = once(child, "exit").then(([exitCode, signal]: (number | string | null)[]) => {
-			closeSync(fd);
-			return {
-				exitCode: typeof exitCode === "number" ? exitCode : null,
-				signal: typeof signal === "string" ? signal : null,
-			};
-		});
+		child.once("exit", () => closeSync(fd));
+		// Not "exit": its last words are still to be read then.
+		this.#ended = once(child, "close").then(([exitCode, signal]: (number | string | null)[]) => ({
+			exitCode: typeof exitCode === "number" ? exitCode : null,
+			signal: typeof signal === "string" ? signal : null,
+		}));
 		for (const stream of [child.stdout, child.stderr]) {
 			stream?.on("data", (chunk: Buffer) => {
 				this.output += chunk.toString();
