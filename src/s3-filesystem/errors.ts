@@ -20,6 +20,7 @@ export const errnoOf = {
 	TOO_LARGE: "EFBIG",
 	DISCARDED: "EIO",
 	LOST: "EIO",
+	DISK_FAILED: "EIO",
 } as const satisfies Record<S3ErrorKind | DraftErrorKind, ErrnoName>;
 
 /** Turns what the object client throws into the kernel's error; anything else is passed on. */

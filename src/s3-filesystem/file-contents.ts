@@ -38,14 +38,33 @@ export class FileContents {
 		this.#namespace = namespace;
 		this.#paths = paths;
 		this.#budget = createMemoryBudget(settings.memoryBytes);
+		const diskCache =
+			settings.cache &&
+			createDiskCache({
+				...settings.cache,
+				onTrouble: (problem) => settings.onDiskTrouble?.("cache", problem),
+			});
 		this.#reading = createReading({
 			budget: this.#budget,
 			get maximumReadAheadBytes() {
 				return settings.readAheadBytes;
 			},
-			...(settings.cache !== undefined && { diskCache: createDiskCache(settings.cache) }),
+			...(diskCache !== undefined && { diskCache }),
 		});
-		this.#staging = createStaging({ directory: settings.stagingDirectory, limitBytes: settings.stagingLimitBytes });
+		this.#staging = createStaging({
+			directory: settings.stagingDirectory,
+			limitBytes: settings.stagingLimitBytes,
+			...(settings.makeStagingDirectory !== undefined && { makeDirectory: settings.makeStagingDirectory }),
+			// They are on one disk.
+			giveWay: (bytes) => diskCache?.giveWay(bytes) ?? false,
+			onDiskTrouble: (problem) => settings.onDiskTrouble?.("writes", problem),
+			onTrouble: (error, message) => settings.log?.("warn", { err: error }, message),
+		});
+	}
+
+	/** Something may be written from now on. */
+	prepareToWrite(): void {
+		void this.#staging.prepare();
 	}
 
 	versionOf(node: FileNode): FileVersion | undefined {

@@ -91,6 +91,7 @@ class BucketFilesystem implements S3Filesystem {
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
 		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
+		if (volumes.some(({ readOnly }) => !readOnly)) this.#contents.prepareToWrite();
 	}
 
 	init(kernel: KernelLink): void {
@@ -100,6 +101,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	add(volume: VolumeOptions): void {
 		const { directories, names } = this.#namespace.add(volume);
+		if (!volume.readOnly) this.#contents.prepareToWrite();
 		for (const { id } of directories) this.#kernel?.invalidateNode(id);
 		for (const { parent, name } of names) this.#kernel?.invalidateEntry(parent.id, name);
 	}

@@ -34,7 +34,11 @@ async function run(served: ServedBucket): Promise<void> {
 	let requests = 0;
 	let retries = 0;
 	const store = withFailuresTold(plainStore, (message) => log("info", {}, message));
-	const filesystem = createS3Filesystem([{ ...volume, folder: "", readOnly, store }], { ...settings, log });
+	const filesystem = createS3Filesystem([{ ...volume, folder: "", readOnly, store }], {
+		...settings,
+		log,
+		onDiskTrouble: (use, problem) => log("warn", {}, `disk of ${use}: ${problem?.message ?? "in order again"}`),
+	});
 	const { session, close } = await (served.transport === "libfuse" ? mountByLibfuse : mountDirectly)(
 		served,
 		filesystem,

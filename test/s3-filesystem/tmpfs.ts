@@ -10,6 +10,10 @@ export async function mountTmpfs(size: string): Promise<string> {
 	return folder;
 }
 
+export async function remountTmpfs(folder: string, how: "ro" | "rw"): Promise<void> {
+	await execa("mount", ["-o", `remount,${how}`, folder], { timeout: 10_000 });
+}
+
 export async function unmountTmpfs(folder: string): Promise<void> {
 	await execa("umount", ["-l", folder], { timeout: 20_000 });
 	await rmdir(folder);

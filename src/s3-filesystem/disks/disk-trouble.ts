@@ -1,3 +1,6 @@
+/** What a disk is used for: to keep parts of objects that were read, or changes until they are in the bucket. */
+export type DiskUse = "cache" | "writes";
+
 /** What a disk costs while it is out of order. */
 export interface DiskProblem {
 	/** For a person: which disk, and what that means. */

@@ -1,4 +1,5 @@
 import type { ObjectStore } from "../../s3/object-store.ts";
+import type { DiskProblem, DiskUse } from "../disks/disk-trouble.ts";
 
 /**
  * A bucket, or what is below a prefix of it, as a folder of the mount. Who gave it may change its store, mode, owners and times while it is
@@ -29,9 +30,13 @@ export interface FilesystemSettings {
 	readonly memoryBytes: number;
 	/** Of one stream at most, in bytes. What reads next goes by what it is then. */
 	readonly readAheadBytes: number;
-	/** Private to this process; holds what is not uploaded yet. */
+	/** Private to this process; holds what is not uploaded yet. Made when something is to be written. */
 	readonly stagingDirectory: string;
+	/** Makes it. Default: as a folder of its owner only. */
+	readonly makeStagingDirectory?: () => void;
 	readonly stagingLimitBytes: number;
 	readonly cache?: { readonly directory: string; readonly limitBytes: number };
+	/** Told when a disk begins to cost something, and when that is over. */
+	readonly onDiskTrouble?: (use: DiskUse, problem: DiskProblem | undefined) => void;
 	readonly log?: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
 }

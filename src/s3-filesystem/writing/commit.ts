@@ -163,7 +163,8 @@ async function fill(
 				for (const piece of pieces) {
 					leftBytes -= part.staged.cost(piece.start, piece.end);
 					const written = part.staged.write(piece.start, into.subarray(piece.start - from, piece.end - from));
-					if (written < piece.end - piece.start) throw new DraftError("NO_SPACE", "the staging directory is full");
+					if (written < piece.end - piece.start)
+						throw staging.diskIsFull(new DraftError("NO_SPACE", "the staging directory is full"));
 				}
 			});
 		}

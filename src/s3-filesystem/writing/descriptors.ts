@@ -1,17 +1,28 @@
 import { closeSync, constants, openSync } from "node:fs";
+import { fileErrorCode } from "../disks/disk-trouble.ts";
 
 /** Descriptors of files that are read and written again and again; the one that was not used for longest is closed. */
 export class OpenFiles {
 	readonly #descriptors = new Map<string, number>();
+	readonly #makeDirectory: () => void;
 	readonly #limit: number;
 
-	constructor(limit = 64) {
+	/** All files are in one directory, which is made when one is to be created and it is not there. */
+	constructor(makeDirectory: () => void, limit = 64) {
+		this.#makeDirectory = makeDirectory;
 		this.#limit = limit;
 	}
 
 	/** Of a file that is not there yet. */
 	create(path: string): number {
-		return this.#add(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL);
+		const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+		try {
+			return this.#add(path, flags);
+		} catch (error) {
+			if (fileErrorCode(error) !== "ENOENT") throw error;
+			this.#makeDirectory();
+			return this.#add(path, flags);
+		}
 	}
 
 	get(path: string): number {
@@ -28,7 +39,11 @@ export class OpenFiles {
 		const descriptor = this.#descriptors.get(path);
 		if (descriptor === undefined) return;
 		this.#descriptors.delete(path);
-		closeSync(descriptor);
+		try {
+			closeSync(descriptor);
+		} catch {
+			// Who reads or writes it next is told what is wrong with the disk.
+		}
 	}
 
 	#add(path: string, flags: number): number {

@@ -1,6 +1,8 @@
 export type DraftErrorKind =
 	/** The staging directory is full, or its limit is reached and nothing can be uploaded to make room. */
 	| "NO_SPACE"
+	/** The disk of the staging directory refuses to be written to or read, or is gone. */
+	| "DISK_FAILED"
 	/** Longer than an object can be, or than staging has room for the parts of: see `s3PartGrid`. */
 	| "TOO_LARGE"
 	/** The draft was discarded. */
@@ -17,12 +19,4 @@ export class DraftError extends Error {
 		super(message, { cause });
 		this.kind = kind;
 	}
-}
-
-/** A full disk and a used-up quota are expected; anything else is passed on. */
-export function fromFileError(thrown: unknown): unknown {
-	const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
-	return code === "ENOSPC" || code === "EDQUOT"
-		? new DraftError("NO_SPACE", "the staging directory is full", thrown)
-		: thrown;
 }

@@ -323,6 +323,7 @@ export class Draft {
 				await this.#staging.reserve(this.#member, obstacle.bytes);
 				return obstacle.bytes;
 			case "disk":
+				this.#sendWhole();
 				await this.#staging.untilDiskHasRoom(obstacle.error);
 				this.#throwFailure();
 				return 0;
@@ -397,13 +398,18 @@ export class Draft {
 
 	/** Makes room by what is least work: sending full parts. */
 	async #relieve(): Promise<void> {
+		if (!this.#sendWhole()) await this.#commit();
+	}
+
+	/** Sends all full parts that only wait for it; false: there are none. */
+	#sendWhole(): boolean {
 		let isSending = false;
 		for (const part of this.#parts.all()) {
 			if (!isPending(part) || !part.staged.has(0, this.#grid.sizeOf(part.index))) continue;
 			this.#send(part);
 			isSending = true;
 		}
-		if (!isSending) await this.#commit();
+		return isSending;
 	}
 
 	#openUpload(isFinal: boolean): DraftUpload {

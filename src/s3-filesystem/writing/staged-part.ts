@@ -1,10 +1,9 @@
-import { ftruncateSync, readSync, renameSync, rmSync, unlinkSync, writeSync } from "node:fs";
+import { ftruncateSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 
 import type { UploadBody } from "../../s3/object-store.ts";
 import { ByteRanges, type ByteRange } from "./byte-ranges.ts";
-import { fromFileError } from "./draft-error.ts";
 import type { Staging } from "./staging.ts";
 
 /** What tmpfs and most disks give to a file at least. */
@@ -70,15 +69,19 @@ export class StagedPart {
 		const reservedBytes = this.cost(start, start + data.length);
 		let written = 0;
 		try {
-			const descriptor = this.#exists ? this.#staging.files.get(this.#path) : this.#staging.files.create(this.#path);
+			const { files } = this.#staging;
+			const descriptor = this.#staging.onDisk(() => (this.#exists ? files.get(this.#path) : files.create(this.#path)));
 			this.#exists = true;
 			while (written < data.length) {
-				written += writeSync(descriptor, data, written, data.length - written, start + written);
+				const already = written;
+				written += this.#staging.onDisk(() =>
+					writeSync(descriptor, data, already, data.length - already, start + already),
+				);
 			}
 		} catch (error) {
 			if (written === 0) {
 				this.#staging.release(reservedBytes);
-				throw fromFileError(error);
+				throw error;
 			}
 		}
 		const usedBytes = written === data.length ? reservedBytes : this.cost(start, start + written);
@@ -97,8 +100,10 @@ export class StagedPart {
 		for (const range of this.#ranges.within(start, start + into.length)) {
 			let position = range.start;
 			while (position < range.end) {
-				const descriptor = this.#staging.files.get(this.#path);
-				const count = readSync(descriptor, into, position - start, range.end - position, position);
+				const from = position;
+				const count = this.#staging.fromDisk(() =>
+					readSync(this.#staging.files.get(this.#path), into, from - start, range.end - from, from),
+				);
 				if (count === 0) throw new Error(`${this.#path} was truncated by somebody else`);
 				position += count;
 			}
@@ -109,7 +114,7 @@ export class StagedPart {
 	truncate(sizeBytes: number): void {
 		if (!this.#exists) return;
 		// So that nothing of it comes back as what should be zeros.
-		ftruncateSync(this.#staging.files.get(this.#path), sizeBytes);
+		this.#staging.onDisk(() => ftruncateSync(this.#staging.files.get(this.#path), sizeBytes));
 		this.#ranges.remove(sizeBytes, Infinity);
 		if (this.inOrderBytes > sizeBytes) this.#checksum = undefined;
 		this.#chargeAgain();
@@ -138,7 +143,11 @@ export class StagedPart {
 		} catch (error) {
 			// It only takes more room than it has to.
 			this.#staging.trouble(error, "could not make a staged file smaller");
-			rmSync(path, { force: true });
+			try {
+				unlinkSync(path);
+			} catch {
+				// It could not be made, or goes with the directory.
+			}
 			return;
 		} finally {
 			this.#staging.giveChunk(chunk);

@@ -1,8 +1,10 @@
-import { mkdirSync } from "node:fs";
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { access } from "node:fs/promises";
+import { dirname, join } from "node:path";
 
 import { S3Error, type S3ErrorKind } from "../../s3/object-store.ts";
+import { DiskTrouble, fileErrorCode, isDiskFull, type DiskProblem } from "../disks/disk-trouble.ts";
 import { DraftError } from "./draft-error.ts";
 import { OpenFiles } from "./descriptors.ts";
 import { s3PartGrid, type PartGrid } from "./part-grid.ts";
@@ -10,10 +12,16 @@ import { Turns } from "../../turns.ts";
 
 export interface StagingOptions {
 	/**
-	 * Private to this process, best on tmpfs: it is read and written synchronously. Made if it is missing. There should be room for the
-	 * limit and one part more.
+	 * Private to this process, best on tmpfs: it is read and written synchronously. Made when something is to be written. There should be room for
+	 * the limit and one part more.
 	 */
 	readonly directory: string;
+	/** Makes it. Default: as a folder of its owner only. */
+	readonly makeDirectory?: () => void;
+	/** Frees so much of a disk that is full, at once; false: there is nothing to be freed. */
+	readonly giveWay?: (bytes: number) => boolean;
+	/** Told when the disk begins to refuse, and when that is over. */
+	readonly onDiskTrouble?: (problem: DiskProblem | undefined) => void;
 	/** Of all drafts together, in bytes; at least one part. How long a file can get depends on it: see `s3PartGrid`. */
 	readonly limitBytes: number;
 	/** Parts on their way to the server at once. Default: 8. */
@@ -39,6 +47,12 @@ export interface StagingMember {
 
 const concernsAll: ReadonlySet<S3ErrorKind> = new Set(["UNAVAILABLE", "THROTTLED", "DENIED", "NO_BUCKET", "NO_SPACE"]);
 
+/** A disk that takes longer may take for ever. */
+const answerMs = 3000;
+
+/** What the cache gives back at a time, when the disk is full: less would be asked for again at once. */
+const reliefBytes = 8 * 1024 ** 2;
+
 /** Bytes of which the upload needs no more than this at a time. */
 const chunkBytes = 1024 ** 2;
 
@@ -57,7 +71,7 @@ export class Staging {
 	readonly limitBytes: number;
 	readonly directory: string;
 	readonly grid: PartGrid;
-	readonly files = new OpenFiles();
+	readonly files: OpenFiles;
 	readonly maximumUploads: number;
 	/** Part uploads and copies, of all drafts. */
 	readonly uploads: Turns;
@@ -76,8 +90,13 @@ export class Staging {
 	readonly #failures = new WeakMap<object, { readonly at: number; readonly error: unknown }>();
 	readonly #chunks: Buffer[] = [];
 	readonly #onTrouble: StagingOptions["onTrouble"];
+	readonly #makeDirectory: () => void;
+	readonly #giveWay: (bytes: number) => boolean;
+	readonly #disk: DiskTrouble;
 	// Unlike any other process's that had the directory before.
 	readonly #name = randomBytes(6).toString("hex");
+	/** The disk has not answered, from the start on. */
+	#isSilent = false;
 	#count = 0;
 	#usedBytes = 0;
 	#peakBytes = 0;
@@ -97,11 +116,68 @@ export class Staging {
 		this.maximumUploads = maximumUploads;
 		this.uploads = new Turns(maximumUploads);
 		this.#onTrouble = onTrouble;
-		mkdirSync(directory, { recursive: true, mode: 0o700 });
+		this.#makeDirectory = options.makeDirectory ?? (() => void mkdirSync(directory, { recursive: true, mode: 0o700 }));
+		this.files = new OpenFiles(this.#makeDirectory);
+		this.#giveWay = options.giveWay ?? (() => false);
+		this.#disk = new DiskTrouble((problem) => options.onDiskTrouble?.(problem));
 	}
 
 	get usedBytes(): number {
 		return this.#usedBytes;
+	}
+
+	/** Something is going to be written: what is wrong with the disk is told now. Never rejects. */
+	async prepare(): Promise<void> {
+		// A disk that does not answer holds the thread that asks it. That must not be the one that serves reads.
+		const timer = setTimeout(() => {
+			this.#isSilent = true;
+			this.#disk.found(`${this.directory} does not answer, and writing fails with EIO`, undefined);
+		}, answerMs);
+		await access(dirname(this.directory)).catch(() => undefined);
+		clearTimeout(timer);
+		this.#isSilent = false;
+		try {
+			this.onDisk(() => this.#makeDirectory());
+		} catch {
+			// Whoever writes gets the error.
+		}
+	}
+
+	/** Changes something on the disk. What is cached there gives way when it is full. Throws a DraftError when the disk refuses. */
+	onDisk<T>(change: () => T): T {
+		if (this.#isSilent) throw new DraftError("DISK_FAILED", "the staging directory does not answer");
+		for (;;) {
+			try {
+				const result = change();
+				this.#disk.worked();
+				return result;
+			} catch (error) {
+				if (!isDiskFull(error)) throw this.#diskFailed(error);
+				if (!this.#giveWay(reliefBytes)) throw new DraftError("NO_SPACE", "the staging directory is full", error);
+			}
+		}
+	}
+
+	/** The same for what changes nothing. */
+	fromDisk<T>(read: () => T): T {
+		try {
+			return read();
+		} catch (error) {
+			throw this.#diskFailed(error);
+		}
+	}
+
+	#diskFailed(error: unknown): unknown {
+		const code = fileErrorCode(error);
+		if (code === undefined) return error;
+		this.#disk.found(`changes cannot be kept in ${this.directory}, and writing them fails with EIO`, error);
+		return new DraftError("DISK_FAILED", `the staging directory cannot be used: ${code}`, error);
+	}
+
+	/** Somebody is told that the disk has no room. */
+	diskIsFull(error: DraftError): DraftError {
+		this.#disk.found(`the disk of ${this.directory} is full, and writing more fails with ENOSPC`, error.cause);
+		return error;
 	}
 
 	/** The most that there ever was. */
@@ -244,7 +320,7 @@ export class Staging {
 		const kept = [...this.#kept.values()];
 		for (const drop of kept) drop();
 		if (this.#freeing > 0) await this.#untilChanged();
-		else if (kept.length === 0) throw error;
+		else if (kept.length === 0) throw this.diskIsFull(error);
 	}
 
 	/** So that who waits for room does not try the same server once more, with another draft. */

@@ -2,6 +2,7 @@ import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 
 import type { BaseVersion } from "../../../src/s3-filesystem/writing/base-version.ts";
 import { createStaging, Draft, type DraftOptions, type Staging } from "../../../src/s3-filesystem/writing/draft.ts";
+import type { StagingOptions } from "../../../src/s3-filesystem/writing/staging.ts";
 import type { ObjectStore, StoreEvent } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";
@@ -17,7 +18,7 @@ export interface RealBucket {
 	readonly requests: (StoreEvent & { readonly kind: "request" })[];
 	/** Another client of the bucket, through that endpoint. */
 	storeAt(endpoint: string, retryForMs: number): ObjectStore;
-	staging(limitBytes: number, directory?: string): Staging;
+	staging(limitBytes: number, directory?: string, more?: Partial<StagingOptions>): Staging;
 	draft(key: string, options: { readonly staging: Staging } & Partial<DraftOptions>): Draft;
 	/** Makes an object, and is what a draft may start from. */
 	put(key: string, bytes: Buffer): Promise<BaseVersion>;
@@ -52,7 +53,8 @@ export async function startRealBucket(): Promise<RealBucket> {
 		store,
 		requests,
 		storeAt,
-		staging: (limitBytes, path = `${directory.path}/${stagings++}`) => createStaging({ directory: path, limitBytes }),
+		staging: (limitBytes, path = `${directory.path}/${stagings++}`, more = {}) =>
+			createStaging({ directory: path, limitBytes, ...more }),
 		draft: (key, options) =>
 			new Draft({
 				store,
