@@ -117,6 +117,17 @@ export interface Session {
 	drain?(): void;
 	/** Counts and sizes of the driver's own, for metrics. */
 	stats?(): Readonly<Record<string, number>>;
+	/** What is wrong and does not keep it from serving. Absent: it cannot tell. */
+	troubles?(): readonly DriverTrouble[];
+}
+
+export interface DriverTrouble {
+	/** A few words, such as `disk of cache`. */
+	readonly about: string;
+	/** For a person. */
+	readonly message: string;
+	/** RFC 3339, UTC. */
+	readonly since: string;
 }
 
 export interface SharedSession extends Session {

@@ -2,7 +2,6 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { closeSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
@@ -24,6 +23,7 @@ import type {
 	Departure,
 	Driver,
 	DriverFault,
+	DriverTrouble,
 	Member,
 	Mount,
 	PreparedMount,
@@ -213,11 +213,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		if (pid === undefined || stdout === null || stderr === null) throw programMissing("native", "setpriv");
 		// Not only when its output has ended too: who waits for the dead mount must not wait longer than need be.
 		child.once("exit", close);
-		void ended.then(async () => {
-			close();
-			// What could not be uploaded is lost with the process that knew of what it is a part.
-			await rm(config.stagingDirectory, { recursive: true, force: true }).catch(() => undefined);
-		});
+		void ended.then(close);
 		const send = (order: Order): void => {
 			// A process that is gone is noticed as such.
 			if (child.connected) child.send(order, () => undefined);
@@ -225,10 +221,12 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		// Secrets go this way: not in arguments, not in the environment.
 		send({ kind: "serve", config });
 		let stats: Readonly<Record<string, number>> = {};
+		let troubles: readonly DriverTrouble[] = [];
 		const departures = new Departures(send);
 		child.on("message", (message) => {
 			const { data } = report.safeParse(message);
 			if (data?.kind === "stats") ({ stats } = data);
+			else if (data?.kind === "troubles") ({ troubles } = data);
 			else if (data !== undefined) departures.told(data);
 		});
 		void ended.then(() => departures.end());
@@ -256,6 +254,11 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			onDroppedLines: context.onDroppedLines,
 			...(byLibfuse && { diagnose: (line) => libfuseProblem(line, mountpoint) }),
 		});
+		if (config.cache !== undefined)
+			void session.ended.then(({ kind }) => {
+				// Otherwise the next process finds it.
+				if (kind === "stopped") removeElsewhere(config.stagingDirectory);
+			});
 		return {
 			...session,
 			put,
@@ -271,11 +274,20 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			},
 			drain: () => send({ kind: "drain" }),
 			stats: () => stats,
+			troubles: () => troubles,
 		};
 	} catch (error) {
 		close();
 		throw error;
 	}
+}
+
+/** In a process of its own: a disk that hangs must not hold a thread of this one. */
+function removeElsewhere(folder: string): void {
+	spawn("rm", ["-rf", "--one-file-system", "--", folder], { cwd: "/", stdio: "ignore" })
+		// What is left is found by the next process that uses the disk.
+		.on("error", () => undefined)
+		.unref();
 }
 
 interface KernelMount {
@@ -336,7 +348,7 @@ class Departures {
 		return { hidden: hidden.promise, removed: removed.promise };
 	}
 
-	told(message: Exclude<Report, { kind: "stats" }>): void {
+	told(message: Extract<Report, { kind: "hidden" | "removed" }>): void {
 		const waiting = this.#waiting.get(message.departure);
 		waiting?.hidden();
 		if (message.kind === "hidden") return;

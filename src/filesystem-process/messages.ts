@@ -86,9 +86,20 @@ export const order = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("drain") }),
 ]);
 
+/** What is wrong and does not keep it from serving. */
+const trouble = z.strictObject({
+	about: z.string(),
+	/** For a person. */
+	message: z.string(),
+	/** RFC 3339, UTC. */
+	since: z.string(),
+});
+
 /** What the process tells the launcher. */
 export const report = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
+	/** All that there is by now. */
+	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),
 	/** Of a folder that was to be removed: nothing can be opened in it any more. */
 	z.strictObject({ kind: z.literal("hidden"), departure: z.number() }),
 	/** Nothing is left of it; so many files were given up with changes that are in no bucket. */
@@ -97,6 +108,7 @@ export const report = z.discriminatedUnion("kind", [
 
 export type Order = z.input<typeof order>;
 export type Report = z.input<typeof report>;
+export type Trouble = z.input<typeof trouble>;
 export type FilesystemConfig = z.input<typeof filesystem>;
 export type VolumeConfig = z.input<typeof volume>;
 

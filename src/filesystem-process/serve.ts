@@ -38,10 +38,11 @@ export async function serveFilesystem(
 	let served: ServedVolumes | undefined;
 	/** They may come before it is there. */
 	const early: Order[] = [];
+	const tell = (message: Report): void => void launcher.send?.(message, () => undefined);
 	const obey = (told: Order): void => {
 		if (told.kind === "serve") started.resolve(told.config);
 		else if (served === undefined) early.push(told);
-		else served.obey(told, (message) => void launcher.send?.(message, () => undefined));
+		else served.obey(told);
 	};
 	launcher.on("message", (message) => obey(order.parse(message)));
 	const stopped = new Promise<"stopped">((resolve) => {
@@ -57,20 +58,18 @@ export async function serveFilesystem(
 	});
 	let isServing = false;
 	try {
-		served = new ServedVolumes(config, { variables, log, redactor });
+		served = new ServedVolumes(config, { variables, log, redactor, tell });
 		const { filesystem } = served;
 		for (const told of early.splice(0)) obey(told);
-		const tell = (): void => {
+		const tellStats = (): void => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
-			const message: Report = { kind: "stats", stats: { ...own, ...filesystem.stats() } };
-			launcher.send?.(message, () => undefined);
-			served?.showStagingIsUsed();
+			tell({ kind: "stats", stats: { ...own, ...filesystem.stats() } });
 		};
 		const session = await begin(config, filesystem, log);
 		isServing = true;
-		const timer = setInterval(tell, reportEveryMs);
-		tell();
+		const timer = setInterval(tellStats, reportEveryMs);
+		tellStats();
 		const ending = await Promise.race([session.ended, stopped]);
 		clearInterval(timer);
 		const failed = ending !== "stopped" && ending.kind === "failed";

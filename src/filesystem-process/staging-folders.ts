@@ -1,36 +1,102 @@
-import { mkdirSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+	closeSync,
+	constants,
+	existsSync,
+	mkdirSync,
+	openSync,
+	renameSync,
+	rmSync,
+	unlinkSync,
+	writeFileSync,
+} from "node:fs";
+import { lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
 
-/** Longer than any process lets its own folder look unused. */
-const abandonedAfterMs = 24 * 3_600_000;
+/** In each folder, and locked for as long as its process lives. */
+const markName = "owner";
+const markText = "Here fluid-fuse keeps what is not in its bucket yet. Unlocked, nobody needs it any more.\n";
+const folderName = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** Where one process keeps what is written until it is in its bucket. */
-export function makeStagingFolder(folder: string): void {
-	mkdirSync(folder, { recursive: true, mode: 0o700 });
-}
+/** Where one process keeps what is written until it is in its bucket, beside those of other processes. */
+export class StagingFolder {
+	readonly #path: string;
+	#lock: number | undefined;
 
-export function showStagingFolderIsUsed(folder: string): void {
-	const now = new Date();
-	utimesSync(folder, now, now);
-}
-
-export function removeStagingFolder(folder: string): void {
-	rmSync(folder, { recursive: true, force: true });
-}
-
-/** What processes that were killed together with their launcher have left beside it: nobody can make objects of it any more. */
-export function removeAbandoned(beside: string): void {
-	const parent = dirname(beside);
-	let names: string[] = [];
-	try {
-		names = readdirSync(parent);
-	} catch {
-		// There is none yet.
+	constructor(path: string) {
+		this.#path = path;
 	}
+
+	/** Throws what the disk says. Where it cannot be locked, it has no mark either, and nobody will remove it. */
+	make(): void {
+		if (this.#lock !== undefined && existsSync(this.#path)) return;
+		const unfinished = `${this.#path}.new`;
+		mkdirSync(unfinished, { recursive: true, mode: 0o700 });
+		let lock: number | undefined;
+		try {
+			const mark = join(unfinished, markName);
+			writeFileSync(mark, markText, { mode: 0o600 });
+			// Only to be read: the disk can still be made read-only.
+			lock = openSync(mark, "r");
+			const { status } = spawnSync("flock", lockArguments, {
+				env: toolEnvironment(),
+				stdio: stdioWith(lock),
+				timeout: 5000,
+			});
+			if (status !== 0) unlinkSync(mark);
+			renameSync(unfinished, this.#path);
+		} catch (error) {
+			if (lock !== undefined) closeSync(lock);
+			rmSync(unfinished, { recursive: true, force: true });
+			throw error;
+		}
+		if (this.#lock !== undefined) closeSync(this.#lock);
+		// Never closed: the process's end unlocks it.
+		this.#lock = lock;
+	}
+}
+
+/** Removes what processes have left that are gone: nobody can make objects of it any more. Never rejects: what is in its way is there next time, too. */
+export async function removeAbandoned(parent: string): Promise<void> {
+	const names = await readdir(parent).catch(() => []);
 	for (const name of names) {
-		const path = join(parent, name);
-		const usedAtMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-		if (usedAtMs !== undefined && Date.now() - usedAtMs > abandonedAfterMs)
-			rmSync(path, { recursive: true, force: true });
+		// Another process may be doing the same.
+		if (folderName.test(name)) await removeIfAbandoned(join(parent, name)).catch(() => undefined);
 	}
+}
+
+async function removeIfAbandoned(folder: string): Promise<void> {
+	if (!(await lstat(folder)).isDirectory()) return;
+	const mark = await open(join(folder, markName), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+	try {
+		const { buffer, bytesRead } = await mark.read(Buffer.alloc(markText.length + 1), 0, markText.length + 1, 0);
+		if (buffer.toString("latin1", 0, bytesRead) !== markText) return;
+		const flock = spawn("flock", lockArguments, { env: toolEnvironment(), stdio: stdioWith(mark.fd) });
+		const [exitCode] = (await once(flock, "exit")) as [number | null];
+		if (exitCode === 0) await removeStagingFolder(folder);
+	} finally {
+		await mark.close();
+	}
+}
+
+/** Only the files in it, since no others are ours; what else somebody has put there keeps it. */
+export async function removeStagingFolder(folder: string): Promise<void> {
+	const entries = await readdir(folder, { withFileTypes: true });
+	const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+	// The mark last: what is interrupted is found again.
+	for (const name of files.toSorted((a, b) => Number(a === markName) - Number(b === markName)))
+		await unlink(join(folder, name));
+	await rmdir(folder);
+}
+
+/** flock(1) locks what it is given as its descriptor 3, and the lock is that of everybody who has the same open file. */
+const lockArguments = ["--exclusive", "--nonblock", "3"];
+
+function stdioWith(descriptor: number): ("ignore" | number)[] {
+	return ["ignore", "ignore", "ignore", descriptor];
+}
+
+function toolEnvironment(): NodeJS.ProcessEnv {
+	return { PATH: process.env["PATH"] };
 }

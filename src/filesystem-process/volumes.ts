@@ -1,5 +1,7 @@
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../log.ts";
+import type { DiskProblem, DiskUse } from "../s3-filesystem/disks/disk-trouble.ts";
 import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../s3-filesystem/index.ts";
 import { defaultBudgetBytes } from "../s3-filesystem/reading/memory-budget.ts";
 import { createIdentity, type Identity } from "../s3/identity/identity.ts";
@@ -7,8 +9,15 @@ import type { CredentialsSource, ObjectStore } from "../s3/object-store.ts";
 import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
-import { showSameObjects, type FilesystemConfig, type Order, type Report, type VolumeConfig } from "./messages.ts";
-import { makeStagingFolder, removeAbandoned, removeStagingFolder, showStagingFolderIsUsed } from "./staging-folders.ts";
+import {
+	showSameObjects,
+	type FilesystemConfig,
+	type Order,
+	type Report,
+	type Trouble,
+	type VolumeConfig,
+} from "./messages.ts";
+import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
 import { addSecrets, storeOptions } from "./store-options.ts";
 
 const mebibyte = 1024 ** 2;
@@ -17,6 +26,8 @@ interface Surroundings {
 	readonly variables: NodeJS.ProcessEnv;
 	readonly log: Logger;
 	readonly redactor: Redactor;
+	/** To the launcher. */
+	readonly tell: (report: Report) => void;
 }
 
 /** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
@@ -38,6 +49,7 @@ export class ServedVolumes {
 	readonly #volumes = new Map<string, ServedVolume>();
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
+	readonly #troubles = new Map<DiskUse, Trouble>();
 	#firstFailure: { readonly error: unknown } | undefined;
 	#identity: Identity | undefined;
 
@@ -46,31 +58,32 @@ export class ServedVolumes {
 		this.#surroundings = surroundings;
 		const { log } = surroundings;
 		const { stagingDirectory, cache } = config;
-		if (cache !== undefined) removeAbandoned(stagingDirectory);
-		makeStagingFolder(stagingDirectory);
 		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
 		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
 		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
+		const stagingFolder = new StagingFolder(stagingDirectory);
+		if (cache !== undefined) void removeAbandoned(dirname(stagingDirectory));
 		const settings = {
 			memoryBytes,
 			readAheadBytes: config.readAheadBytes,
 			stagingDirectory,
 			stagingLimitBytes:
 				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
-			...(cache !== undefined && { cache }),
+			...(cache !== undefined && { cache, makeStagingDirectory: () => stagingFolder.make() }),
+			onDiskTrouble: (use: DiskUse, problem: DiskProblem | undefined) => this.#diskTrouble(use, problem),
 			log: (level: "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
 		};
 		this.#settings = settings;
 		this.filesystem = createS3Filesystem(volumes, settings);
 	}
 
-	obey(told: Exclude<Order, { kind: "serve" }>, tell: (report: Report) => void): void {
+	obey(told: Exclude<Order, { kind: "serve" }>): void {
 		switch (told.kind) {
 			case "put":
 				this.put(told.volume);
 				return;
 			case "remove":
-				void this.remove(told, tell);
+				void this.remove(told);
 				return;
 			case "tune":
 				this.tune(told.readAheadBytes);
@@ -142,11 +155,8 @@ export class ServedVolumes {
 	}
 
 	/** Takes a volume away: in sight as long as it is in use, then out of it, then for good. */
-	async remove(
-		{ folder, departure, visibleMs, hiddenMs }: Extract<Order, { kind: "remove" }>,
-		tell: (report: Report) => void,
-	): Promise<void> {
-		const { log } = this.#surroundings;
+	async remove({ folder, departure, visibleMs, hiddenMs }: Extract<Order, { kind: "remove" }>): Promise<void> {
+		const { log, tell } = this.#surroundings;
 		const served = this.#volumes.get(folder);
 		let lostFiles = 0;
 		if (served !== undefined) {
@@ -202,12 +212,22 @@ export class ServedVolumes {
 			this.#surroundings.log.error({ err: error }, "not everything could be uploaded");
 			isSaved = false;
 		}
-		removeStagingFolder(this.#config.stagingDirectory);
+		// Otherwise there is none, or whoever comes next finds it.
+		await removeStagingFolder(this.#config.stagingDirectory).catch(() => undefined);
 		return isSaved;
 	}
 
-	showStagingIsUsed(): void {
-		showStagingFolderIsUsed(this.#config.stagingDirectory);
+	#diskTrouble(use: DiskUse, problem: DiskProblem | undefined): void {
+		const { log, tell } = this.#surroundings;
+		if (problem === undefined) {
+			this.#troubles.delete(use);
+			log.info({ disk: use }, "a disk is in order again");
+		} else {
+			const { message, error } = problem;
+			this.#troubles.set(use, { about: `disk of ${use}`, message, since: new Date().toISOString() });
+			log.warn({ disk: use, problem: message, err: error }, "a disk is out of order");
+		}
+		tell({ kind: "troubles", troubles: [...this.#troubles.values()] });
 	}
 
 	#serve(config: VolumeConfig): ServedVolume | undefined {

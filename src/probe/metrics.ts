@@ -49,6 +49,11 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 	);
 	const mountLayers = gauge("mount_layers", "Mounts of ours stacked at the target.", ["mount"]);
 	const answerAge = gauge("mount_answer_age_seconds", "Time since the mount last answered a statfs.", ["mount"]);
+	const mountTroubles = gauge(
+		"mount_troubles",
+		"What is wrong with what the driver uses, such as a disk, and does not keep it from serving.",
+		["mount"],
+	);
 	const backendOk = gauge("backend_ok", "1 if the last signed check of the bucket passed.", ["mount"]);
 	const droppedLines = counter("driver_dropped_lines_total", "Log lines of the driver that were not kept.", ["mount"]);
 	const driverStat = gauge("driver_stat", "Counts and sizes that the driver tells of itself, by their names.", [
@@ -108,6 +113,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			mountRestarts,
 			mountLayers,
 			answerAge,
+			mountTroubles,
 			backendOk,
 			droppedLines,
 			driverStat,
@@ -119,6 +125,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			mountRestarts.inc({ mount, driver }, facts.restarts);
 			mountLayers.set({ mount }, facts.layers);
 			if (facts.answeredSecondsAgo !== undefined) answerAge.set({ mount }, facts.answeredSecondsAgo);
+			mountTroubles.set({ mount }, facts.troubles?.length ?? 0);
 			if (facts.backend !== undefined) backendOk.set({ mount }, facts.backend.ok ? 1 : 0);
 			droppedLines.inc({ mount }, facts.droppedLines);
 			for (const [stat, value] of Object.entries(facts.driverStats ?? {}))

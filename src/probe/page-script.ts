@@ -95,6 +95,9 @@ export const pageScript = String.raw`
 		const current = error !== undefined && !mount.ready;
 		show(field.reason, mount.reason !== undefined && !(current && error.message === mount.reason));
 		write(field.reason, mount.reason || "");
+		const troubles = mount.troubles || [];
+		show(field.troubles, troubles.length > 0);
+		write(field.troubles, troubles.map((trouble) => trouble.message + ", since " + instant(trouble.since)).join(". "));
 		show(field.error, error !== undefined);
 		if (error !== undefined) {
 			field.error.dataset.tone = current ? "bad" : "off";

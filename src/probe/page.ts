@@ -59,6 +59,7 @@ export const page = `<!doctype html>
 			<div><dt>Target</dt><dd data-field="target"></dd></div>
 		</dl>
 		<p class="reason" data-field="reason"></p>
+		<p class="reason" data-field="troubles"></p>
 		<div class="error" data-field="error">
 			<p class="title"><strong data-field="errorTitle"></strong> <code data-field="errorCode"></code> <span class="quiet" data-field="errorAt"></span></p>
 			<p data-field="errorMessage"></p>

@@ -1,3 +1,4 @@
+import type { DriverTrouble } from "../drivers/driver.ts";
 import type { ErrorClass, ErrorCode } from "../errors.ts";
 
 export const mountStates = [
@@ -61,6 +62,8 @@ export interface MountStatus {
 	/** When the next start is tried, while waiting for it: RFC 3339, UTC. */
 	readonly retryAt?: string;
 	readonly lastError?: ReportedError;
+	/** What is wrong with what it uses, such as a disk, and does not keep it from serving. Several mounts of one process: at the first. */
+	readonly troubles?: readonly DriverTrouble[];
 	/** Lines that the driver wrote too fast or too long to keep. */
 	readonly droppedLines: number;
 	/** Counts and sizes of the driver's process by their names, at most some seconds old. Several mounts of one process: at the first. */

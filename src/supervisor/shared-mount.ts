@@ -123,9 +123,14 @@ export class SharedMount implements Supervised {
 
 	/** One mount of the config by itself, from what is true of the mount that they share. */
 	status(member: SharedMember, shared: MountStatus): MountStatus {
-		const { driverStats, ...rest } = shared;
+		const { driverStats, troubles, ...rest } = shared;
 		const first = this.#members.find(({ served }) => served !== undefined);
-		return member.status(member === first && driverStats !== undefined ? { ...rest, driverStats } : rest);
+		if (member !== first) return member.status(rest);
+		return member.status({
+			...rest,
+			...(troubles !== undefined && { troubles }),
+			...(driverStats !== undefined && { driverStats }),
+		});
 	}
 }
 

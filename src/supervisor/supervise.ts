@@ -178,6 +178,7 @@ export class MountSupervisor {
 		const silentMs = this.#prober.silentMs;
 		const reason = this.#reason();
 		const driverStats = this.#session?.stats?.();
+		const troubles = this.#session?.troubles?.() ?? [];
 		return {
 			name,
 			driver: driver.name,
@@ -199,6 +200,9 @@ export class MountSupervisor {
 			...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
 			...(this.#lastError !== undefined && { lastError: this.#lastError }),
 			droppedLines: this.#droppedLines,
+			...(troubles.length > 0 && {
+				troubles: troubles.map((trouble) => ({ ...trouble, message: this.#options.redact(trouble.message) })),
+			}),
 			...(driverStats !== undefined && { driverStats }),
 		};
 	}

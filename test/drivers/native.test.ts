@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, utimesSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -164,22 +164,27 @@ test("what is being written is kept in a folder of its own on the cache's disk, 
 	const cache = mkdtempSync(join(tmpdir(), "fluid-fuse-cache-"));
 	try {
 		const writing = join(cache, "writing");
-		const yesterday = new Date(Date.now() - 25 * 3_600_000);
-		for (const name of ["abandoned", "another-pod"]) mkdirSync(join(writing, name), { recursive: true });
-		utimesSync(join(writing, "abandoned"), yesterday, yesterday);
 		const { session } = await start({ ...keys, "cache-dir": cache });
-		const own = readdirSync(writing).filter((name) => name !== "another-pod");
-		expect(own).toHaveLength(1);
-		expect(own).not.toContain("abandoned");
-		expect(statSync(join(writing, own[0] ?? "")).mode & 0o777).toBe(0o700);
+		const [own = "", ...others] = readdirSync(writing);
+		expect(others).toEqual([]);
+		expect(statSync(join(writing, own)).mode & 0o777).toBe(0o700);
 		process.kill(session.pid, "SIGKILL");
 		await session.ended;
+		expect(readdirSync(writing)).toEqual([own]);
+		const { session: next } = await start({ ...keys, "cache-dir": cache });
 		await until(
-			() => readdirSync(writing).length === 1,
+			() => !readdirSync(writing).includes(own),
 			5000,
 			() => "still there",
 		);
-		expect(readdirSync(writing)).toEqual(["another-pod"]);
+		expect(readdirSync(writing)).toHaveLength(1);
+		process.kill(next.pid, "SIGSTOP");
+		await next.stop({ graceMs: 0 });
+		await until(
+			() => readdirSync(writing).length === 0,
+			5000,
+			() => "still there",
+		);
 	} finally {
 		rmSync(cache, { recursive: true });
 	}
@@ -200,10 +205,14 @@ test("a directory that cannot be mounted on is a failure with its reason, and le
 test("the process tells why it cannot serve", async () => {
 	// Whatever is logged: this is what the launcher reports.
 	const context = contextWith({ log: pino({ level: "fatal" }, { write: () => undefined }) });
-	const failing = await native.prepare(mount, { endpoint, ...keys }).start({ ...context, directory: "/dev/null" });
+	const variables = { ...process.env, HTTP_PROXY: "ftp://proxy", NO_PROXY: "" };
+	// Not a local one, which no proxy reaches.
+	const failing = await native
+		.prepare(mount, { endpoint: "http://192.0.2.1", ...keys })
+		.start({ ...context, variables });
 	sessions.push(failing);
 	expect(await failing.ended).toMatchObject({
 		kind: "failed",
-		cause: { code: "DRIVER_FAILED", message: expect.stringMatching(/cannot be served: ENOTDIR.*writing/) },
+		cause: { code: "USAGE", message: "HTTP_PROXY is not the address of an HTTP proxy" },
 	});
 });
