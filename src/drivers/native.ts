@@ -70,6 +70,10 @@ const options = z.strictObject({
 		description:
 			"Where modes, owners, times and links come from: listings, as far as the server lists them, or a request for each name. Default: listed.",
 	}),
+	"use-content-type": flag({
+		description:
+			"Give new files a Content-Type by their extension; files that are there keep what they have. Default: true.",
+	}),
 	transport: choice(["direct", "libfuse"], {
 		description:
 			"How the kernel is spoken to: over /dev/fuse itself, or by libfuse 2, which mounts without the program mount but is slower and can do less (docs/libfuse.md). Default: direct.",
@@ -482,6 +486,7 @@ function volumeConfig(
 		directoryMode: given["dir-mode"] ?? 0o755,
 		fileMode: given["file-mode"] ?? 0o644,
 		attributes: given.attributes ?? "listed",
+		contentTypes: given["use-content-type"] !== false,
 		ttlMs: given.ttl ?? 60_000,
 		maximumRequests: given["max-requests"] ?? 32,
 		connectMs: given["connect-timeout"] ?? 5000,

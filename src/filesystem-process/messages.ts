@@ -37,6 +37,7 @@ const volume = z.strictObject({
 	directoryMode: z.number(),
 	fileMode: z.number(),
 	attributes: z.enum(["listed", "all"]),
+	contentTypes: z.boolean(),
 	ttlMs: z.number(),
 	maximumRequests: z.number(),
 	connectMs: z.number(),

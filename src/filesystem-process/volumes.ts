@@ -146,8 +146,8 @@ export class ServedVolumes {
 			for (const store of stores) store.setCredentials(this.#credentialsOf(config));
 			log.info({ folder }, "credentials replaced");
 		}
-		const { readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
-		Object.assign(volume, { readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs });
+		const { readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } = config;
+		Object.assign(volume, { readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs });
 		served.config = config;
 		const options = changed.filter((name) => name !== "credentials");
 		if (options.some((name) => shownOptions.has(name))) this.filesystem.attributesChanged(volume);
@@ -235,7 +235,8 @@ export class ServedVolumes {
 		addSecrets(config, redactor);
 		try {
 			const store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
-			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, ttlMs } = config;
+			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } =
+				config;
 			const identity = `${config.endpoint ?? ""} ${bucket}`;
 			const volume = {
 				folder,
@@ -248,6 +249,7 @@ export class ServedVolumes {
 				directoryMode,
 				fileMode,
 				attributes,
+				contentTypes,
 				ttlMs,
 			};
 			const served = { config, volume, stores: [store] };
@@ -299,6 +301,7 @@ const shownOptions: ReadonlySet<keyof VolumeConfig> = new Set([
 	"directoryMode",
 	"fileMode",
 	"attributes",
+	"contentTypes",
 	"ttlMs",
 ]);
 

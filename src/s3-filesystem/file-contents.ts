@@ -128,6 +128,7 @@ export class FileContents {
 		const base = this.versionOf(node);
 		/** What the metadata said of the file when it was asked for last. */
 		let said = { posix: node.posix, changedMs: node.changedMs };
+		let askedAt = performance.now();
 		const paths = this.#paths;
 		const draft = new Draft({
 			store: node.volume.store,
@@ -147,8 +148,12 @@ export class FileContents {
 				const mtimeMs = node.posix.mtimeMs ?? (isFinal ? node.changedMs : undefined);
 				return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtimeMs !== undefined && { mtimeMs }) });
 			},
+			properties: async () => {
+				askedAt = performance.now();
+				return this.#namespace.propertiesOf(node);
+			},
 			...(onlyIfAbsent && { onlyIfAbsent }),
-			onCommit: ({ etag, sizeBytes: committedBytes, modifiedMs, metadata }) => {
+			onCommit: ({ etag, sizeBytes: committedBytes, modifiedMs, metadata, properties }) => {
 				// Otherwise attributes were changed while the server was told of those before.
 				if (metadata !== undefined && node.posix === said.posix) {
 					const { mtimeMs, ...others } = parseMetadata(metadata);
@@ -156,6 +161,8 @@ export class FileContents {
 					node.posix = isWrittenSince ? others : { ...others, mtimeMs };
 				}
 				this.#becomes(node, { etag, sizeBytes: committedBytes, modifiedMs: modifiedMs ?? Date.now() });
+				const isKnown = this.#namespace.properties.get(node) !== undefined;
+				if (properties !== undefined && !isKnown) this.#namespace.properties.learned(node, properties, askedAt);
 			},
 		});
 		setDraft(node, draft);
@@ -170,9 +177,8 @@ export class FileContents {
 	async commit(node: FileNode): Promise<void> {
 		const { draft } = node;
 		if (draft === undefined || !this.isDirty(node)) return;
-		// Overwriting keeps the mode, the owner and what others left in the metadata.
-		await this.#namespace.ensureMetadata(node);
 		if (!draft.isDirty && node.version !== undefined) {
+			await this.#namespace.ensureMetadata(node);
 			await this.replaceMetadata(node);
 			return;
 		}
@@ -209,6 +215,7 @@ export class FileContents {
 				mode: modeOf(node),
 				mtimeMs: node.posix.mtimeMs ?? version.modifiedMs,
 			}),
+			properties: await this.#namespace.propertiesOf(node),
 		});
 		node.posix = { ...node.posix, mtimeMs: node.posix.mtimeMs ?? version.modifiedMs };
 		node.metadataDirty = false;
@@ -225,8 +232,10 @@ export class FileContents {
 	/** What was written here is in the kernel's pages already, if they were right before, and in every handle's view. */
 	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
 		this.#namespace.storedAttributes(node.volume);
+		const known = this.#namespace.properties.get(node);
 		if (node.kernelEtag === node.version?.etag) node.kernelEtag = version.etag;
 		node.version = version;
+		if (known !== undefined) this.#namespace.properties.learned(node, known.properties, known.at);
 		node.knownAt = performance.now();
 		node.posixEtag = isPosixKnown ? version.etag : undefined;
 		for (const file of node.handles) {
@@ -296,6 +305,8 @@ export class FileContents {
 			const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
 				etag: oldEtag,
 				sizeBytes,
+				// Nobody asks for it by this name.
+				properties: { headers: {} },
 			});
 			return { etag, sizeBytes, modifiedMs };
 		} catch (error) {

@@ -250,10 +250,13 @@ class BucketFilesystem implements S3Filesystem {
 		const key = keyOf(directory);
 		// A bucket has no object that could hold its own attributes: they are kept as long as the mount is.
 		if (key !== "") {
+			const askedAt = performance.now();
+			const properties = await this.#namespace.propertiesOf(directory);
 			await volume.store.put(key, emptyBody, {
 				metadata: formatMetadata({ ...posix, mode: posix.mode ?? modeOf(directory) }),
-				contentType: "application/x-directory",
+				properties,
 			});
+			this.#namespace.properties.learned(directory, properties, askedAt);
 		}
 		directory.hasMarker = true;
 		directory.posix = posix;
@@ -471,8 +474,10 @@ class BucketFilesystem implements S3Filesystem {
 			const { version } = node;
 			if (version === undefined) throw new FuseError("ENOENT");
 			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
+			const { etag: oldEtag, sizeBytes } = version;
+			const known = this.#namespace.properties.get(node)?.properties;
 			const copied = await this.#replacing(target, async () =>
-				store.copy(oldKey, newKey, { etag: version.etag, sizeBytes: version.sizeBytes }),
+				store.copy(oldKey, newKey, { etag: oldEtag, sizeBytes, ...(known !== undefined && { properties: known }) }),
 			);
 			const { etag, modifiedMs } = copied;
 			const readsEnd = this.#paths.readsEnd({ parent: from, name });

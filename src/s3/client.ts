@@ -102,7 +102,7 @@ const slowestWorkBytesPerMs = 1024 ** 2 / 1000;
 /** Less than that is no sign that it will go on. */
 const noticeableProgressBytes = 64 * 1024;
 
-const headerText = /^[\u0020-\u007e]*$/;
+const headerText = /^[\u0020-\u007e\u0080-\uffff]*$/;
 
 /** Signs, sends and retries requests to one bucket. */
 export class Client {
@@ -413,7 +413,8 @@ export class Client {
 				const problem = `${describePlace(call)}: the header ${name} has a character that no header may have`;
 				throw new S3Error("REFUSED", problem);
 			}
-			text += `${name}: ${value}\r\n`;
+			// The head goes out as Latin-1, and what is signed as UTF-8.
+			text += `${name}: ${/^[ -~]*$/.test(value) ? value : Buffer.from(value).toString("latin1")}\r\n`;
 		}
 		// Not signed: proxies change them.
 		text += `user-agent: fluid-fuse\r\naccept-encoding: identity\r\n${site.proxyLines}`;

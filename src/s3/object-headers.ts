@@ -1,11 +1,11 @@
 import type { RequestHeaders } from "./client.ts";
 import type { Answer } from "./http/connection.ts";
 import { withoutQuotes } from "./list-answer.ts";
-import { S3Error, type ObjectHeaders, type ObjectMetadata } from "./object-store.ts";
+import { S3Error, type ObjectHeaders, type ObjectMetadata, type ObjectProperties } from "./object-store.ts";
 
 const metadataPrefix = "x-amz-meta-";
 
-/** Of an answer to GET or HEAD. */
+/** Of an answer to HEAD. */
 export function objectHeaders({ headers }: Pick<Answer, "headers">, sizeBytes: number): ObjectHeaders {
 	const metadata: Record<string, string> = {};
 	for (const [name, value] of headers) {
@@ -16,7 +16,7 @@ export function objectHeaders({ headers }: Pick<Answer, "headers">, sizeBytes: n
 		modifiedMs: Date.parse(headers.get("last-modified") ?? "") || 0,
 		etag: withoutQuotes(headers.get("etag") ?? ""),
 		metadata,
-		contentType: headers.get("content-type"),
+		properties: objectProperties(headers),
 	};
 }
 
@@ -33,8 +33,8 @@ function decodeUtf8(value: string): string {
 	return text.includes("\ufffd") ? value : text;
 }
 
-/** What the object keeps beside its metadata, and a copy with new metadata would lose. */
-const contentHeaderNames = [
+/** What is kept of an object as it was told. */
+const propertyNames = [
 	"content-type",
 	"cache-control",
 	"content-disposition",
@@ -44,18 +44,35 @@ const contentHeaderNames = [
 	"x-amz-website-redirect-location",
 ];
 
-export function contentHeaders({ headers }: Pick<Answer, "headers">): RequestHeaders {
+/** Who writes a file in one of these could not read it again before it is restored, which takes hours. */
+const archives = new Set(["GLACIER", "DEEP_ARCHIVE"]);
+
+function objectProperties(headers: ReadonlyMap<string, string>): ObjectProperties {
 	const kept: Record<string, string> = {};
-	for (const name of contentHeaderNames) {
+	for (const name of propertyNames) {
 		const value = headers.get(name);
-		if (value !== undefined) kept[name] = value;
+		if (value !== undefined) kept[name] = decodeUtf8(value);
 	}
-	return kept;
+	const { "content-encoding": encoding, ...others } = kept;
+	// How it was once sent is no property of the object, but some servers keep it.
+	const coding = encoding?.replaceAll(/\baws-chunked\b,?|,\s*aws-chunked\b/g, "").trim();
+	const storageClass = headers.get("x-amz-storage-class") ?? "STANDARD";
+	const hasTags = Number(headers.get("x-amz-tagging-count") ?? 0) > 0;
+	return {
+		headers: { ...others, ...(coding !== undefined && coding !== "" && { "content-encoding": coding }) },
+		...(!archives.has(storageClass) && { storageClass }),
+		...(hasTags && { hasTags }),
+	};
+}
+
+/** CopyObject copies neither for sure: S3 no redirect, MinIO no Expires. */
+export function mayNotBeCopied({ headers }: ObjectProperties): boolean {
+	return headers["expires"] !== undefined || headers["x-amz-website-redirect-location"] !== undefined;
 }
 
 /**
- * Throws REFUSED for what no header can hold: names are tokens, and values are printable ASCII without white space around them, which
- * servers strip. Whoever has more to say encodes it.
+ * Throws REFUSED for what no header can hold: names are tokens, and values are printable and without white space around them, which
+ * servers strip. Other characters than ASCII's, which some servers refuse, are those of metadata that others have stored.
  */
 export function metadataHeaders(metadata: ObjectMetadata): RequestHeaders {
 	const headers: Record<string, string> = {};
@@ -63,7 +80,7 @@ export function metadataHeaders(metadata: ObjectMetadata): RequestHeaders {
 		const value = metadata[name] ?? "";
 		if (!/^[\da-z!#$%&'*+.^_`|~-]+$/.test(name))
 			throw new S3Error("REFUSED", `${JSON.stringify(name)} cannot be the name of metadata`);
-		if (!/^(?:[!-~](?:[ -~]*[!-~])?)?$/.test(value))
+		if (!/^(?:[!-~\u00a1-\uffff](?:[ -~\u00a0-\uffff]*[!-~\u00a1-\uffff])?)?$/.test(value) || !value.isWellFormed())
 			throw new S3Error("REFUSED", `the metadata ${name} has a character that no header may have`);
 		headers[metadataPrefix + name] = value;
 	}

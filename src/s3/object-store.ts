@@ -19,7 +19,7 @@ export interface ObjectStore {
 			readonly signal?: AbortSignal;
 			readonly onProgress?: (filledBytes: number) => void;
 		},
-	): Promise<ObjectHeaders>;
+	): Promise<void>;
 	/** Throws NOT_FOUND. */
 	head(key: string, options?: { readonly signal?: AbortSignal }): Promise<ObjectHeaders>;
 	/** One page, at most 1000 keys and prefixes together, in the order of the keys' UTF-8 bytes. */
@@ -36,19 +36,23 @@ export interface ObjectStore {
 		keys: readonly string[],
 		options?: { readonly etags?: ReadonlyMap<string, string> },
 	): Promise<readonly { readonly key: string; readonly error: S3Error }[]>;
-	/** A copy inside the bucket by the server. Objects above 5 GiB are copied in parts. `metadata` replaces the source's. */
+	/**
+	 * A copy inside the bucket by the server. Objects above 5 GiB are copied in parts. `metadata` replaces the source's. `properties` are
+	 * the source's; who does not know them leaves them out, and the source is asked for them.
+	 */
 	copy(
 		from: string,
 		to: string,
 		options?: {
 			readonly etag?: string;
 			readonly metadata?: ObjectMetadata;
+			readonly properties?: ObjectProperties;
 			readonly sizeBytes?: number;
 			/** Throws EXISTS when there is an object at `to`, where the server can tell. */
 			readonly onlyIfAbsent?: boolean;
 		},
 	): Promise<Uploaded>;
-	createMultipart(key: string, metadata: ObjectMetadata, options?: { readonly contentType?: string }): Promise<string>;
+	createMultipart(key: string, metadata: ObjectMetadata, properties?: ObjectProperties): Promise<string>;
 	uploadPart(key: string, uploadId: string, partNumber: number, body: UploadBody): Promise<UploadedPart>;
 	/** Bytes of an object that is there become a part; both ends of the range are counted: [offset, offset + lengthBytes). */
 	copyPart(
@@ -113,7 +117,17 @@ export interface ObjectHeaders {
 	readonly modifiedMs: number;
 	readonly etag: string;
 	readonly metadata: ObjectMetadata;
-	readonly contentType: string | undefined;
+	readonly properties: ObjectProperties;
+}
+
+/** What an object has beside its bytes and its metadata, for another one to get, at its key or as its copy. */
+export interface ObjectProperties {
+	/** Content-Type, Cache-Control and their like, by their names in lower case. */
+	readonly headers: Readonly<Record<string, string>>;
+	/** Undefined: what the options say. */
+	readonly storageClass?: string;
+	/** It has some, which are read from it when they are needed. */
+	readonly hasTags?: boolean;
 }
 
 /** Bytes to send, again from the start when a request is tried again. */
@@ -127,7 +141,7 @@ export interface UploadBody {
 
 export interface PutOptions {
 	readonly metadata?: ObjectMetadata;
-	readonly contentType?: string;
+	readonly properties?: ObjectProperties;
 	/** Throws EXISTS when there is an object, where the server can tell (If-None-Match: *). */
 	readonly onlyIfAbsent?: boolean;
 	/** Of who tries again after a call has failed: what that may have stored after all is not another's. */

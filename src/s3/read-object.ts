@@ -1,8 +1,7 @@
 import { verifierFor, type Verifier } from "./checksum.ts";
 import type { Client, RequestHeaders } from "./client.ts";
 import { withoutQuotes } from "./list-answer.ts";
-import { objectHeaders } from "./object-headers.ts";
-import { S3Error, type ObjectHeaders, type ObjectStore } from "./object-store.ts";
+import { S3Error, type ObjectStore } from "./object-store.ts";
 import { printable } from "./printable.ts";
 import type { ResponseHead } from "./http/response-head.ts";
 
@@ -17,10 +16,9 @@ export async function readObject(
 	key: string,
 	options: ReadOptions,
 	accessHeaders: RequestHeaders,
-): Promise<ObjectHeaders> {
+): Promise<void> {
 	const { offset, into, etag, objectSizeBytes, signal, onProgress } = options;
-	if (into.length === 0)
-		return { sizeBytes: objectSizeBytes, modifiedMs: 0, etag, metadata: {}, contentType: undefined };
+	if (into.length === 0) return;
 	const isWhole = offset === 0 && into.length === objectSizeBytes;
 	let filledBytes = 0;
 	/** Where the current try began. */
@@ -77,7 +75,7 @@ export async function readObject(
 		});
 		if (verify?.(into) !== false) {
 			if (verify !== undefined) onProgress?.(into.length);
-			return objectHeaders(answer, objectSizeBytes);
+			return;
 		}
 		if (isAgain)
 			throw new S3Error(

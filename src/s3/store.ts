@@ -2,7 +2,7 @@ import { createHash, hash } from "node:crypto";
 import { encodeKey } from "./bucket-address.ts";
 import { crc32Of, encodeCrc32 } from "./checksum.ts";
 import { Client, type Call, type RequestHeaders } from "./client.ts";
-import { concessionFor, type Ability } from "./concession.ts";
+import { concessionFor, isLasting, type Ability } from "./concession.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
@@ -11,7 +11,7 @@ import { encodeStrictly } from "./location.ts";
 import { encryptionHeaders, type EncryptionHeaders } from "./encryption.ts";
 import { multipartEtag, wasMadeSince } from "./made-since.ts";
 import { parseListAnswer, withoutQuotes, type ParsedList } from "./list-answer.ts";
-import { contentHeaders, metadataHeaders, objectHeaders, serverTimeMs } from "./object-headers.ts";
+import { mayNotBeCopied, metadataHeaders, objectHeaders, serverTimeMs } from "./object-headers.ts";
 import {
 	S3Error,
 	type CredentialsSource,
@@ -19,6 +19,7 @@ import {
 	type ListRequest,
 	type ObjectHeaders,
 	type ObjectMetadata,
+	type ObjectProperties,
 	type ObjectStore,
 	type ObjectStoreOptions,
 	type PutOptions,
@@ -28,6 +29,7 @@ import {
 } from "./object-store.ts";
 import { printable } from "./printable.ts";
 import { readObject, type ReadOptions } from "./read-object.ts";
+import { tagsHeader } from "./tags.ts";
 import { kindOfCode } from "./verdict.ts";
 import { completionXml, deletionXml } from "./write-xml.ts";
 import { elementText, isExpressible, rootName } from "./xml.ts";
@@ -40,6 +42,12 @@ type CompletionOptions = NonNullable<Parameters<ObjectStore["completeMultipart"]
 /** Throws a LauncherError if there is no URL for that bucket. Nothing is sent before the first request. */
 export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
 	return new Store(options);
+}
+
+/** The headers that make an object, and which of them a server or a key may refuse. */
+interface Making {
+	readonly used: readonly Ability[];
+	readonly headers: (lacking: ReadonlySet<Ability>) => RequestHeaders;
 }
 
 /** How many keys at once where the server takes one a request. */
@@ -56,6 +64,7 @@ class Store implements ObjectStore {
 	readonly #encryption: EncryptionHeaders;
 	/** What each object of ours gets. */
 	readonly #creation: RequestHeaders;
+	readonly #storageClass: string | undefined;
 	/** What the server has turned out not to know. */
 	readonly #lacking = new Set<Ability>();
 	#listing: "unknown" | "plain" | "with-metadata" = "unknown";
@@ -67,9 +76,9 @@ class Store implements ObjectStore {
 		this.#client = new Client(options);
 		this.#encryption = encryptionHeaders(options.encryption);
 		const { storageClass, acl } = options;
+		this.#storageClass = storageClass;
 		this.#creation = {
 			...this.#encryption.create,
-			...(storageClass !== undefined && { "x-amz-storage-class": storageClass }),
 			...(acl !== undefined && { "x-amz-acl": acl }),
 		};
 	}
@@ -86,9 +95,9 @@ class Store implements ObjectStore {
 		this.#client.close();
 	}
 
-	async get(key: string, options: ReadOptions): Promise<ObjectHeaders> {
+	async get(key: string, options: ReadOptions): Promise<void> {
 		checkKey(key);
-		return readObject(this.#client, key, options, this.#encryption.access);
+		await readObject(this.#client, key, options, this.#encryption.access);
 	}
 
 	async head(key: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ObjectHeaders> {
@@ -180,18 +189,19 @@ class Store implements ObjectStore {
 	async put(
 		key: string,
 		body: UploadBody,
-		{ metadata = {}, contentType, onlyIfAbsent = false, doubt = new Doubt() }: PutOptions = {},
+		{ metadata = {}, properties = { headers: {} }, onlyIfAbsent = false, doubt = new Doubt() }: PutOptions = {},
 	): Promise<Uploaded> {
 		checkKey(key);
 		const own = metadataHeaders(metadata);
+		const making = await this.#making(properties, key);
 		const integrity = createIntegrity(body);
 		doubt.sends(async (answer) => hasMetadata(answer, metadata) && integrity.wasOf(answer));
-		return this.#conceding(onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"], async (lacking) => {
+		const used: Ability[] = onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"];
+		return this.#conceding([...used, ...making.used], async (lacking) => {
 			const headers = {
 				...own,
-				...this.#creation,
+				...making.headers(lacking),
 				...(await integrity.headers(!lacking.has("checksums"))),
-				...(contentType !== undefined && { "content-type": contentType }),
 				...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
 			};
 			try {
@@ -216,7 +226,7 @@ class Store implements ObjectStore {
 				if (isThis) return present.uploaded;
 				if (!(await doubt.hasSent(present.answer))) throw error;
 				// With what it was to hold when an earlier call failed.
-				return this.put(key, body, { metadata, ...(contentType !== undefined && { contentType }) });
+				return this.put(key, body, { metadata, properties });
 			}
 		});
 	}
@@ -357,31 +367,38 @@ class Store implements ObjectStore {
 	async copy(from: string, to: string, options: CopyOptions = {}): Promise<Uploaded> {
 		checkKey(from);
 		checkKey(to);
-		const { etag, metadata, sizeBytes = 0, onlyIfAbsent = false } = options;
+		const { etag, metadata, onlyIfAbsent = false } = options;
 		// Not every server that knows the condition knows it for copies, and they do not tell.
 		if (onlyIfAbsent) await this.#refuseIfPresent(to);
-		if (sizeBytes > largestCopyBytes) return this.#copyLarge(from, to, options);
-		const replaced: RequestHeaders = metadata === undefined ? {} : await this.#replacing(from, metadata, etag);
+		const isKnown = options.properties !== undefined && (metadata !== undefined || !mayNotBeCopied(options.properties));
+		const source = isKnown ? undefined : await this.#headOf(from, etag);
+		const { sizeBytes = source?.sizeBytes ?? 0, properties = source?.properties ?? { headers: {} } } = options;
+		if (sizeBytes > largestCopyBytes) return this.#copyLarge(from, to, options, source);
+		const replacing = metadata ?? (mayNotBeCopied(properties) ? source?.metadata : undefined);
+		const own: RequestHeaders =
+			replacing === undefined ? {} : { "x-amz-metadata-directive": "REPLACE", ...metadataHeaders(replacing) };
+		// Tags are copied in any case, and with the metadata the headers.
+		const making = await this.#making(replacing === undefined ? { ...properties, headers: {} } : properties, undefined);
+		const used: Ability[] = onlyIfAbsent ? ["conditions"] : [];
 		try {
-			return await this.#conceding(onlyIfAbsent ? ["conditions"] : [], async (lacking) =>
+			return await this.#conceding([...used, ...making.used], async (lacking) =>
 				this.#copyObject(from, to, options, {
-					...replaced,
+					...own,
+					...making.headers(lacking),
 					...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
 				}),
 			);
 		} catch (error) {
 			if (!isTooLargeToCopy(error)) throw error;
-			return this.#copyLarge(from, to, options);
+			return this.#copyLarge(from, to, options, source);
 		}
 	}
 
-	/** The headers of a copy with new metadata: the type and its like are replaced together with them, and would be lost. */
-	async #replacing(from: string, metadata: ObjectMetadata, etag: string | undefined): Promise<RequestHeaders> {
-		const own = metadataHeaders(metadata);
-		const source = await this.#head(from);
-		if (etag !== undefined && etagOf(source) !== etag)
+	async #headOf(from: string, etag: string | undefined): Promise<ObjectHeaders> {
+		const source = await this.head(from);
+		if (etag !== undefined && source.etag !== etag)
 			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
-		return { "x-amz-metadata-directive": "REPLACE", ...contentHeaders(source), ...own };
+		return source;
 	}
 
 	async #copyObject(from: string, to: string, options: CopyOptions, headers: RequestHeaders): Promise<Uploaded> {
@@ -397,7 +414,7 @@ class Store implements ObjectStore {
 				workBytes: sizeBytes ?? 0,
 				...(headers["if-none-match"] !== undefined && etag === undefined && { preconditionMeans: "EXISTS" as const }),
 				onDoubt: () => doubt.begin(),
-				headers: () => ({ ...headers, ...this.#creation, ...this.#source(from, etag) }),
+				headers: () => ({ ...headers, ...this.#source(from, etag) }),
 				check: ({ body }) => {
 					const text = body.toString();
 					const found = rootName(text) === "CopyObjectResult" ? elementText(text, "ETag") : undefined;
@@ -421,13 +438,16 @@ class Store implements ObjectStore {
 		}
 	}
 
-	async #copyLarge(from: string, to: string, options: CopyOptions): Promise<Uploaded> {
-		const source = await this.#head(from);
-		const { sizeBytes, etag, metadata } = objectHeaders(source, sizeOf(source) ?? 0);
-		if (options.etag !== undefined && options.etag !== etag)
-			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
-		const headers = { ...contentHeaders(source), ...metadataHeaders(options.metadata ?? metadata) };
-		const create = async (): Promise<string> => this.#createMultipart(to, headers);
+	async #copyLarge(
+		from: string,
+		to: string,
+		options: CopyOptions,
+		source: ObjectHeaders | undefined,
+	): Promise<Uploaded> {
+		const { etag, sizeBytes, metadata, properties } = source ?? (await this.#headOf(from, options.etag));
+		const own = metadataHeaders(options.metadata ?? metadata);
+		const making = await this.#making(properties, from);
+		const create = async (): Promise<string> => this.#createMultipart(to, own, making);
 		const { onlyIfAbsent = false } = options;
 		return copyInParts(this, { from: { key: from, etag, sizeBytes }, to, create, onlyIfAbsent });
 	}
@@ -435,15 +455,15 @@ class Store implements ObjectStore {
 	async createMultipart(
 		key: string,
 		metadata: ObjectMetadata,
-		{ contentType }: { readonly contentType?: string } = {},
+		properties: ObjectProperties = { headers: {} },
 	): Promise<string> {
 		checkKey(key);
-		const own = metadataHeaders(metadata);
-		return this.#createMultipart(key, { ...own, ...(contentType !== undefined && { "content-type": contentType }) });
+		return this.#createMultipart(key, metadataHeaders(metadata), await this.#making(properties, key));
 	}
 
-	async #createMultipart(key: string, headers: RequestHeaders): Promise<string> {
-		return this.#conceding(["checksums"], async (lacking) => {
+	async #createMultipart(key: string, own: RequestHeaders, making: Making): Promise<string> {
+		return this.#conceding(["checksums", ...making.used], async (lacking) => {
+			const headers = { ...own, ...making.headers(lacking) };
 			const withChecksums = !lacking.has("checksums") && !this.#isMinio && this.#copiesWithChecksums;
 			const uploadId = await this.#beginMultipart(key, {
 				...headers,
@@ -454,6 +474,46 @@ class Store implements ObjectStore {
 			await this.abortMultipart(key, uploadId).catch(() => undefined);
 			return this.#beginMultipart(key, headers);
 		});
+	}
+
+	/** What makes an object with these properties, with the tags that the object of that key has. */
+	async #making(properties: ObjectProperties, tagged: string | undefined): Promise<Making> {
+		const { storageClass } = properties;
+		const tags = properties.hasTags === true && tagged !== undefined ? await this.#tagsOf(tagged) : undefined;
+		const used: Ability[] = storageClass === undefined || storageClass === "STANDARD" ? [] : ["storage-class"];
+		return {
+			used: tags === undefined ? used : [...used, "tags"],
+			headers: (lacking) => {
+				const stored = (lacking.has("storage-class") ? undefined : storageClass) ?? this.#storageClass;
+				// The server's own has no name that all servers know.
+				const isNamed = stored !== undefined && !(stored === "STANDARD" && storageClass !== undefined);
+				return {
+					...properties.headers,
+					...this.#creation,
+					...(isNamed && { "x-amz-storage-class": stored }),
+					...(tags !== undefined && !lacking.has("tags") && { "x-amz-tagging": tags }),
+				};
+			},
+		};
+	}
+
+	/** As the header that gives them to another object. Undefined: there are none that may be read. */
+	async #tagsOf(key: string): Promise<string | undefined> {
+		try {
+			const { body } = await this.#client.call({
+				operation: "GetObjectTagging",
+				method: "GET",
+				key,
+				query: { tagging: "" },
+				priority: "read",
+				check: ({ body }) => (rootName(body.toString()) === "Tagging" ? undefined : "an answer that is not S3's"),
+			});
+			return tagsHeader(body.toString());
+		} catch (error) {
+			const isOpen = isKind(error, "NOT_FOUND") || isKind(error, "DENIED") || isKind(error, "UNSUPPORTED");
+			if (!isOpen) throw error;
+			return undefined;
+		}
 	}
 
 	/** With a checksum algorithm MinIO refuses parts that are copied; it checks those that are sent also without. */
@@ -469,7 +529,7 @@ class Store implements ObjectStore {
 			key,
 			query: { uploads: "" },
 			priority: "read",
-			headers: () => ({ ...headers, ...this.#creation }),
+			headers: () => headers,
 			check: ({ body }) => {
 				uploadId = elementText(body.toString(), "UploadId");
 				return uploadId === undefined ? "an answer that is not S3's" : undefined;
@@ -623,7 +683,7 @@ class Store implements ObjectStore {
 		for (;;) {
 			try {
 				const result = await attempt(lacking);
-				for (const ability of lacking) this.#lacking.add(ability);
+				for (const ability of lacking) if (isLasting(ability)) this.#lacking.add(ability);
 				return result;
 			} catch (error) {
 				const concession = concessionFor(

@@ -24,6 +24,7 @@ export const unreachableVolume: VolumeConfig = {
 	directoryMode: 0o755,
 	fileMode: 0o644,
 	attributes: "listed",
+	contentTypes: true,
 	ttlMs: 60_000,
 	maximumRequests: 32,
 	connectMs: 5000,

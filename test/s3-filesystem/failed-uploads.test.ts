@@ -116,9 +116,24 @@ test("close says that a file is stale of which somebody else has removed what it
 	const here = await buckets.mountThroughProxy();
 	await sh(here, "ls");
 	const program = writing(here, "os.O_APPEND");
-	await vi.waitFor(async () => expect((await here.stats())["dirty_bytes"]).toBeGreaterThan(0));
+	await vi.waitFor(async () => expect((await here.stats())["dirty_bytes"]).toBeGreaterThan(0), 15_000);
 	await buckets.minio.delete(buckets.name, "file");
 	expect(await program.closed()).toBe("ESTALE");
+});
+
+test.each([
+	["removes", async () => buckets.minio.delete(buckets.name, "file")],
+	["replaces", async () => buckets.minio.put(buckets.name, "file", "theirs")],
+])("who overwrites a file that another client %s meanwhile is the last, and has stored it", async (_, act) => {
+	await buckets.minio.put(buckets.name, "file", "old");
+	// Its listings do not tell what is to be kept of the object.
+	await buckets.proxy.fail({ kind: "headers", headers: { server: undefined } });
+	const here = await buckets.mountThroughProxy();
+	const program = writing(here, "os.O_TRUNC");
+	await vi.waitFor(async () => expect((await here.stats())["dirty_bytes"]).toBeGreaterThan(0), 15_000);
+	await act();
+	expect(await program.closed()).toBe("stored");
+	expect(await get("file")).toBe("more");
 });
 
 /** Changes mapped memory when the last descriptor is closed already; Python's own mmap keeps another. */

@@ -25,7 +25,9 @@ export interface BucketOptions {
 	readonly credentials?: StaticCredentials;
 	readonly store?: Partial<Pick<ObjectStoreOptions, "timeouts" | "retryForMs" | "maximumRequests">>;
 	readonly settings?: Partial<Omit<FilesystemSettings, "log">>;
-	readonly volume?: Partial<Pick<VolumeOptions, "attributes" | "ttlMs" | "uid" | "gid" | "directoryMode" | "fileMode">>;
+	readonly volume?: Partial<
+		Pick<VolumeOptions, "attributes" | "contentTypes" | "ttlMs" | "uid" | "gid" | "directoryMode" | "fileMode">
+	>;
 	readonly env?: Readonly<Record<string, string>>;
 	/** Default: what `MountedBucket.transport` says. */
 	readonly transport?: Transport;
@@ -132,6 +134,7 @@ export class MountedBucket {
 				directoryMode: 0o755,
 				fileMode: 0o644,
 				attributes: "listed",
+				contentTypes: true,
 				ttlMs: 60_000,
 				...options.volume,
 			},

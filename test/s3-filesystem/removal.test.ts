@@ -34,6 +34,7 @@ test("what is open of a hidden volume goes on; once that is forsaken it is ESTAL
 		directoryMode: 0o755,
 		fileMode: 0o644,
 		attributes: "listed",
+		contentTypes: true,
 		ttlMs: 60_000,
 	};
 	const settings = {

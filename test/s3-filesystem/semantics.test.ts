@@ -504,6 +504,42 @@ os.close(log)`;
 		expect(await ok(await buckets.mount(), read)).toBe("['user.color'] b'red'");
 	});
 
+	test("keeps what an object has beside its bytes when it is written, copied or renamed", async () => {
+		const kept = { ContentType: "text/css", CacheControl: "max-age=60", StorageClass: "REDUCED_REDUNDANCY" } as const;
+		await buckets.minio.client.send(
+			new PutObjectCommand({
+				Bucket: buckets.name,
+				Key: "file",
+				Body: "x",
+				Tagging: "a=1",
+				Metadata: { author: "me" },
+				Expires: new Date("2030-01-01T00:00:00Z"),
+				...kept,
+			}),
+		);
+		const here = await buckets.mount();
+		for (const [script, key] of [
+			["echo more >>file", "file"],
+			["echo new >file; chmod 600 file", "file"],
+			["mv file other", "other"],
+			["mkdir directory; mv other directory/; mv directory to", "to/other"],
+		] as const) {
+			await ok(here, script);
+			const found = await buckets.minio.client.send(new HeadObjectCommand({ Bucket: buckets.name, Key: key }));
+			expect(found, script).toMatchObject({ ...kept, ExpiresString: "Tue, 01 Jan 2030 00:00:00 GMT", TagCount: 1 });
+			expect(found.Metadata?.["author"]).toBe("me");
+		}
+	});
+
+	test("gives new files a Content-Type by their names", async () => {
+		const here = await buckets.mount();
+		await ok(here, "echo x >page.html; mv page.html page");
+		const { ContentType } = await buckets.minio.client.send(
+			new HeadObjectCommand({ Bucket: buckets.name, Key: "page" }),
+		);
+		expect(ContentType).toBe("text/html");
+	});
+
 	test("keeps attributes without a namespace, as s3fs does", async () => {
 		const here = await buckets.mount();
 		await ok(here, "echo x >file; setfattr -n color -v red file");

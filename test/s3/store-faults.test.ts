@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { PutObjectCommand } from "@aws-sdk/client-s3";
+import { GetObjectTaggingCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import { LauncherError } from "../../src/errors.ts";
@@ -490,6 +490,59 @@ describe("an upload", () => {
 		const again = store.put("unconditional", bodyOf("y"), { onlyIfAbsent: true });
 		expect(await failureOf(again)).toMatchObject({ kind: "EXISTS" });
 		expect((await minio.get("bucket", "unconditional")).toString()).toBe("x");
+	});
+
+	test("to a server that does not know the class that the object has", async () => {
+		const store = open({ storageClass: "REDUCED_REDUNDANCY" });
+		const properties = { headers: { "content-type": "text/css" }, storageClass: "FROM-ELSEWHERE" };
+		await store.put("class", bodyOf("x"), { properties });
+		await store.copy("class", "class copy", { metadata: {}, properties });
+		const id = await store.createMultipart("class parts", {}, properties);
+		const part = await store.uploadPart("class parts", id, 1, bodyOf("x"));
+		await store.completeMultipart("class parts", id, [part]);
+		for (const key of ["class", "class copy", "class parts"])
+			expect((await store.head(key)).properties).toEqual({ ...properties, storageClass: "REDUCED_REDUNDANCY" });
+		// That the options say so is a fault of theirs.
+		const wrong = open({ storageClass: "FROM-ELSEWHERE" });
+		expect(await failureOf(wrong.put("class", bodyOf("x")))).toMatchObject({ code: "InvalidStorageClass" });
+	});
+
+	test("with the object's tags, or without where the key may not read or write them", async () => {
+		await minio.client.send(
+			new PutObjectCommand({ Bucket: "bucket", Key: "tagged", Body: "x", Tagging: "a=1&b=x%20%2B" }),
+		);
+		const tagsOf = async (key: string): Promise<unknown> =>
+			(await minio.client.send(new GetObjectTaggingCommand({ Bucket: "bucket", Key: key }))).TagSet;
+		const tags = [
+			{ Key: "a", Value: "1" },
+			{ Key: "b", Value: "x +" },
+		];
+		const allowed = open();
+		const { properties } = await allowed.head("tagged");
+		await allowed.put("tagged", bodyOf("y"), { properties });
+		expect(await tagsOf("tagged")).toEqual(tags);
+		const withKey = async (...actions: readonly string[]): Promise<ObjectStore> => {
+			const { accessKeyId, secretAccessKey, sessionToken } = await minio.temporaryCredentials({
+				policy: {
+					Version: "2012-10-17",
+					Statement: [
+						{
+							Effect: "Allow",
+							Action: ["s3:GetObject", "s3:PutObject", ...actions],
+							Resource: ["arn:aws:s3:::bucket/*"],
+						},
+					],
+				},
+			});
+			return open({ credentials: { accessKeyId, secretAccessKey, sessionToken } });
+		};
+		for (const actions of [[], ["s3:GetObjectTagging"]]) {
+			await allowed.copy("tagged", "tagged copy");
+			expect(await tagsOf("tagged copy")).toEqual(tags);
+			const store = await withKey(...actions);
+			await store.put("tagged copy", bodyOf("z"), { properties });
+			expect((await minio.get("bucket", "tagged copy")).toString()).toBe("z");
+		}
 	});
 
 	test("to a server that cannot what is asked", async () => {

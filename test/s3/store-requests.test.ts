@@ -95,8 +95,12 @@ async function useAll(store: ObjectStore): Promise<void> {
 	await store.head("a");
 	await store.get("a", { offset: 1, into: Buffer.alloc(2), etag, objectSizeBytes: 3 });
 	await store.list({ prefix: "p/", delimiter: "/", startAfter: "p/a b", maxKeys: 10 });
-	await store.put("a", bodyOf("abc"), { metadata: { mode: "1" }, contentType: "text/plain", onlyIfAbsent: true });
-	await store.copy("a", "b c", { etag });
+	await store.put("a", bodyOf("abc"), {
+		metadata: { mode: "1" },
+		properties: { headers: { "content-type": "text/plain" } },
+		onlyIfAbsent: true,
+	});
+	await store.copy("a", "b c", { etag, properties: { headers: {} } });
 	const id = await store.createMultipart("m", {});
 	const part = await store.uploadPart("m", id, 1, bodyOf("abc"));
 	const copied = await store.copyPart("m", id, 2, { key: "a", etag, offset: 0, lengthBytes: 3 });
@@ -209,6 +213,63 @@ test("gives each new object its class, its rights and its encryption", async () 
 	);
 });
 
+test("leaves an object that is written anew its class, unless that is an archive's", async () => {
+	const given = async (storageClass: string | undefined, options: Partial<ObjectStoreOptions>): Promise<unknown[]> => {
+		const { store, requests } = await record(options, (request) =>
+			request.method === "HEAD"
+				? {
+						headers: {
+							etag: `"${etag}"`,
+							"content-length": "3",
+							...(storageClass !== undefined && { "x-amz-storage-class": storageClass }),
+						},
+					}
+				: answerLikeS3(request),
+		);
+		const { properties } = await store.head("a");
+		await store.put("a", bodyOf("abc"), { properties });
+		await store.createMultipart("a", {}, properties);
+		await store.copy("a", "b", { metadata: {}, properties });
+		await store.copy("a", "b");
+		const [, ...classes] = sent(requests, "x-amz-storage-class");
+		close?.();
+		return classes;
+	};
+	expect(await given("STANDARD_IA", { storageClass: "ONEZONE_IA" })).toEqual([
+		...Array.from({ length: 3 }, () => "STANDARD_IA"),
+		"",
+		"STANDARD_IA",
+	]);
+	expect(new Set(await given(undefined, { storageClass: "ONEZONE_IA" }))).toEqual(new Set([""]));
+	expect(new Set(await given("GLACIER", {}))).toEqual(new Set([""]));
+	expect(await given("DEEP_ARCHIVE", { storageClass: "ONEZONE_IA" })).toContain("ONEZONE_IA");
+});
+
+test("sends what a header of another object says as it was, and not how the object was once sent", async () => {
+	const { store, requests } = await record({}, (request) =>
+		request.method === "HEAD"
+			? {
+					headers: {
+						etag: `"${etag}"`,
+						"content-length": "3",
+						"content-encoding": "aws-chunked,gzip",
+						"content-disposition": Buffer.from('attachment; filename="caf\u00e9"').toString("latin1"),
+						"x-amz-tagging-count": "1",
+					},
+				}
+			: request.url.endsWith("?tagging=")
+				? { body: "<Tagging><TagSet><Tag><Key>a b</Key><Value>x&amp;y=+</Value></Tag></TagSet></Tagging>" }
+				: answerLikeS3(request),
+	);
+	const { properties } = await store.head("a");
+	await store.put("a", bodyOf("abc"), { properties });
+	expect(requests.at(-1)?.headers).toMatchObject({
+		"content-encoding": "gzip",
+		"content-disposition": Buffer.from('attachment; filename="caf\u00e9"').toString("latin1"),
+		"x-amz-tagging": "a%20b=x%26y%3D%2B",
+	});
+});
+
 test("has S3 encrypt with its own keys", async () => {
 	const { store, requests } = await record({ encryption: { kind: "s3" } });
 	await useAll(store);
@@ -241,7 +302,7 @@ test("names the bucket in the host where that is how, and asks a proxy for it", 
 			"proxy-authorization": `Basic ${Buffer.from("user:p@ss").toString("base64")}`,
 		},
 	});
-	await virtual.copy("a", "b");
+	await virtual.copy("a", "b", { properties: { headers: {} } });
 	expect(requests[1]?.headers["x-amz-copy-source"]).toBe("/bucket/a");
 	virtual.close();
 });

@@ -1,5 +1,13 @@
 import { FuseError } from "../../fuse/filesystem.ts";
-import { S3Error, type ListPage, type ListRequest, type ObjectMetadata } from "../../s3/object-store.ts";
+import {
+	S3Error,
+	type ListPage,
+	type ListRequest,
+	type ObjectMetadata,
+	type ObjectProperties,
+} from "../../s3/object-store.ts";
+import { contentTypeOf } from "./content-type.ts";
+import { KnownProperties } from "./known-properties.ts";
 import { ListedAttributes } from "./listed-attributes.ts";
 import {
 	listedDirectory,
@@ -30,6 +38,7 @@ export class Namespace {
 	readonly root: DirectoryNode;
 	/** Keys that were listed and cannot be shown as names. */
 	hiddenKeys = 0;
+	readonly properties = new KnownProperties();
 	readonly #volumes: VolumeOptions[] = [];
 	readonly #pages = new Map<string, Promise<void>>();
 	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
@@ -345,7 +354,9 @@ export class Namespace {
 		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {
-			takeMarker(node, askedAt, await store.head(keyOf(node)));
+			const marker = await store.head(keyOf(node));
+			this.properties.learned(node, marker.properties, askedAt);
+			takeMarker(node, askedAt, marker);
 		} catch (error) {
 			if (!(error instanceof S3Error && (isAbsent(error) || isOnlyHidden(error)))) throw error;
 			// Only implied by what is below it, which may be all that the key may see, or the server has.
@@ -356,15 +367,47 @@ export class Namespace {
 	async #askForFile(node: FileNode, volume: VolumeOptions): Promise<void> {
 		const { posix, version } = node;
 		const key = keyOf(node);
-		const { etag, metadata } = await volume.store.head(key);
+		const askedAt = performance.now();
+		const { etag, metadata, properties } = await volume.store.head(key);
 		// Changed or moved here meanwhile: the answer is older than that.
 		if (node.posix !== posix || node.version !== version) return this.ensureMetadata(node);
 		if (etag !== node.version?.etag) throw new FuseError("ESTALE", `${key} was replaced`);
-		node.posixEtag = etag;
+		this.properties.learned(node, properties, askedAt);
+		this.#takeMetadata(node, metadata);
+	}
+
+	#takeMetadata(node: FileNode, metadata: ObjectMetadata): void {
+		node.posixEtag = node.version?.etag;
 		const { mtimeMs, ...others } = parseMetadata(metadata);
 		// The time is that of the content before it was changed here.
 		const isOutdated = mtimeMs === undefined || (node.draft !== undefined && node.changedMs !== undefined);
 		node.posix = isOutdated ? others : { ...others, mtimeMs };
+	}
+
+	/**
+	 * What the object of a node has beside bytes and attributes, for the one that takes its place; of a new one, what its name says. Whoever
+	 * replaced it meanwhile has said what it has now, and one that is gone or must not be seen leaves nothing to keep.
+	 */
+	async propertiesOf(node: Node): Promise<ObjectProperties> {
+		const { volume, posix } = node;
+		const isThere = node.kind === "file" ? node.version !== undefined : node.hasMarker;
+		if (volume === undefined || !isThere) return newProperties(node);
+		const isAsked = node.kind === "file" && lacksMetadata(node);
+		const known = this.properties.get(node);
+		if (known !== undefined && !isAsked) return known.properties;
+		const key = keyOf(node);
+		const askedAt = performance.now();
+		try {
+			const { properties, metadata } = await volume.store.head(key);
+			// Changed here meanwhile: the answer is older than that.
+			if (isAsked && node.posix !== posix) return await this.propertiesOf(node);
+			this.properties.learned(node, properties, askedAt);
+			if (isAsked) this.#takeMetadata(node, metadata);
+			return properties;
+		} catch (error) {
+			if (!(error instanceof S3Error && (error.kind === "NOT_FOUND" || isOnlyHidden(error)))) throw error;
+			return keyOf(node) === key ? newProperties(node) : this.propertiesOf(node);
+		}
 	}
 
 	/** The names of a directory that are not in the bucket yet. */
@@ -381,6 +424,12 @@ export class Namespace {
 
 function pageName({ id }: DirectoryNode, after: string): string {
 	return `${id}\0${after}`;
+}
+
+function newProperties({ kind, name, volume }: Node): ObjectProperties {
+	const type =
+		kind === "directory" ? "application/x-directory" : volume?.contentTypes ? contentTypeOf(name) : undefined;
+	return { headers: type === undefined ? {} : { "content-type": type } };
 }
 
 /** Listings never hold a directory's own attributes: one request more, beside the one that lists it. */

@@ -21,6 +21,8 @@ export interface VolumeOptions {
 	readonly fileMode: number;
 	/** Where modes, owners, times and links come from: listings as far as the server lists them, or a HEAD for each name. */
 	readonly attributes: "listed" | "all";
+	/** New files get a Content-Type by their name. */
+	readonly contentTypes: boolean;
 	/** How long what is known of names and attributes is believed, in milliseconds. 0: never. */
 	readonly ttlMs: number;
 }

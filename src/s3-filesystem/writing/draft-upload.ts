@@ -2,6 +2,7 @@ import type { Doubt } from "../../s3/doubt.ts";
 import {
 	S3Error,
 	type ObjectMetadata,
+	type ObjectProperties,
 	type ObjectStore,
 	type UploadBody,
 	type Uploaded,
@@ -9,31 +10,40 @@ import {
 } from "../../s3/object-store.ts";
 import type { BaseVersion } from "./base-version.ts";
 
+/** What an object has beside its bytes. */
+export interface Description {
+	readonly metadata: ObjectMetadata;
+	readonly properties: ObjectProperties;
+}
+
 /** The multipart upload of one draft, created with its first part. It is the only one that is ever completed or aborted. */
 export class DraftUpload {
 	readonly key: string;
-	/** What the object will have. */
-	readonly metadata: ObjectMetadata;
 	/** Whether the metadata was asked for when all was written. */
 	readonly isFinal: boolean;
 	/** Until the server says that it cannot; another upload may be of a kind that it can copy to. */
 	canCopy = true;
 	readonly #store: ObjectStore;
-	readonly #contentType: string | undefined;
+	readonly #describe: () => Promise<Description>;
 	#id: Promise<string> | undefined;
+	#description: Description | undefined;
 
 	constructor(options: {
 		readonly store: ObjectStore;
 		readonly key: string;
-		readonly metadata: ObjectMetadata;
+		readonly describe: () => Promise<Description>;
 		readonly isFinal: boolean;
-		readonly contentType: string | undefined;
 	}) {
 		this.#store = options.store;
 		this.key = options.key;
-		this.metadata = options.metadata;
 		this.isFinal = options.isFinal;
-		this.#contentType = options.contentType;
+		this.#describe = options.describe;
+	}
+
+	/** What the object will have; known when there is a part. */
+	get description(): Description {
+		if (this.#description === undefined) throw new Error("an upload that was not created yet");
+		return this.#description;
 	}
 
 	async send(index: number, body: UploadBody): Promise<UploadedPart> {
@@ -66,12 +76,9 @@ export class DraftUpload {
 
 	async #create(): Promise<string> {
 		try {
-			const contentType = this.#contentType;
-			return await this.#store.createMultipart(
-				this.key,
-				this.metadata,
-				contentType === undefined ? undefined : { contentType },
-			);
+			const description = await this.#describe();
+			this.#description = description;
+			return await this.#store.createMultipart(this.key, description.metadata, description.properties);
 		} catch (error) {
 			// The next part tries again.
 			this.#id = undefined;

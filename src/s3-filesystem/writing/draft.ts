@@ -1,12 +1,12 @@
 import type { ReadResult } from "../../fuse/filesystem.ts";
 import { Doubt } from "../../s3/doubt.ts";
-import { S3Error, type ObjectMetadata, type ObjectStore } from "../../s3/object-store.ts";
+import { S3Error, type ObjectMetadata, type ObjectProperties, type ObjectStore } from "../../s3/object-store.ts";
 import type { BaseVersion } from "./base-version.ts";
 import type { ByteRange } from "./byte-ranges.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit.ts";
 import { DraftError } from "./draft-error.ts";
 import { DraftParts, isOnlyUploaded, lost, type DraftPart } from "./draft-parts.ts";
-import { DraftUpload, isUploadGone } from "./draft-upload.ts";
+import { DraftUpload, isUploadGone, type Description } from "./draft-upload.ts";
 import type { PartGrid } from "./part-grid.ts";
 import type { Staging, StagingMember } from "./staging.ts";
 import { Turns } from "../../turns.ts";
@@ -19,6 +19,7 @@ export interface Committed extends BaseVersion {
 	readonly modifiedMs: number | undefined;
 	/** What the object has; undefined: nothing was to be committed. */
 	readonly metadata: ObjectMetadata | undefined;
+	readonly properties: ObjectProperties | undefined;
 }
 
 export interface DraftOptions {
@@ -45,7 +46,8 @@ export interface DraftOptions {
 	 * the commit, the server has to copy the object onto itself to change it.
 	 */
 	readonly metadata: (isFinal: boolean) => ObjectMetadata;
-	readonly contentType?: () => string | undefined;
+	/** What else it gets; asked for before the metadata. Default: nothing. */
+	readonly properties?: () => Promise<ObjectProperties>;
 	/** The first commit throws EXISTS when the bucket has an object of that key by then (O_EXCL). */
 	readonly onlyIfAbsent?: boolean;
 	/** Told of each new version before `commit` resolves, also when staging had to be freed and nobody called `commit`. */
@@ -413,15 +415,15 @@ export class Draft {
 	}
 
 	#openUpload(isFinal: boolean): DraftUpload {
-		const { store, key, metadata, contentType } = this.#options;
-		this.#upload ??= new DraftUpload({
-			store,
-			key: key(),
-			metadata: metadata(isFinal),
-			isFinal,
-			contentType: contentType?.(),
-		});
+		const { store, key } = this.#options;
+		const describe = async (): Promise<Description> => this.#describe(isFinal);
+		this.#upload ??= new DraftUpload({ store, key: key(), describe, isFinal });
 		return this.#upload;
+	}
+
+	async #describe(isFinal: boolean): Promise<Description> {
+		const { properties, metadata } = this.#options;
+		return { properties: (await properties?.()) ?? { headers: {} }, metadata: metadata(isFinal) };
 	}
 
 	async #truncate(sizeBytes: number): Promise<void> {
@@ -471,7 +473,7 @@ export class Draft {
 		this.#check();
 		const base = this.#base;
 		if (base !== undefined && !this.#isChanged) {
-			return { ...base, modifiedMs: this.#baseModifiedMs, metadata: undefined };
+			return { ...base, modifiedMs: this.#baseModifiedMs, metadata: undefined, properties: undefined };
 		}
 		// Staging waits for who completes parts, too.
 		this.#staging.join(this.#member);
@@ -493,17 +495,15 @@ export class Draft {
 	async #put(): Promise<Committed> {
 		const { store } = this.#options;
 		const key = this.#options.key();
-		const metadata = this.#options.metadata(true);
-		const contentType = this.#options.contentType?.();
+		const description = await this.#describe(true);
 		const { etag, modifiedMs } = await putWhole(this.#still(), async (body) =>
 			store.put(key, body, {
-				metadata,
-				...(contentType !== undefined && { contentType }),
+				...description,
 				...(this.#onlyIfAbsent && { onlyIfAbsent: true }),
 				doubt: this.#doubt,
 			}),
 		);
-		const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, metadata };
+		const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, ...description };
 		this.#adopt(committed);
 		this.#options.onCommit?.(committed);
 		// What was cut off had been sent.
@@ -522,8 +522,8 @@ export class Draft {
 					doubt: this.#doubt,
 				});
 				this.#upload = undefined;
-				const { key, metadata } = upload;
-				const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, metadata };
+				const { key, description } = upload;
+				const committed = { key, etag, sizeBytes: this.#sizeBytes, modifiedMs, ...description };
 				this.#adopt(committed);
 				return await this.#bringUpToDate(committed, upload.isFinal);
 			} catch (error) {
@@ -536,17 +536,22 @@ export class Draft {
 	}
 
 	/** Key and metadata of an upload are those of its beginning: the server copies the object if they are others by now. */
-	async #bringUpToDate(committed: Committed, isFinal: boolean): Promise<Committed> {
+	async #bringUpToDate(committed: Committed & Description, isFinal: boolean): Promise<Committed> {
 		const { store } = this.#options;
 		const key = this.#options.key();
 		const isMoved = key !== committed.key;
 		let present = committed;
 		try {
-			if (isMoved || !isSame(this.#options.metadata(isFinal), committed.metadata ?? {})) {
+			if (isMoved || !isSame(this.#options.metadata(isFinal), committed.metadata)) {
 				const metadata = this.#options.metadata(true);
-				const { etag, sizeBytes } = committed;
-				const { modifiedMs, ...copied } = await store.copy(committed.key, key, { etag, sizeBytes, metadata });
-				present = { key, etag: copied.etag, sizeBytes, modifiedMs, metadata };
+				const { etag, sizeBytes, properties } = committed;
+				const { modifiedMs, ...copied } = await store.copy(committed.key, key, {
+					etag,
+					sizeBytes,
+					metadata,
+					properties,
+				});
+				present = { key, etag: copied.etag, sizeBytes, modifiedMs, metadata, properties };
 				this.#adopt(present);
 				if (isMoved) await store.delete(committed.key);
 			}

@@ -17,6 +17,7 @@ function volume(folder: string): VolumeOptions {
 		directoryMode: 0o755,
 		fileMode: 0o644,
 		attributes: "listed",
+		contentTypes: true,
 		ttlMs: 1000,
 	};
 }

@@ -51,7 +51,6 @@ export function createSourceInMemory(options: {
 				filled += content.copy(into, filled, offset + filled, offset + Math.min(into.length, filled + pieceBytes));
 				onProgress?.(filled);
 			}
-			return { sizeBytes, modifiedMs: 0, etag: "version", metadata: {}, contentType: undefined };
 		},
 	};
 	return source;

@@ -98,13 +98,11 @@ export function createBucketInMemory({ smallestPartBytes }: { readonly smallestP
 			const object = find(key, etag);
 			if (object.bytes.copy(into, 0, offset, offset + into.length) < into.length)
 				throw new Error("a range past the end");
-			const { bytes, metadata } = object;
-			return { sizeBytes: bytes.length, modifiedMs: 0, etag, metadata, contentType: undefined };
 		},
 		async head(key) {
 			await begin("head", key);
 			const { bytes, etag, metadata } = find(key);
-			return { sizeBytes: bytes.length, modifiedMs: 0, etag, metadata, contentType: undefined };
+			return { sizeBytes: bytes.length, modifiedMs: 0, etag, metadata, properties: { headers: {} } };
 		},
 		async put(key, body, { metadata = {}, onlyIfAbsent } = {}) {
 			await begin("put", key);
