@@ -1,3 +1,4 @@
+import type { DriverTrouble } from "../drivers/driver.ts";
 import type { ChangeStatus, LauncherStatus, MountStatus } from "../probe/status.ts";
 import { printable } from "./terminal.ts";
 
@@ -15,6 +16,7 @@ export function newsSince(before: LauncherStatus | undefined, after: LauncherSta
 	for (const mount of after.mounts) {
 		const old = before?.mounts.find(({ name }) => name === mount.name);
 		if (old === undefined || mountNews(old) !== mountNews(mount)) news.push([mount.name, mountNews(mount)]);
+		for (const text of troubleNews(old?.troubles ?? [], mount.troubles ?? [])) news.push([mount.name, text]);
 	}
 	for (const { name } of before?.mounts ?? [])
 		if (!after.mounts.some((mount) => mount.name === name)) news.push([name, "gone"]);
@@ -31,6 +33,15 @@ function configNews({ config }: LauncherStatus): string {
 
 function changeNews({ number, change, reason, state, outcome }: ChangeStatus): string {
 	return `change ${number} (${change}: ${reason}) ${state}${outcome === undefined ? "" : `: ${outcome}`}`;
+}
+
+function troubleNews(before: readonly DriverTrouble[], after: readonly DriverTrouble[]): string[] {
+	const begun = after.filter(({ message }) => !before.some((old) => old.message === message));
+	const over = before.filter(({ about }) => !after.some((trouble) => trouble.about === about));
+	return [
+		...begun.map(({ about, message }) => `trouble with ${about}: ${message}`),
+		...over.map(({ about }) => `no trouble with ${about} any more`),
+	];
 }
 
 function mountNews({ state, reason, pid, restarts, retiring }: MountStatus): string {

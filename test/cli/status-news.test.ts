@@ -46,6 +46,19 @@ test("mounts that come, go, break or get another process are told", () => {
 	expect(newsSince(before, broken)).toEqual(["data  failed, pid 42, restarted 2 times: gone for good"]);
 });
 
+test("what is wrong with what a mount uses is told when it begins, and when it is over", () => {
+	const trouble = { about: "disk of cache", message: "/cache is full", since: "2026-07-31T03:00:00.000Z" };
+	const troubled = sampleStatus({ config, mounts: [sampleMount({ troubles: [trouble] })] });
+	const worse = sampleStatus({
+		config,
+		mounts: [sampleMount({ troubles: [{ ...trouble, message: "/cache is gone" }] })],
+	});
+	expect(newsSince(before, troubled)).toEqual(["data  trouble with disk of cache: /cache is full"]);
+	expect(newsSince(troubled, troubled)).toEqual([]);
+	expect(newsSince(troubled, worse)).toEqual(["data  trouble with disk of cache: /cache is gone"]);
+	expect(newsSince(worse, before)).toEqual(["data  no trouble with disk of cache any more"]);
+});
+
 test("a rejected config is told with its reason, on one line", () => {
 	const rejected = {
 		...config,

@@ -51,13 +51,21 @@ describe("status", () => {
 		const { pid: _pid, answeredSecondsAgo: _answered, ...gone } = failed;
 		const text = renderStatus(
 			sampleStatus({
-				mounts: [sampleMount({ state: "degraded", reason: "the bucket does not answer" }), gone],
+				mounts: [
+					sampleMount({
+						state: "degraded",
+						reason: "the bucket does not answer",
+						troubles: [{ about: "disk of cache", message: "/cache is full", since: "2026-07-31T03:01:00.000Z" }],
+					}),
+					gone,
+				],
 				warnings: ["set mountPropagation"],
 			}),
 			secondsLater(120),
 		);
 		expect(text).toContain("  mounts   1 of 2 ready\n  warning  set mountPropagation\n");
 		expect(text).toContain("data: degraded, ready for 2m\n");
+		expect(text).toMatch(/^ {2}trouble +disk of cache, for 1m\n +\/cache is full$/m);
 		expect(text).toContain("  reason    the bucket does not answer\n");
 		expect(text.slice(text.indexOf("weights:"))).toBe(
 			[

@@ -45,6 +45,7 @@ describe("metrics", () => {
 					layers: 2,
 					droppedLines: 5,
 					backend: { ok: false, checkedAt: "2026-07-31T03:00:00Z" },
+					troubles: [{ about: "disk of cache", message: "full", since: "2026-07-31T03:00:00Z" }],
 					driverStats: { dirty_bytes: 7 },
 				}),
 				sampleMount({ name: "b", driver: "s3fs", state: "failed", ready: false }),
@@ -59,6 +60,8 @@ describe("metrics", () => {
 			).toBe(3);
 			expect(value(samples, "fluid_fuse_driver_dropped_lines_total", { mount: "a" })).toBe(5);
 			expect(value(samples, "fluid_fuse_mount_layers", { mount: "a" })).toBe(2);
+			expect(value(samples, "fluid_fuse_mount_troubles", { mount: "a" })).toBe(1);
+			expect(value(samples, "fluid_fuse_mount_troubles", { mount: "b" })).toBe(0);
 			expect(value(samples, "fluid_fuse_mount_answer_age_seconds", { mount: "a" })).toBe(0.4);
 			expect(value(samples, "fluid_fuse_backend_ok", { mount: "a" })).toBe(0);
 			expect(value(samples, "fluid_fuse_driver_stat", { mount: "a", stat: "dirty_bytes" })).toBe(7);

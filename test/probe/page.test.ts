@@ -87,10 +87,16 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 		return { page, show: (next) => (status = next), problems, requested, url: server.url, close: () => server.close() };
 	}
 
-	it("shows which change waits and why a config was rejected, until they are over", async () => {
+	it("shows which change waits, what is wrong with a disk and why a config was rejected, until they are over", async () => {
 		const { page, show } = await open(
 			sampleStatus({
-				mounts: [sampleMount({ name: "images", pendingChange: "SIGNATURE_WRONG: the secret key is another" })],
+				mounts: [
+					sampleMount({
+						name: "images",
+						pendingChange: "SIGNATURE_WRONG: the secret key is another",
+						troubles: [{ about: "disk of cache", message: "/cache is <full>", since: "2026-07-31T03:01:00.000Z" }],
+					}),
+				],
 				config: {
 					state: "rejected",
 					hash: "ab",
@@ -102,12 +108,13 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 		expect(await card(page, "images").innerText()).toContain(
 			"A change waits: SIGNATURE_WRONG: the secret key is another",
 		);
+		expect(await card(page, "images").innerText()).toContain("/cache is <full>, since 2026-07-31 03:01:00 UTC");
 		const rejected = page.getByRole("region", { name: "The changed config cannot be used: what ran goes on" });
 		expect(await rejected.innerText()).toContain("CONFIG_INVALID: mounts[0].name: missing");
 		expect(await rejected.innerText()).toContain("What to do: Mend it.");
 		show(sampleStatus({ mounts: [sampleMount({ name: "images" })] }));
 		await rejected.waitFor({ state: "hidden" });
-		expect(await card(page, "images").innerText()).not.toContain("A change waits");
+		expect(await card(page, "images").innerText()).not.toMatch(/A change waits|full/);
 	});
 
 	it("shows each mount with its state in words, what is wrong and what to do", async () => {
