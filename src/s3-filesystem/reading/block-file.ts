@@ -38,14 +38,13 @@ export function headerOf({ digest }: BlockId, bytes: Buffer): Buffer {
 	return header;
 }
 
-/** Whether a file holds that block and nothing else. */
-export function isBlock({ digest }: BlockId, file: Buffer): boolean {
-	const bytes = file.subarray(headerBytes);
+/** Whether a file with that header and these bytes holds that block. */
+export function isBlock({ digest }: BlockId, header: Buffer, bytes: Buffer): boolean {
 	return (
-		file.toString("latin1", 0, markBytes) === mark &&
-		file.readUInt32BE(markBytes) === bytes.length &&
-		digest.equals(file.subarray(headerBytes - digestBytes, headerBytes)) &&
-		file.readUInt32BE(markBytes + 4) === checksum(digest, bytes)
+		header.toString("latin1", 0, markBytes) === mark &&
+		header.readUInt32BE(markBytes) === bytes.length &&
+		digest.equals(header.subarray(headerBytes - digestBytes)) &&
+		header.readUInt32BE(markBytes + 4) === checksum(digest, bytes)
 	);
 }
 

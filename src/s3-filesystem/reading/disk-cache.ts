@@ -40,13 +40,19 @@ export interface DiskCache {
 	readonly damagedBlocks: number;
 	/** Whether it is worth trying to read the block. */
 	has(identity: string, version: FileVersion, start: number): boolean;
-	/** Whether the bytes were there; they are checked. */
-	read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<boolean>;
+	/** `into` holds the bytes if they were there; they are checked. Otherwise it holds anything. */
+	read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<BlockRead>;
 	/** Keeps the block if there is time and room for it. */
 	write(identity: string, version: FileVersion, start: number, bytes: Buffer): Promise<void>;
 	/** Somebody needs the disk more: removes so much, as far as there is so much, and keeps nothing more for a while. False: there was nothing. */
 	giveWay(bytes: number): boolean;
 }
+
+export type BlockRead =
+	| { readonly kind: "read" }
+	| { readonly kind: "absent" }
+	/** The disk takes too long, and may write into the buffer until this has resolved. Never rejects. */
+	| { readonly kind: "late"; readonly ended: Promise<void> };
 
 export function createDiskCache(options: DiskCacheOptions): DiskCache {
 	return new FolderOfBlocks(options);
@@ -75,6 +81,8 @@ const leastFiles = 65_536;
 /** A folder, a link or a pipe is where one block is to be: that says nothing about the disk. */
 const namesSomethingElse: ReadonlySet<string> = new Set(["EISDIR", "ELOOP", "ENXIO"]);
 
+const absent: BlockRead = { kind: "absent" };
+
 class FolderOfBlocks implements DiskCache {
 	readonly ready: Promise<void>;
 	usedBytes = 0;
@@ -91,7 +99,6 @@ class FolderOfBlocks implements DiskCache {
 	readonly #unread = new Set<string>();
 	readonly #reads = new Turns(readsTogether);
 	readonly #writing = new Turns(writesTogether);
-	readonly #buffers: Buffer[] = [];
 	#writes = 0;
 	/** The disk had no room for all that it may be asked for. */
 	#full: { readonly bytes: number; readonly until: number } | undefined;
@@ -123,23 +130,30 @@ class FolderOfBlocks implements DiskCache {
 		return this.#files.size > 0 && this.#answers() && this.#files.has(blockId(identity, version, start).name);
 	}
 
-	async read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<boolean> {
+	async read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<BlockRead> {
 		const block = blockId(identity, version, start);
 		const size = this.#files.get(block.name);
-		if (size === undefined || !this.#answers()) return false;
+		if (size === undefined || !this.#answers()) return absent;
 		// The youngest comes last.
 		this.#files.delete(block.name);
 		this.#files.set(block.name, size);
-		const { promise, resolve } = Promise.withResolvers<boolean>();
-		let isAwaited = true;
-		const timer = setTimeout(() => resolve(false), answerMs);
+		const { promise, resolve } = Promise.withResolvers<BlockRead>();
+		let isTooLate = false;
+		let reading: Promise<BlockRead> | undefined;
+		const timer = setTimeout(() => {
+			isTooLate = true;
+			resolve(reading === undefined ? absent : { kind: "late", ended: reading.then(() => undefined) });
+		}, answerMs);
 		void this.#reads
-			.take(async () => isAwaited && this.#answers() && this.#read(block, into, () => isAwaited))
+			.take(async () => {
+				if (isTooLate || !this.#answers()) return absent;
+				reading = this.#read(block, into);
+				return reading;
+			})
 			.then(resolve);
-		const isRead = await promise;
-		isAwaited = false;
+		const read = await promise;
 		clearTimeout(timer);
-		return isRead;
+		return read;
 	}
 
 	async write(identity: string, version: FileVersion, start: number, bytes: Buffer): Promise<void> {
@@ -215,16 +229,15 @@ class FolderOfBlocks implements DiskCache {
 		}
 	}
 
-	/** Never rejects. Nothing comes into `into` when nobody waits for it any more: by then it is somebody else's. */
-	async #read(block: BlockId, into: Buffer, isAwaited: () => boolean): Promise<boolean> {
-		const buffer = this.#buffers.pop() ?? Buffer.allocUnsafeSlow(headerBytes + blockBytes);
+	/** Never rejects. */
+	async #read(block: BlockId, into: Buffer): Promise<BlockRead> {
 		try {
-			const file = buffer.subarray(0, headerBytes + into.length);
-			if ((await this.#watched(readWhole(this.#path(block.name), buffer))) === file.length && isBlock(block, file)) {
+			const header = Buffer.alloc(headerBytes);
+			const readBytes = await this.#watched(readWhole(this.#path(block.name), [header, into]));
+			if (readBytes === headerBytes + into.length && isBlock(block, header, into)) {
 				this.#unread.delete(block.name);
 				this.#trouble.worked([this.#costs.slow, this.#costs.unread]);
-				if (isAwaited()) file.copy(into, 0, headerBytes);
-				return true;
+				return { kind: "read" };
 			}
 			this.damagedBlocks++;
 		} catch (error) {
@@ -232,13 +245,11 @@ class FolderOfBlocks implements DiskCache {
 			// Otherwise another process that uses the directory needed the room.
 			if (code !== "ENOENT") this.damagedBlocks++;
 			if (code !== "ENOENT" && !namesSomethingElse.has(code)) this.#trouble.found(this.#costs.unread, error);
-		} finally {
-			if (this.#buffers.length < readsTogether) this.#buffers.push(buffer);
 		}
 		// Whatever it is, its name says that it is ours.
 		this.#unread.delete(block.name);
 		await this.#remove(block.name);
-		return false;
+		return absent;
 	}
 
 	async #write(block: BlockId, bytes: Buffer): Promise<void> {
@@ -339,11 +350,11 @@ class FolderOfBlocks implements DiskCache {
 	}
 }
 
-/** As much as fits; returns how long the file is. */
-async function readWhole(path: string, into: Buffer): Promise<number> {
+/** Returns how much of it there was. */
+async function readWhole(path: string, into: readonly Buffer[]): Promise<number> {
 	const file = await open(path, carefully);
 	try {
-		const { bytesRead } = await file.read(into, 0, into.length, 0);
+		const { bytesRead } = await file.readv(into, 0);
 		return bytesRead;
 	} finally {
 		await file.close();

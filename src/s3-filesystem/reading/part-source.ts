@@ -32,12 +32,14 @@ export class PartSource {
 		const fetched: Span[] = [];
 		for (const span of this.#split(this.#disk, file, part)) {
 			if (span.isOnDisk) {
-				const into = part.buffer.subarray(span.start - part.start, span.end - part.start);
-				if (await this.#disk.read(file.identity, file.version, span.start, into)) {
+				const into = part.view(span.start, span.end);
+				const read = await this.#disk.read(file.identity, file.version, span.start, into);
+				if (read.kind === "read") {
 					this.counts.fromDisk += into.length;
 					part.progressed(span.end - part.start);
 					continue;
 				}
+				if (read.kind === "late") part.leaveMemory(read.ended);
 			}
 			await this.#fetch(file, part, span);
 			fetched.push(span);

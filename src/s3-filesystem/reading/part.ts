@@ -20,7 +20,7 @@ export class Part {
 	wasRead = false;
 	/** How many need its bytes to stay. */
 	pins = 0;
-	readonly #memory: PooledBuffer;
+	#memory: PooledBuffer;
 	#waiters: Waiter[] = [];
 	#failure: { readonly reason: unknown } | undefined;
 	#abort: AbortController | undefined = new AbortController();
@@ -111,6 +111,14 @@ export class Part {
 	#settled(): void {
 		this.isSettled = true;
 		this.#abort = undefined;
+	}
+
+	/** Somebody may write where nothing is filled yet, until that has resolved: what comes goes into other memory, which is in no budget. */
+	leaveMemory(ended: Promise<void>): void {
+		const left = this.#memory;
+		const buffer = Buffer.allocUnsafeSlow(this.sizeBytes);
+		left.buffer.copy(buffer, 0, 0, this.filledBytes);
+		this.#memory = { buffer, free: () => void ended.then(() => left.free()) };
 	}
 
 	/** Nobody has it any more. */

@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { createDiskCache, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
+import { createDiskCache, type BlockRead, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
 import type { DiskProblem } from "../../../src/s3-filesystem/disks/disk-trouble.ts";
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
 import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
@@ -46,7 +46,7 @@ async function create(limitBytes = 100 * MiB): Promise<DiskCache> {
 
 async function read(cache: DiskCache, start: number, sizeBytes = MiB): Promise<Buffer | undefined> {
 	const into = Buffer.alloc(sizeBytes);
-	return (await cache.read("bucket", version, start, into)) ? into : undefined;
+	return (await cache.read("bucket", version, start, into)).kind === "read" ? into : undefined;
 }
 
 async function theFile(): Promise<string> {
@@ -71,10 +71,10 @@ test("tells buckets, keys and versions apart", async () => {
 	const cache = await create();
 	await cache.write("bucket", version, 0, block);
 	const into = Buffer.alloc(MiB);
-	expect(await cache.read("other", version, 0, into)).toBe(false);
-	expect(await cache.read("bucket", { ...version, key: "other" }, 0, into)).toBe(false);
-	expect(await cache.read("bucket", { ...version, etag: "other" }, 0, into)).toBe(false);
-	expect(await cache.read("bucket", version, 0, into)).toBe(true);
+	expect(await cache.read("other", version, 0, into)).toEqual({ kind: "absent" });
+	expect(await cache.read("bucket", { ...version, key: "other" }, 0, into)).toEqual({ kind: "absent" });
+	expect(await cache.read("bucket", { ...version, etag: "other" }, 0, into)).toEqual({ kind: "absent" });
+	expect(await cache.read("bucket", version, 0, into)).toEqual({ kind: "read" });
 });
 
 test.each([
@@ -91,8 +91,7 @@ test.each([
 	const second = (await readdir(directory)).map((name) => join(directory, name)).find((path) => path !== first);
 	await copyFile(first, second ?? "");
 	const into = Buffer.alloc(MiB);
-	expect(await cache.read(identity, other, start, into)).toBe(false);
-	expect(into.equals(Buffer.alloc(MiB))).toBe(true);
+	expect(await cache.read(identity, other, start, into)).toEqual({ kind: "absent" });
 	expect(cache.damagedBlocks).toBe(1);
 	expect(await theFile()).toBe(first);
 	expect(await read(cache, 0)).toEqual(block);
@@ -421,6 +420,47 @@ describe("below the memory", () => {
 		await readInOrder(second.reader, { end, see });
 		expect(source.requestedBytes).toBeGreaterThanOrEqual((names.length - 1) * MiB);
 		expect(second.reading.stats).toMatchObject({ fetched_bytes: source.requestedBytes });
+	});
+
+	test("does not show what a disk brings too late, and keeps the memory that it goes into until then", async () => {
+		const { source, see, end } = await setUp();
+		const late: { readonly into: Buffer; readonly end: () => void }[] = [];
+		// A disk that hangs now and then.
+		const diskCache: DiskCache = {
+			ready: Promise.resolve(),
+			usedBytes: 0,
+			damagedBlocks: 0,
+			has: () => true,
+			write: async () => undefined,
+			giveWay: () => false,
+			read: async (_identity, _version, start, into): Promise<BlockRead> => {
+				if ((start / MiB) % 8 !== 2) {
+					source.content.copy(into, 0, start, start + into.length);
+					return { kind: "read" };
+				}
+				const { promise, resolve } = Promise.withResolvers<void>();
+				late.push({ into, end: resolve });
+				return { kind: "late", ended: promise };
+			},
+		};
+		const budget = createMemoryBudget(64 * MiB);
+		const reader = createReading({ budget, diskCache }).open(source, source.version, "bucket");
+		const damage = (): void => {
+			for (const { into } of late) into.fill("late");
+		};
+		await readInOrder(reader, {
+			end,
+			see: (offset, bytes) => {
+				damage();
+				see(offset, bytes);
+			},
+		});
+		expect(late.length).toBeGreaterThan(0);
+		reader.close();
+		expect(late.every(({ into }) => into.length === MiB)).toBe(true);
+		damage();
+		for (const one of late) one.end();
+		await vi.waitFor(() => expect(budget.tryAllocate(40 * MiB)).toBeDefined());
 	});
 
 	test("reads a small file whole from the disk", async () => {
