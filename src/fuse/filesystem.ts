@@ -80,7 +80,10 @@ export interface RequestContext {
 	readonly uid: number;
 	readonly gid: number;
 	readonly pid: number;
-	/** Aborted when the caller was interrupted; the filesystem may go on, or throw EINTR. */
+	/**
+	 * Aborted when the caller is killed, who has EINTR for an answer then. What has changed nothing yet had better stop; what has, must end or
+	 * be undone: nobody asks for it again.
+	 */
 	readonly signal: AbortSignal;
 	/** Of a write and of an open that truncates: the file loses its set-ID bits by it, see `withoutSetId`. */
 	readonly clearsSetId?: boolean;

@@ -182,7 +182,7 @@ class BucketFilesystem implements S3Filesystem {
 				const isOpen = handle !== undefined || isOpenForWriting(node);
 				if (!isOpen) await this.#commitClosed(node);
 			}
-			await this.#changePosix(node, posixChanges(node, changes));
+			await this.#changePosix(node, posixChanges(node, changes), changes.sizeBytes === undefined ? caller : undefined);
 			return this.#attributes(node);
 		});
 	}
@@ -191,9 +191,11 @@ class BucketFilesystem implements S3Filesystem {
 	async #changeNode<T>(id: number, caller: RequestContext, work: (node: Node) => Promise<T>): Promise<T> {
 		const node = this.#node(id);
 		refuseIfReadOnly(node);
-		return attempt(async () =>
-			this.#paths.shared(node, async () => this.#locks.with(this.#node(id), async () => work(node)), caller),
-		);
+		const inTurn = async (): Promise<T> => {
+			caller.signal.throwIfAborted();
+			return work(node);
+		};
+		return attempt(async () => this.#paths.shared(node, async () => this.#locks.with(this.#node(id), inTurn), caller));
 	}
 
 	/** Runs what makes names lead to something else, while nobody else is at work there or below. */
@@ -216,11 +218,12 @@ class BucketFilesystem implements S3Filesystem {
 		}
 	}
 
-	/** Stores other metadata, with the content when that is to be written anyway. */
-	async #changePosix(node: Node, changes: PosixMetadata): Promise<void> {
+	/** Stores other metadata, with the content when that is to be written anyway. Not for a caller who is gone, if there is one. */
+	async #changePosix(node: Node, changes: PosixMetadata, caller?: RequestContext): Promise<void> {
 		if (Object.keys(changes).length === 0) return;
 		// What the object has must not get lost beside what changes.
 		await this.#namespace.ensureMetadata(node);
+		caller?.signal.throwIfAborted();
 		if (node.kind === "directory") {
 			await this.#putMarker(node, changes);
 			return;
@@ -279,7 +282,7 @@ class BucketFilesystem implements S3Filesystem {
 		const body = Buffer.from(target);
 		return this.#changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#writableDirectory(parent, name);
-			await this.#refuseIfPresent(directory, name);
+			await this.#refuseIfPresent(directory, name, caller);
 			await this.#unhide(directory, name);
 			const { volume } = directory;
 			const posix = { mode: fileTypes.symlink | 0o777, ...owner(volume, uid, gid), mtimeMs: Date.now() };
@@ -304,7 +307,7 @@ class BucketFilesystem implements S3Filesystem {
 		if ((mode & fileTypes.mask) !== fileTypes.file) throw new FuseError("EPERM", "S3 keeps only regular files");
 		return this.#changeNames([{ parent, name }], context, async () => {
 			const directory = this.#writableDirectory(parent, name);
-			await this.#refuseIfPresent(directory, name);
+			await this.#refuseIfPresent(directory, name, context);
 			await this.#unhide(directory, name);
 			const node = this.#makeFile(directory, name, mode, context, false);
 			await this.#locks.with(node, async () => {
@@ -324,7 +327,7 @@ class BucketFilesystem implements S3Filesystem {
 		return this.#changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#writableDirectory(parent, name);
 			refuseIfTooLong(`${keyOf(directory)}${name}/`);
-			await this.#refuseIfPresent(directory, name);
+			await this.#refuseIfPresent(directory, name, caller);
 			await this.#unhide(directory, name);
 			const { volume } = directory;
 			const node = this.#namespace.nodes.directory({ volume, parent: directory, name });
@@ -350,7 +353,10 @@ class BucketFilesystem implements S3Filesystem {
 			const directory = this.#writableDirectory(parent);
 			const node = await this.#namespace.get(directory, name);
 			if (node.kind === "directory") throw new FuseError("EISDIR");
-			await this.#locks.with(node, async () => this.#remove(directory, name, node));
+			await this.#locks.with(node, async () => {
+				caller.signal.throwIfAborted();
+				await this.#remove(directory, name, node);
+			});
 		});
 	}
 
@@ -401,6 +407,7 @@ class BucketFilesystem implements S3Filesystem {
 			if (node.kind !== "directory") throw new FuseError("ENOTDIR");
 			if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
 			await this.#refuseIfNotEmpty(directory.volume, keyOf(node), node);
+			caller.signal.throwIfAborted();
 			await this.#keepDirectory(directory);
 			await directory.volume.store.delete(keyOf(node));
 			directory.listing.remove(name);
@@ -442,10 +449,11 @@ class BucketFilesystem implements S3Filesystem {
 			const target = await this.#namespace.find(to, newName);
 			if (target === node) return;
 			if (target !== undefined && (flags & renameFlags.noReplace) !== 0) throw new FuseError("EEXIST");
+			caller.signal.throwIfAborted();
 			await this.#unhide(to, newName);
 			try {
 				if (node.kind === "directory") await this.#renameDirectory(from, name, node, to, newName, target, caller);
-				else await this.#renameFile(from, name, node, to, newName, target);
+				else await this.#renameFile(from, name, node, to, newName, target, caller);
 			} catch (error) {
 				// What was done of it is to be seen.
 				from.listing.clear();
@@ -465,6 +473,7 @@ class BucketFilesystem implements S3Filesystem {
 		to: WritableDirectory,
 		newName: string,
 		target: Node | undefined,
+		caller: RequestContext,
 	): Promise<void> {
 		if (target?.kind === "directory") throw new FuseError("EISDIR");
 		const { store } = from.volume;
@@ -473,6 +482,7 @@ class BucketFilesystem implements S3Filesystem {
 			await this.#contents.settle(node);
 			const { version } = node;
 			if (version === undefined) throw new FuseError("ENOENT");
+			caller.signal.throwIfAborted();
 			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
 			const { etag: oldEtag, sizeBytes } = version;
 			const known = this.#namespace.properties.get(node)?.properties;
@@ -580,8 +590,9 @@ class BucketFilesystem implements S3Filesystem {
 		return attempt(async () => this.#paths.shared(node, async () => this.#openAndTruncate(node, caller), caller));
 	}
 
-	async #openAndTruncate(node: FileNode, { clearsSetId = false }: RequestContext): Promise<Opened> {
+	async #openAndTruncate(node: FileNode, { signal, clearsSetId = false }: RequestContext): Promise<Opened> {
 		return this.#locks.with(node, async () => {
+			signal.throwIfAborted();
 			// It may have been given up meanwhile.
 			if (isReplaced(node)) throw new FuseError("ESTALE");
 			await this.#contents.truncate(node, 0);
@@ -618,6 +629,7 @@ class BucketFilesystem implements S3Filesystem {
 				const opened = truncates ? await this.#openAndTruncate(present, context) : this.#open(present, writable);
 				return { ...this.#counted(present), ...opened };
 			}
+			context.signal.throwIfAborted();
 			await this.#unhide(directory, name);
 			const node = this.#makeFile(directory, name, mode, context, isExclusive);
 			return { ...this.#counted(node), ...this.#open(node, true) };
@@ -828,6 +840,7 @@ class BucketFilesystem implements S3Filesystem {
 		const kept = Buffer.from(value);
 		await this.#changeNode(id, caller, async (node) => {
 			await this.#namespace.ensureMetadata(node);
+			caller.signal.throwIfAborted();
 			const xattrs = new Map(node.posix.xattrs);
 			if ((flags & xattrFlags.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
 			if ((flags & xattrFlags.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
@@ -839,6 +852,7 @@ class BucketFilesystem implements S3Filesystem {
 		if (isSystemAttribute(name)) throw new FuseError("ENOTSUP");
 		await this.#changeNode(id, caller, async (node) => {
 			await this.#namespace.ensureMetadata(node);
+			caller.signal.throwIfAborted();
 			const xattrs = new Map(node.posix.xattrs);
 			if (!xattrs.delete(name)) throw new FuseError("ENODATA");
 			await this.#changePosix(node, { xattrs });
@@ -908,8 +922,9 @@ class BucketFilesystem implements S3Filesystem {
 		return file;
 	}
 
-	async #refuseIfPresent(directory: DirectoryNode, name: string): Promise<void> {
+	async #refuseIfPresent(directory: DirectoryNode, name: string, { signal }: RequestContext): Promise<void> {
 		if ((await this.#namespace.find(directory, name)) !== undefined) throw new FuseError("EEXIST");
+		signal.throwIfAborted();
 	}
 
 	#touch(directory: DirectoryNode): void {

@@ -8,6 +8,7 @@ import { MountedBucket } from "./mounted-bucket.ts";
 const notKept: Readonly<Record<string, string>> = {
 	"lets the server decide at close whether a file opened with O_EXCL is new":
 		"fuse-native does not hand on the flags with which a file is made",
+	"lets who is killed go at once, whatever the server does": "libfuse hands on no interrupts",
 };
 
 MountedBucket.transport = "libfuse";

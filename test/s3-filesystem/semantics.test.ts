@@ -744,6 +744,49 @@ describe("Other things", () => {
 		expect(Number(available)).toBeGreaterThan(2 ** 49);
 	});
 
+	/** Starts a program that does this with a path of the mount, and returns when it waits for a server that hangs. */
+	async function startWaiting(here: MountedBucket, action: string) {
+		await ok(here, "ls");
+		await buckets.proxy.mode("hang");
+		const before = buckets.proxy.requests;
+		const program = `process.on("SIGUSR2", () => undefined); const [, at] = process.argv, fs = require("fs");
+			fs.writeSync(1, "begun "); ${action}`;
+		const child = execa(process.execPath, ["-e", program, `${here.target}/`], { cwd: "/", reject: false });
+		let printed = "";
+		child.stdout.on("data", (text: Buffer) => void (printed += text.toString()));
+		await expect.poll(() => printed, { timeout: 20_000 }).toBe("begun ");
+		await expect.poll(() => buckets.proxy.requests, { timeout: 20_000 }).toBeGreaterThan(before);
+		return { child };
+	}
+
+	test("lets who is killed go at once, whatever the server does", async () => {
+		const actions = ["mkdirSync(at + 'new')", "renameSync(at + 'file', at + 'new')", "unlinkSync(at + 'file')"];
+		for (const action of actions) {
+			await put("file", "content");
+			const here = await buckets.mountThroughProxy({ volume: { ttlMs: 0 } });
+			const { child } = await startWaiting(here, `fs.${action}`);
+			child.kill("SIGKILL");
+			const killedAt = performance.now();
+			expect((await child).signal).toBe("SIGKILL");
+			expect(performance.now() - killedAt).toBeLessThan(2000);
+			await here.abort();
+			await buckets.proxy.mode("pass");
+		}
+	});
+
+	test("fails nothing because of signals that do not kill", async () => {
+		await put("file", "content");
+		const here = await buckets.mountThroughProxy({ volume: { ttlMs: 0 } });
+		const action = `fs.renameSync(at + "file", at + "new"); console.log(fs.readFileSync(at + "new", "utf8"))`;
+		const { child } = await startWaiting(here, action);
+		for (let round = 0; round < 5; round++) {
+			await delay(100);
+			child.kill("SIGUSR2");
+		}
+		await buckets.proxy.mode("pass");
+		expect(await child).toMatchObject({ exitCode: 0, stdout: "begun content" });
+	});
+
 	test("compares small files with the checksum that the server has of them", async () => {
 		const algorithms = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"] as const;
 		for (const algorithm of algorithms) {

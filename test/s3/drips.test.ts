@@ -45,7 +45,7 @@ const operations: Readonly<Record<string, () => Promise<unknown>>> = {
 	put: async () => store.put("a", bodyOf("content")),
 	delete: async () => store.delete("a"),
 	deleteMany: async () => store.deleteMany(["a", "b"]),
-	copy: async () => store.copy("a", "b", { etag: "x", sizeBytes: 1 }),
+	copy: async () => store.copy("a", "b", { etag: "x", sizeBytes: 1, properties: { headers: {} } }),
 	createMultipart: async () => store.createMultipart("a", {}),
 	uploadPart: async () => store.uploadPart("a", "id", 1, bodyOf("content")),
 	copyPart: async () => store.copyPart("a", "id", 1, from),
@@ -82,14 +82,18 @@ test("a server that keeps the answer to a copy open with white space is waited f
 		drip(socket, "HTTP/1.1 200 OK\r\n\r\n<?xml version='1.0'?>\n", " ");
 		setTimeout(() => socket.end('<CopyObjectResult><ETag>"y"</ETag></CopyObjectResult>'), 1500);
 	};
-	expect(await store.copy("a", "b", { etag: "x", sizeBytes: 1 })).toMatchObject({ etag: "y" });
+	expect(await store.copy("a", "b", { etag: "x", sizeBytes: 1, properties: { headers: {} } })).toMatchObject({
+		etag: "y",
+	});
 	expect(server.connections).toBe(1);
 });
 
 test("though not for ever, nor again", async () => {
 	answer = (socket) => drip(socket, "HTTP/1.1 200 OK\r\n\r\n<?xml version='1.0'?>\n", " ");
 	const before = performance.now();
-	expect(await failureOf(store.copy("a", "b", { etag: "x", sizeBytes: 1 }))).toMatchObject({ kind: "UNAVAILABLE" });
+	expect(await failureOf(store.copy("a", "b", { etag: "x", sizeBytes: 1, properties: { headers: {} } }))).toMatchObject(
+		{ kind: "UNAVAILABLE" },
+	);
 	// Twenty times the limit of silence.
 	expect(performance.now() - before).toBeGreaterThan(3900);
 	expect(performance.now() - before).toBeLessThan(8000);
