@@ -4,7 +4,7 @@ import { S3Error } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { createStaging, Draft, type Staging } from "./writing/draft.ts";
 import { createMemoryBudget } from "./reading/memory-budget.ts";
-import type { Listed } from "./names/listing.ts";
+import type { Listed } from "./names/listed.ts";
 import type { MemoryBudget } from "./reading/memory.ts";
 import type { Namespace } from "./names/namespace.ts";
 import {

@@ -20,10 +20,11 @@ import { DirectoriesAhead } from "./names/directories-ahead.ts";
 import { DirectoryReader } from "./names/directory-reader.ts";
 import { toFuseError, toOpenFileError } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
-import { listedDirectory } from "./names/listing.ts";
+import { listedDirectory } from "./names/listed.ts";
 import { Locks } from "./locks.ts";
 import { isKeyTooLong } from "./names/names.ts";
 import { Namespace } from "./names/namespace.ts";
+import { NamesMemory } from "./names/names-memory.ts";
 import {
 	attributesOf,
 	changedMsOf,
@@ -87,7 +88,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings) {
 		this.#settings = settings;
-		this.#namespace = new Namespace(volumes);
+		this.#namespace = new Namespace(volumes, new NamesMemory(settings.memoryBytes / 4));
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
 		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
@@ -341,9 +342,7 @@ class BucketFilesystem implements S3Filesystem {
 			directory.children.set(name, node);
 			directory.listing.put(listedDirectory(name));
 			// Nothing can be in it yet.
-			const start = node.listing.begin("", performance.now());
-			node.listing.merge(start, { entries: [], marker: undefined, through: undefined, hidden: 0 }, 1);
-			node.listing.end();
+			node.listing.knowEmpty(performance.now());
 			return this.#counted(node);
 		});
 	}

@@ -11,11 +11,13 @@ import { readPage } from "../../src/s3-filesystem/names/listing.ts";
 import { s3PartGrid } from "../../src/s3-filesystem/writing/part-grid.ts";
 import { projectRoot } from "../support/pod.ts";
 import { useBuckets } from "./buckets.ts";
+import { useMemoryBucket } from "./memory-bucket.ts";
 import type { MountedBucket } from "./mounted-bucket.ts";
 
 const mebibyte = 1024 ** 2;
 
 const buckets = useBuckets("semantics");
+const memory = useMemoryBucket();
 
 interface Ran {
 	readonly exitCode: number | undefined;
@@ -676,6 +678,19 @@ describe("Several programs and nodes", () => {
 		await put("file", "newer");
 		await put("other", "x");
 		expect(await ok(here, "cat file; ls")).toBe("newerfile\nother");
+	});
+
+	test("lists what it has made itself before, and nothing that it has removed", async () => {
+		// A server that goes on listing from what there was at first, as MinIO does.
+		const names = Array.from({ length: 3000 }, (_, index) => `d/f${1000 + index}`);
+		memory.server.fill(names);
+		memory.server.manners({ continues: "snapshot", pageSize: 200 });
+		const here = await memory.mount();
+		const script = `const open = fs.opendirSync("d"); for (let count = 0; count < 500; count++) open.readSync();
+			fs.writeFileSync("d/f3950-made", "x"); fs.unlinkSync("d/f3960"); fs.renameSync("d/f3970", "d/f3970-renamed");
+			while (open.readSync() !== null); open.closeSync();
+			const names = fs.readdirSync("d"); console.log(names.length, names.filter((name) => /39[567]0/.test(name)).join(" "));`;
+		expect(await node(here, script)).toBe("3000 f3950 f3950-made f3970-renamed");
 	});
 
 	test("answers for absent names without a request while the directory is known", async () => {

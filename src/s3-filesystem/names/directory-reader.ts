@@ -1,7 +1,8 @@
 import { fileTypes } from "./posix-metadata.ts";
-import type { DirectoryPage, Entry } from "../../fuse/filesystem.ts";
-import type { ListPage } from "../../s3/object-store.ts";
-import type { DirectoryPageContent, Listed, ListingStart } from "./listing.ts";
+import { FuseError, type Attributes, type DirectoryPage, type Entry } from "../../fuse/filesystem.ts";
+import { Turns } from "../../turns.ts";
+import { listedKey, type Listed } from "./listed.ts";
+import type { Inquiry, KnownRange } from "./listing.ts";
 import type { Namespace } from "./namespace.ts";
 import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
 import { compareKeys } from "./names.ts";
@@ -14,116 +15,237 @@ const nodesPerReader = 100_000;
 /** Attributes that are asked for at a time, where each takes a request. */
 const headsAtATime = 64;
 
-interface ListedName {
-	readonly name: string;
-	/** From the server, or undefined for what this mount knows by itself. */
-	readonly listed: Listed | undefined;
+/** The kernel may come back for the last names it was given. */
+const keptPlaces = 2000;
+
+/** With so many known names left the next ones are asked for: a program that reads no further costs one request more. */
+const namesAhead = 900;
+
+/** Pages without a name, one after another, that a server may answer with before it is not believed that it comes to an end. */
+const maximumEmptyPages = 1000;
+
+/** A part of the directory that the kernel is given. */
+class Reply {
+	readonly page: DirectoryPage;
+	/** Makes the kernel's entry of a node. */
+	readonly entryOf: (node: Node) => Entry;
+	count = 0;
+
+	constructor(page: DirectoryPage, entryOf: (node: Node) => Entry) {
+		this.page = page;
+		this.entryOf = entryOf;
+	}
+
+	/** False when it is full. */
+	add(name: string, attributes: Pick<Attributes, "ino" | "mode">, nextOffset: number, entry?: Entry): boolean {
+		const isTaken = this.page.add(name, attributes, nextOffset, entry);
+		if (isTaken) this.count++;
+		return isTaken;
+	}
 }
 
-interface AskedPage {
-	/** Of the directory when it was asked for. */
-	readonly key: string;
-	readonly start: ListingStart;
-	readonly page: Promise<ListPage>;
-}
-
-/** One opendir(3): hands out names page by page, in constant memory whatever the directory's size. */
+/**
+ * One opendir(3): hands out names in the order of their keys, in constant memory whatever the directory's size. It remembers at which key
+ * it is, and no names: those are what the directory's listing has when they are handed out, so that nothing is shown that this mount has
+ * removed meanwhile, and nothing left out that it has made before.
+ */
 export class DirectoryReader {
 	readonly #namespace: Namespace;
 	readonly directory: DirectoryNode;
-	#window: ListedName[] = [];
-	/** Position of the window's first name among all. */
-	#windowStart = 0;
-	/** For the rest, by the key that the directory had. */
-	#token: { readonly key: string; readonly token: string } | undefined;
-	#through = "";
-	#isStarted = false;
-	#isListed = false;
-	/** When the page was asked for that came last. */
-	#listedAt = 0;
-	#next: Promise<void> | undefined;
-	/** The page after the window, if it was asked for already. */
-	#asked: AskedPage | undefined;
+	readonly #turns = new Turns();
 	readonly #closing = new AbortController();
+	/** When it was opened or rewound: what was listed since will do, whatever the TTL. */
+	#beganAt = 0;
+	/** What is not listed: dots, volumes, and files that are not in the bucket yet. They come first. */
+	#own: readonly string[] = [];
+	/** Those of them that are not to be shown a second time. */
+	#shown = new Set<string>();
+	/** An offset is a number of names; these are the keys after which the names go on, for the last offsets. */
+	#places = [""];
+	#firstPlace = 0;
+	/** For the page that was asked for last by its key, and those that went on where it ended. */
+	#inquiry: Inquiry | undefined;
+	/** What goes on after that key in the same inquiry, by the key that the directory had. */
+	#next: { readonly key: string; readonly after: string; readonly token: string } | undefined;
+	/** A page is on its way. */
+	#asked: Promise<void> | undefined;
+	/** Up to this key, attributes have been asked for where each name takes a request. */
+	#filledThrough = "";
+	#filled = new Set<Node>();
 	#nodesGiven = 0;
-	/** Files beside which a directory of the same name may still be listed: then that one is shown. */
-	#undecided: Listed[] = [];
 
 	constructor(namespace: Namespace, directory: DirectoryNode) {
 		this.#namespace = namespace;
 		this.directory = directory;
-		// Names that are removed meanwhile must not come back to life through this reader.
-		directory.listing.begin("", 0);
 	}
 
 	close(): void {
 		this.#closing.abort();
-		this.#forgetAsked();
-		this.directory.listing.end();
+		if (this.#asked === undefined) this.#endInquiry();
+		for (const node of this.#filled) this.#namespace.nodes.dropIfUnused(node);
 	}
 
-	/** Fills the page; `entryOf` makes the kernel's entry of a node and counts it. */
+	/** Fills the page; `entryOf` makes the kernel's entry of a node. */
 	async fill(offset: number, page: DirectoryPage, entryOf: (node: Node) => Entry): Promise<void> {
-		let position = offset;
-		if (position < this.#windowStart) this.#restart();
+		await this.#turns.take(async () => this.#fill(offset, new Reply(page, entryOf)));
+	}
+
+	async #fill(offset: number, reply: Reply): Promise<void> {
+		if (offset === 0) this.#begin();
+		for (let position = offset; position < this.#own.length; position++) {
+			if (!this.#addOwn(this.#own[position] ?? "", position + 1, reply)) return;
+		}
+		const { volume } = this.directory;
+		if (volume !== undefined) await this.#fillListed(offset, volume, reply);
+	}
+
+	#begin(): void {
+		const directory = this.directory;
+		this.#beganAt = performance.now();
+		this.#next = undefined;
+		const names = [...directory.overlay.keys(), ...this.#namespace.unlistedNames(directory).map(({ name }) => name)];
+		this.#own = [".", "..", ...names];
+		this.#shown = new Set(names);
+		this.#places = [""];
+		this.#firstPlace = this.#own.length;
+		this.#filledThrough = "";
+	}
+
+	async #fillListed(offset: number, volume: VolumeOptions, reply: Reply): Promise<void> {
+		const { count } = reply;
+		let key = this.#goTo(Math.max(offset, this.#own.length));
 		for (;;) {
-			while (position >= this.#windowStart + this.#window.length) {
-				if (this.#isStarted && this.#isListed) return;
-				await this.#more();
+			const range = this.#rangeAfter(key, volume);
+			if (range === undefined) {
+				// Names that are there are not kept waiting. With none, the kernel would not ask for attributes any more.
+				if (reply.count > count) {
+					this.#askAhead(key, volume);
+					return;
+				}
+				await this.#ask(key, volume);
+				continue;
 			}
-			const index = position - this.#windowStart;
-			if (page.plus && this.directory.volume?.attributes === "all" && index % headsAtATime === 0) {
-				await this.#fillMetadata(index);
+			const { names, through, at } = range;
+			let index = names.countThrough(key);
+			for (; index < names.count; index++) {
+				const listed = names.at(index);
+				const isDirectory = this.#isDirectoryToo(listed, range, volume);
+				if (isDirectory === undefined) {
+					await this.#askWhetherDirectory(listed.name, range, volume);
+					break;
+				}
+				if (this.#lacksAttributes(listed, volume, reply)) {
+					await this.#fillAttributes(range, index);
+					break;
+				}
+				const nextOffset = this.#firstPlace + this.#places.length;
+				const isShown = nextOffset > offset && !isDirectory;
+				if (isShown && !this.#addListed(listed, at, nextOffset, reply)) {
+					if (names.count - index < namesAhead && through !== undefined) this.#askAhead(through, volume);
+					return;
+				}
+				key = listedKey(listed);
+				this.#rememberPlace(key);
 			}
-			const item = this.#window[index];
-			position++;
-			this.#askAhead(position);
-			if (item !== undefined && !this.#add(item, position, page, entryOf)) return;
+			// Otherwise the range may have changed meanwhile.
+			if (index === names.count) {
+				if (through === undefined) return;
+				key = through;
+			}
 		}
 	}
 
+	/** The key after which the names go on at that offset, or else the first of all, from which they are to be counted. */
+	#goTo(offset: number): string {
+		const key = this.#places[offset - this.#firstPlace];
+		if (key !== undefined) {
+			this.#places.length = offset - this.#firstPlace + 1;
+			return key;
+		}
+		this.#places = [""];
+		this.#firstPlace = this.#own.length;
+		return "";
+	}
+
+	#rememberPlace(key: string): void {
+		this.#places.push(key);
+		if (this.#places.length <= 2 * keptPlaces) return;
+		this.#places = this.#places.slice(keptPlaces);
+		this.#firstPlace += keptPlaces;
+	}
+
+	#rangeAfter(key: string, volume: VolumeOptions): KnownRange | undefined {
+		return this.directory.listing.rangeAfter(key, this.#since(volume));
+	}
+
+	#since(volume: VolumeOptions): number {
+		return Math.min(freshSince(volume), this.#beganAt);
+	}
+
+	/** Whether there is a directory of the same name, which is shown in place of a file; undefined: its key is farther than what is known. */
+	#isDirectoryToo({ name, kind }: Listed, { through }: KnownRange, volume: VolumeOptions): boolean | undefined {
+		const isDecided =
+			kind === "directory" || through?.startsWith(name) !== true || compareKeys(`${name}/`, through) <= 0;
+		if (isDecided) return false;
+		const known = this.directory.listing.find(name, this.#since(volume));
+		return known && known.entry?.kind === "directory";
+	}
+
+	async #askWhetherDirectory(name: string, { through = "" }: KnownRange, volume: VolumeOptions): Promise<void> {
+		if (this.#rangeAfter(through, volume) === undefined) await this.#ask(through, volume);
+		// What sorts between "name" and "name/" can fill pages.
+		else await this.#namespace.askWhetherDirectory(this.directory, volume, name);
+	}
+
 	/** False when the page is full. */
-	#add({ name, listed }: ListedName, nextOffset: number, page: DirectoryPage, entryOf: (node: Node) => Entry): boolean {
+	#addOwn(name: string, nextOffset: number, reply: Reply): boolean {
 		const directory = this.directory;
 		if (name === "." || name === "..") {
 			const node = name === "." ? directory : (directory.parent ?? directory);
 			const attributes = attributesOf(node);
-			return page.add(name, attributes, nextOffset, { node: 0, attributes, entryValidMs: 0, attributesValidMs: 0 });
+			return reply.add(name, attributes, nextOffset, { node: 0, attributes, entryValidMs: 0, attributesValidMs: 0 });
 		}
-		const node = this.#nodeOf(name, listed, page.plus);
-		if (node === undefined) {
-			if (listed === undefined || this.#isGone(name)) return true;
-			return page.add(name, this.#attributesWithoutNode(listed), nextOffset, this.#entryWithoutNode(listed));
-		}
+		const node = directory.overlay.get(name) ?? directory.children.get(name);
+		if (node !== undefined) return this.#addNode(name, node, nextOffset, reply);
+		// It is in the bucket by now, or gone.
+		this.#shown.delete(name);
+		return true;
+	}
+
+	#addListed(listed: Listed, at: number, nextOffset: number, reply: Reply): boolean {
+		const { name } = listed;
+		if (!this.#isToBeShown(name)) return true;
+		const node = this.#nodeOf(listed, at, reply.page.plus);
+		if (node !== undefined) return this.#addNode(name, node, nextOffset, reply);
+		return reply.add(name, this.#attributesWithoutNode(listed), nextOffset, this.#entryWithoutNode(listed));
+	}
+
+	#addNode(name: string, node: Node, nextOffset: number, reply: Reply): boolean {
 		const attributes = { ino: node.ino, mode: modeOf(node) };
-		if (!page.plus) return page.add(name, attributes, nextOffset);
-		const entry = entryOf(node);
-		if (page.add(name, attributes, nextOffset, entry)) {
+		if (!reply.page.plus) return reply.add(name, attributes, nextOffset);
+		if (reply.add(name, attributes, nextOffset, reply.entryOf(node))) {
 			node.lookups++;
 			this.#nodesGiven++;
 			return true;
 		}
-		this.#namespace.nodes.dropIfUnused(node);
+		if (!this.#filled.has(node)) this.#namespace.nodes.dropIfUnused(node);
 		return false;
 	}
 
-	#nodeOf(name: string, listed: Listed | undefined, make: boolean): Node | undefined {
+	#nodeOf(listed: Listed, at: number, make: boolean): Node | undefined {
 		const directory = this.directory;
-		const present = directory.overlay.get(name) ?? directory.children.get(name);
-		if (listed === undefined || directory.overlay.has(name)) return present;
-		if (this.#isGone(name)) return undefined;
 		const { volume } = directory;
+		const present = directory.children.get(listed.name);
 		if (volume === undefined) return present;
 		if (present === undefined && (!make || this.#nodesGiven >= nodesPerReader)) return undefined;
-		// Nothing is remembered of a directory that is too large.
-		const page = { entry: listed, at: this.#listedAt };
-		const known = directory.listing.find(name, Number.NEGATIVE_INFINITY) ?? page;
-		return this.#namespace.reconcile(directory, volume, name, known);
+		return this.#namespace.reconcile(directory, volume, listed.name, { entry: listed, at });
 	}
 
-	#isGone(name: string): boolean {
-		const { listing, hidden, children } = this.directory;
-		return (listing.wasRemoved(name) || hidden.has(name)) && !children.has(name);
+	/** Not what comes first, nor what was removed and has an object until nobody has it open any more. */
+	#isToBeShown(name: string): boolean {
+		const { hidden, children, overlay } = this.directory;
+		if (this.#shown.has(name) || overlay.has(name)) return false;
+		return !hidden.has(name) || children.has(name);
 	}
 
 	#attributesWithoutNode({ name, kind }: Listed): { ino: number; mode: number } {
@@ -146,131 +268,95 @@ export class DirectoryReader {
 		return { node: 0, attributes, entryValidMs: 0, attributesValidMs: 0 };
 	}
 
-	async #fillMetadata(index: number): Promise<void> {
-		const { volume } = this.directory;
-		if (volume === undefined) return;
-		const items = this.#window.slice(index, index + headsAtATime);
-		const nodes = items.map(({ name, listed }) => this.#nodeOf(name, listed, true));
+	#lacksAttributes(listed: Listed, volume: VolumeOptions, { page }: Reply): boolean {
+		return page.plus && volume.attributes === "all" && compareKeys(listedKey(listed), this.#filledThrough) > 0;
+	}
+
+	async #fillAttributes({ names, at }: KnownRange, index: number): Promise<void> {
+		const count = Math.min(headsAtATime, names.count - index);
+		const listed = Array.from({ length: count }, (_, place) => names.at(index + place));
+		const nodes = new Set(
+			listed
+				.filter(({ name }) => this.#isToBeShown(name))
+				.map((each) => this.#nodeOf(each, at, true))
+				.filter((node) => node !== undefined),
+		);
 		await Promise.all(
-			nodes.map(async (node) => {
+			nodes.values().map(async (node) => {
 				// One that was replaced or removed since it was listed shows what the listing said.
-				if (node !== undefined) await this.#namespace.ensureMetadata(node).catch(() => undefined);
+				await this.#namespace.ensureMetadata(node).catch(() => undefined);
 			}),
 		);
-	}
-
-	#restart(): void {
-		this.#forgetAsked();
-		this.#window = [];
-		this.#windowStart = 0;
-		this.#token = undefined;
-		this.#through = "";
-		this.#isStarted = false;
-		this.#isListed = false;
-		this.#undecided = [];
-	}
-
-	async #more(): Promise<void> {
-		// Two calls at a time wait for the same page.
-		this.#next ??= this.#read().finally(() => {
-			this.#next = undefined;
-		});
-		await this.#next;
-	}
-
-	async #read(): Promise<void> {
-		const directory = this.directory;
-		const { volume, overlay, listing } = directory;
-		const found: ListedName[] = [];
-		const isFirst = !this.#isStarted;
-		if (isFirst) {
-			found.push({ name: ".", listed: undefined }, { name: "..", listed: undefined });
-			for (const name of overlay.keys()) found.push({ name, listed: undefined });
-			// It may be on its way.
-			await this.#namespace.firstPage(directory);
-		}
-		const known = isFirst && volume !== undefined ? listing.beginning(freshSince(volume)) : undefined;
-		const take = ({ entries, through }: Pick<DirectoryPageContent, "entries" | "through">): void => {
-			for (const listed of this.#decided({ entries, through }))
-				if (!overlay.has(listed.name)) found.push({ name: listed.name, listed });
-			this.#through = through ?? this.#through;
-			this.#isListed = through === undefined;
-		};
-		if (volume === undefined) {
-			this.#isListed = true;
-		} else if (known !== undefined) {
-			this.#listedAt = known.at;
-			take(known);
-		} else {
-			const isOutdated = ({ start, key }: AskedPage): boolean =>
-				start.at < freshSince(volume) || key !== keyOf(directory);
-			if (this.#asked !== undefined && isOutdated(this.#asked)) this.#forgetAsked();
-			const { key, start, page: answer } = this.#asked ?? this.#ask(volume);
-			this.#asked = undefined;
-			this.#listedAt = start.at;
-			try {
-				const page = await answer;
-				this.#token = page.nextToken === undefined ? undefined : { key, token: page.nextToken };
-				take(this.#namespace.takePage(directory, start, page, key));
-			} finally {
-				listing.end();
-			}
-		}
-		if (this.#isListed) {
-			const listedNames = new Set(found.map(({ name }) => name));
-			for (const { name } of this.#namespace.unlistedNames(directory)) {
-				if (!listedNames.has(name)) found.push({ name, listed: undefined });
-			}
-		}
-		this.#isStarted = true;
-		// The kernel may come back for the last names it was given, so the page before stays.
-		const kept = this.#window.length > keptNames ? this.#window.slice(-keptNames) : this.#window;
-		this.#windowStart += this.#window.length - kept.length;
-		this.#window = isFirst ? found : [...kept, ...found];
-	}
-
-	/** `end` of the directory's listing must follow. */
-	#ask(volume: VolumeOptions): AskedPage {
-		const directory = this.directory;
-		const key = keyOf(directory);
-		const page = this.#namespace.listPage(volume, {
-			prefix: key,
-			...(this.#token?.key === key
-				? { continuationToken: this.#token.token }
-				: this.#through !== "" && { startAfter: key + this.#through }),
-			signal: this.#closing.signal,
-		});
-		// Who reads on is told.
-		page.catch(() => undefined);
-		return { key, start: directory.listing.begin(this.#through, performance.now()), page };
+		for (const node of this.#filled) if (!nodes.has(node)) this.#namespace.nodes.dropIfUnused(node);
+		this.#filled = nodes;
+		const last = listed.at(-1);
+		if (last !== undefined) this.#filledThrough = listedKey(last);
 	}
 
 	/** The server lists the next names while the kernel takes in these. */
-	#askAhead(position: number): void {
-		const { volume } = this.directory;
-		const isNear = position > this.#windowStart + this.#window.length - namesAhead;
-		if (this.#isListed || this.#asked !== undefined || this.#next !== undefined || !isNear) return;
-		if (volume !== undefined && volume.ttlMs > 0) this.#asked = this.#ask(volume);
+	#askAhead(after: string, volume: VolumeOptions): void {
+		if (volume.ttlMs === 0 || this.#asked !== undefined || this.#rangeAfter(after, volume) !== undefined) return;
+		// Who reads on asks again, and is told.
+		this.#ask(after, volume).catch(() => undefined);
 	}
 
-	/** Gives up what was asked for ahead. */
-	#forgetAsked(): void {
-		if (this.#asked !== undefined) this.directory.listing.end();
-		this.#asked = undefined;
+	/** Returns when a page is there: the one that was on its way, if there was one. */
+	async #ask(after: string, volume: VolumeOptions): Promise<void> {
+		this.#asked ??= this.#load(after, volume).finally(() => {
+			this.#asked = undefined;
+			if (this.#closing.signal.aborted) this.#endInquiry();
+		});
+		return this.#asked;
 	}
 
-	/** The names of a page, and those of earlier ones, of which it is known now whether they are directories. */
-	#decided({ entries, through }: Pick<DirectoryPageContent, "entries" | "through">): Listed[] {
-		const directories = new Set(entries.filter(({ kind }) => kind === "directory").map(({ name }) => name));
-		const left = this.#undecided.filter(({ name }) => !directories.has(name));
-		const isDecided = ({ name, kind }: Listed): boolean =>
-			kind === "directory" || through?.startsWith(name) !== true || compareKeys(`${name}/`, through) <= 0;
-		const all = left.length === 0 ? entries : [...left, ...entries];
-		this.#undecided = all.filter((listed) => !isDecided(listed));
-		return this.#undecided.length === 0 ? [...all] : all.filter(isDecided);
+	async #load(after: string, volume: VolumeOptions): Promise<void> {
+		const directory = this.directory;
+		if (after === "") {
+			// Somebody else may wait for it already.
+			await this.#namespace.firstPage(directory);
+			if (this.#rangeAfter("", volume) !== undefined) return;
+		}
+		for (let emptyPages = 0; emptyPages < maximumEmptyPages; emptyPages++) {
+			const key = keyOf(directory);
+			const { inquiry, token } = this.#continued(key, after, volume) ?? {
+				inquiry: this.#newInquiry(),
+				token: undefined,
+			};
+			this.#next = undefined;
+			const page = await this.#namespace.listPage(volume, {
+				prefix: key,
+				...(token !== undefined ? { continuationToken: token } : after !== "" && { startAfter: key + after }),
+				signal: this.#closing.signal,
+			});
+			const { through } = this.#namespace.takePage(directory, inquiry, after, page, key);
+			if (through === undefined) return;
+			const isFarther = compareKeys(through, after) > 0;
+			if (page.nextToken !== undefined) this.#next = { key, after: isFarther ? through : after, token: page.nextToken };
+			if (isFarther) return;
+		}
+		throw new FuseError("EIO", `the server lists ${keyOf(directory)} without end`);
+	}
+
+	/**
+	 * MinIO goes on from what it found when it was asked first, so that all pages of an inquiry are as old as their first one. It is not to
+	 * get so old that its pages come with the TTL half over.
+	 */
+	#continued(key: string, after: string, { ttlMs }: VolumeOptions): { inquiry: Inquiry; token: string } | undefined {
+		const inquiry = this.#inquiry;
+		if (inquiry === undefined || inquiry.isVoid || this.#next?.key !== key || this.#next.after !== after)
+			return undefined;
+		const oldest = ttlMs === 0 ? this.#beganAt : Math.max(this.#beganAt, performance.now() - ttlMs / 2);
+		if (inquiry.at < oldest) return undefined;
+		return { inquiry, token: this.#next.token };
+	}
+
+	#newInquiry(): Inquiry {
+		this.#endInquiry();
+		return (this.#inquiry = this.directory.listing.ask(performance.now()));
+	}
+
+	#endInquiry(): void {
+		if (this.#inquiry !== undefined) this.directory.listing.end(this.#inquiry);
+		this.#inquiry = undefined;
 	}
 }
-
-const keptNames = 2000;
-/** With so many names left of a page the next one is asked for: a program that reads no further costs one request more. */
-const namesAhead = 900;

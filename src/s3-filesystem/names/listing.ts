@@ -1,15 +1,8 @@
 import type { ListPage, ObjectMetadata } from "../../s3/object-store.ts";
+import { listedDirectory, listedKey, type Listed } from "./listed.ts";
 import { compareKeys, endOfPrefix, isName } from "./names.ts";
-
-/** One name of a directory, as the server lists it. */
-export interface Listed {
-	readonly name: string;
-	readonly kind: "directory" | "file";
-	readonly sizeBytes: number;
-	readonly modifiedMs: number;
-	readonly etag: string;
-	readonly metadata?: ObjectMetadata;
-}
+import { NamesMemory } from "./names-memory.ts";
+import { PackedNames } from "./packed-names.ts";
 
 /** What the server has said of a name, when it was asked at that time (of performance.now). */
 export interface Known<Entry extends Listed | undefined = Listed | undefined> {
@@ -18,25 +11,24 @@ export interface Known<Entry extends Listed | undefined = Listed | undefined> {
 	readonly at: number;
 }
 
-export function listedDirectory(name: string): Listed {
-	return { name, kind: "directory", sizeBytes: 0, modifiedMs: 0, etag: "" };
-}
-
 /** Names between two keys of which all are known. Keys are relative to the directory. */
-interface KnownRange {
+export interface KnownRange {
 	/** Itself excluded. */
 	readonly after: string;
 	/** Itself included; undefined: to the end. */
 	readonly through: string | undefined;
+	/** What the server said may be as old as that. */
 	readonly at: number;
+	readonly names: PackedNames;
 }
 
-/** Where a page of a listing began, and what was there when it was asked for. */
-export interface ListingStart {
-	readonly after: string;
-	readonly sequence: number;
-	readonly clearings: number;
+/** A question to the server that is under way, or several of which each goes on where the one before ended, as old as the first. */
+export interface Inquiry {
 	readonly at: number;
+	/** What this mount has done since, of which the answer may know or not. Undefined: removed. */
+	readonly changes: Map<string, Listed | undefined>;
+	/** The answer says nothing: it may be what another directory had, in the middle of a rename, or too much has changed since. */
+	isVoid: boolean;
 }
 
 /** What one page says, without the directory's own marker. */
@@ -60,7 +52,7 @@ export function readPage(page: ListPage, directoryKey: string): DirectoryPageCon
 	for (const prefix of page.prefixes) {
 		const name = prefix.slice(directoryKey.length, -1);
 		if (compareKeys(endOfPrefix(`${name}/`), last) > 0) last = endOfPrefix(`${name}/`);
-		if (!isName(name)) {
+		if (!isName(name) || names.has(name)) {
 			hidden++;
 			continue;
 		}
@@ -78,79 +70,114 @@ export function readPage(page: ListPage, directoryKey: string): DirectoryPageCon
 			hidden++;
 			continue;
 		}
+		names.add(name);
 		const { sizeBytes, modifiedMs, etag, metadata } = object;
 		entries.push({ name, kind: "file", sizeBytes, modifiedMs, etag, ...(metadata !== undefined && { metadata }) });
 	}
 	return { entries, marker, through: page.nextToken === undefined ? undefined : last, hidden };
 }
 
-/** What is known of a directory's names: which there are, and in which ranges there are no others. */
+/** Of a range, besides its names. */
+const rangeBytes = 500;
+/** A range into which this mount puts more is cut in two, so that each name costs the same. */
+const namesPerRange = 2000;
+/** Where this mount does more while a page is under way, the page says nothing. */
+const maximumChanges = 20_000;
+
+/**
+ * What is known of a directory's names: which there are, and in which ranges there are no others.
+ *
+ * A range says what the server said, changed by all that this mount has done since it was asked. What this mount does goes, at that
+ * moment, into the ranges that are there, and into all inquiries that are under way, from which it gets into their answers. So however old
+ * the state is that a page comes from, between the first question of its inquiry and its answer, a range has each name that this mount has
+ * made, and none that it has removed.
+ */
 export class DirectoryListing {
-	#entries = new Map<string, Listed>();
-	#ranges: KnownRange[] = [];
-	/** Changes made here while a listing was under way, which must not undo them. */
-	readonly #changes = new Map<string, { readonly sequence: number; readonly removed: boolean }>();
-	#sequence = 0;
-	#clearings = 0;
-	#observers = 0;
+	readonly #memory: NamesMemory;
+	/** In the order of their keys; none overlaps another. */
+	#ranges: (KnownRange & { readonly sizeBytes: number; readonly forget: () => void })[] = [];
+	readonly #inquiries = new Set<Inquiry>();
 
-	get size(): number {
-		return this.#entries.size;
+	constructor(memory: NamesMemory = new NamesMemory(Number.POSITIVE_INFINITY)) {
+		this.#memory = memory;
 	}
 
-	/** Call before asking for a page; `end` must follow. */
-	begin(after: string, now: number): ListingStart {
-		this.#observers++;
-		return { after, sequence: this.#sequence, clearings: this.#clearings, at: now };
+	/** Call before the server is asked; `end` must follow. */
+	ask(now: number): Inquiry {
+		const inquiry: Inquiry = { at: now, changes: new Map(), isVoid: false };
+		this.#inquiries.add(inquiry);
+		return inquiry;
 	}
 
-	end(): void {
-		this.#observers--;
-		if (this.#observers === 0) this.#changes.clear();
+	end(inquiry: Inquiry): void {
+		this.#inquiries.delete(inquiry);
 	}
 
-	/**
-	 * Takes over what a page says; names changed here since it was asked for stay as they are. Nothing, if all was cleared since: it may
-	 * be what another directory had, in the middle of a rename. Returns whether it has taken it.
-	 */
-	merge(start: ListingStart, page: DirectoryPageContent, limit: number): boolean {
-		if (start.clearings !== this.#clearings) return false;
-		if (this.#entries.size + page.entries.length > limit) this.#forget();
-		const isOlder = (name: string): boolean => !this.#hasChanged(name, start);
-		if (this.#ranges.length > 0) {
-			const listed = new Set(page.entries.map(({ name }) => name));
-			// What was known in this range and is not listed any more is gone.
-			for (const name of this.#entries.keys()) {
-				if (!listed.has(name) && isOlder(name) && covers(start.after, page.through, keyOf(this.#entries.get(name)))) {
-					this.#entries.delete(name);
-				}
-			}
-		}
-		for (const entry of page.entries) {
-			if (!isOlder(entry.name)) continue;
-			const present = this.#entries.get(entry.name);
-			// The directory wins, also when it is on another page than the file.
-			const isElsewhere = !covers(start.after, page.through, `${entry.name}/`);
-			if (present?.kind === "directory" && entry.kind === "file" && isElsewhere) continue;
-			this.#entries.set(entry.name, entry);
-		}
-		this.#addRange({ after: start.after, through: page.through, at: start.at });
+	/** Takes over what a page says of the keys after `after`, where nothing younger is known. Returns whether it says anything. */
+	merge(
+		inquiry: Inquiry,
+		after: string,
+		{ entries, through }: Pick<DirectoryPageContent, "entries" | "through">,
+	): boolean {
+		if (inquiry.isVoid || !isBefore(after, through)) return false;
+		const { at, changes } = inquiry;
+		const made = [...changes.values()].filter((entry) => entry !== undefined);
+		const names = PackedNames.of(
+			[...entries.filter(({ name }) => !changes.has(name)), ...made]
+				.map((entry) => ({ entry, key: listedKey(entry) }))
+				.filter(({ key }) => covers(after, through, key))
+				.toSorted((a, b) => compareKeys(a.key, b.key))
+				.map(({ entry }) => entry),
+		);
+		this.#know({ after, through, at, names });
 		return true;
+	}
+
+	/** A directory below was looked for by itself. */
+	knowDirectory(inquiry: Inquiry, name: string, exists: boolean): void {
+		const directory = listedDirectory(name);
+		// Only the keys of that one directory, of which there may be others before and after.
+		const page = { entries: exists ? [directory] : [], through: endOfPrefix(listedKey(directory)) };
+		this.merge(inquiry, `${name}.\u{10FFFD}`, page);
+	}
+
+	/** It was made here just now: nothing is in it. */
+	knowEmpty(now: number): void {
+		this.#know({ after: "", through: undefined, at: now, names: PackedNames.of([]) });
 	}
 
 	/** What is known of a name since `since`; undefined: nothing. */
 	find(name: string, since: number): Known | undefined {
-		const entry = this.#entries.get(name);
-		const asDirectory = this.#knownAt(`${name}/`);
-		const at = entry?.kind === "directory" ? asDirectory : Math.min(asDirectory, this.#knownAt(name));
-		return at >= since && at > never ? { entry, at } : undefined;
+		const asDirectory = this.#knownAt(`${name}/`, since);
+		if (asDirectory === undefined || asDirectory.entry !== undefined) return asDirectory;
+		const asFile = this.#knownAt(name, since);
+		return asFile && { entry: asFile.entry, at: Math.min(asFile.at, asDirectory.at) };
 	}
 
-	/** When it was last listed whether there is such a key. */
-	#knownAt(key: string): number {
-		let last = never;
-		for (const { after, through, at } of this.#ranges) if (at > last && covers(after, through, key)) last = at;
-		return last;
+	#knownAt(key: string, since: number): Known | undefined {
+		const range = this.#ranges[this.#indexOf(key)];
+		if (range === undefined || range.at < since) return undefined;
+		this.#memory.used(range);
+		const index = range.names.indexOf(key);
+		return { entry: index === undefined ? undefined : range.names.at(index), at: range.at };
+	}
+
+	/** The range that begins with the keys right after that one, if it is known since `since`. */
+	rangeAfter(key: string, since: number): KnownRange | undefined {
+		const range = this.#ranges[this.#lastFrom(key)];
+		const isKnown = range !== undefined && range.at >= since && isBefore(key, range.through);
+		if (!isKnown) return undefined;
+		this.#memory.used(range);
+		return range;
+	}
+
+	/** The names after a key, as far as none is unknown between. */
+	*following(key: string, since: number): Generator<Listed> {
+		for (let range = this.rangeAfter(key, since); range !== undefined;) {
+			const { names, through } = range;
+			for (let index = names.countThrough(key); index < names.count; index++) yield names.at(index);
+			range = through === undefined ? undefined : this.rangeAfter(through, since);
+		}
 	}
 
 	/** Whether anything is known since then. */
@@ -158,107 +185,144 @@ export class DirectoryListing {
 		return this.#ranges.some(({ at }) => at >= since);
 	}
 
-	/** The names of which all are known since then, from the first one on; `through` is undefined when that is every one. */
-	beginning(since: number): (Pick<DirectoryPageContent, "entries" | "through"> & { readonly at: number }) | undefined {
-		const range = this.#fromTheFirst(since);
-		if (range === undefined) return undefined;
-		const { through, at } = range;
-		const entries = [...this.#entries.values()];
-		return {
-			entries: through === undefined ? entries : entries.filter((entry) => covers("", through, keyOf(entry))),
-			through,
-			at,
-		};
-	}
-
-	/** All names, if every one is known since then. */
-	complete(since: number): Listed[] | undefined {
-		const range = this.#fromTheFirst(since);
-		return range !== undefined && range.through === undefined ? [...this.#entries.values()] : undefined;
-	}
-
-	/** A page that was listed anew does not hide that all is known. */
-	#fromTheFirst(since: number): KnownRange | undefined {
-		const fresh = this.#ranges.filter(({ after, at }) => after === "" && at >= since);
-		return fresh.find(({ through }) => through === undefined) ?? fresh.at(-1);
-	}
-
-	/** A directory below was looked for by itself. */
-	knowDirectory(start: ListingStart, name: string, exists: boolean): void {
-		if (start.clearings !== this.#clearings || this.#hasChanged(name, start)) return;
-		if (exists) this.#entries.set(name, listedDirectory(name));
-		else if (this.#entries.get(name)?.kind === "directory") this.#entries.delete(name);
-		this.#addRange({ after: name, through: endOfPrefix(`${name}/`), at: start.at, exact: true });
-	}
-
 	/** A name was made or changed here. */
 	put(entry: Listed): void {
-		this.#changed(entry.name, false);
-		this.#entries.set(entry.name, entry);
+		this.#changed(entry.name, entry);
 	}
 
 	/** A name was removed here. */
 	remove(name: string): void {
-		this.#changed(name, true);
-		this.#entries.delete(name);
+		this.#changed(name, undefined);
 	}
 
-	wasRemoved(name: string): boolean {
-		return this.#changes.get(name)?.removed === true;
-	}
-
+	/** Nothing is known any more, nor will what is under way say anything. */
 	clear(): void {
-		this.#clearings++;
-		this.#forget();
-	}
-
-	#forget(): void {
-		this.#entries = new Map();
+		for (const inquiry of this.#inquiries) giveUp(inquiry);
+		for (const range of this.#ranges) this.#memory.release(range);
 		this.#ranges = [];
 	}
 
-	#hasChanged(name: string, since: ListingStart): boolean {
-		return (this.#changes.get(name)?.sequence ?? 0) > since.sequence;
-	}
-
-	#changed(name: string, removed: boolean): void {
-		this.#sequence++;
-		if (this.#observers > 0) this.#changes.set(name, { sequence: this.#sequence, removed });
-	}
-
-	#addRange(added: KnownRange & { exact?: boolean }): void {
-		if (added.exact === true) {
-			// Only the keys of that one directory, of which there may be ranges before and after.
-			const after = `${added.after}.\u{10FFFD}`;
-			this.#ranges.push({ after, through: added.through, at: added.at });
-		} else {
-			this.#ranges = this.#ranges.filter(
-				({ after, through }) =>
-					compareKeys(after, added.after) < 0 ||
-					(added.through !== undefined && (through === undefined || compareKeys(through, added.through) > 0)),
-			);
-			const before = this.#ranges.findIndex(({ through }) => through === added.after);
-			const previous = this.#ranges[before];
-			// Pages of one listing are one range, as old as its oldest page.
-			if (previous !== undefined && added.after !== "") {
-				this.#ranges[before] = {
-					after: previous.after,
-					through: added.through,
-					at: Math.min(previous.at, added.at),
-				};
-			} else this.#ranges.push({ after: added.after, through: added.through, at: added.at });
+	#changed(name: string, entry: Listed | undefined): void {
+		for (const inquiry of this.#inquiries) {
+			if (inquiry.isVoid) continue;
+			inquiry.changes.set(name, entry);
+			if (inquiry.changes.size > maximumChanges) giveUp(inquiry);
 		}
-		if (this.#ranges.length > maximumRanges) this.#ranges = this.#ranges.slice(-maximumRanges / 2);
+		const key = entry === undefined ? undefined : listedKey(entry);
+		for (const each of [name, `${name}/`]) this.#replace(each, each === key ? entry : undefined);
+	}
+
+	#replace(key: string, entry: Listed | undefined): void {
+		const at = this.#indexOf(key);
+		const range = this.#ranges[at];
+		if (range === undefined) return;
+		const { names } = range;
+		const index = names.countBefore(key);
+		const removed = names.countThrough(key) - index;
+		if (removed === 0 && entry === undefined) return;
+		this.#put(at, 1, split({ ...range, names: names.splice(index, removed, entry) }));
+	}
+
+	#know(added: KnownRange): void {
+		const first = Math.max(0, this.#lastFrom(added.after));
+		const ranges: KnownRange[] = [];
+		let { after } = added;
+		let end = first;
+		for (; end < this.#ranges.length; end++) {
+			const present = this.#ranges[end];
+			if (present === undefined || !isBefore(present.after, added.through)) break;
+			if (!isBefore(added.after, present.through)) {
+				ranges.push(present);
+				continue;
+			}
+			if (present.at > added.at) {
+				if (compareKeys(after, present.after) < 0) ranges.push(part(added, after, present.after));
+				ranges.push(present);
+				if (present.through === undefined) return this.#put(first, end + 1 - first, ranges);
+				after = present.through;
+				continue;
+			}
+			if (compareKeys(present.after, added.after) < 0) ranges.push(part(present, present.after, added.after));
+			if (added.through !== undefined && isBefore(added.through, present.through)) {
+				ranges.push(part(added, after, added.through), part(present, added.through, present.through));
+				return this.#put(first, end + 1 - first, ranges);
+			}
+		}
+		if (isBefore(after, added.through)) ranges.push(part(added, after, added.through));
+		return this.#put(first, end - first, ranges);
+	}
+
+	/** Others in place of so many ranges. */
+	#put(index: number, removed: number, ranges: readonly KnownRange[]): void {
+		const counted = ranges.map((range) => {
+			const made = {
+				after: range.after,
+				through: range.through,
+				at: range.at,
+				names: range.names,
+				sizeBytes: rangeBytes + range.names.sizeBytes,
+				forget: () => this.#forget(made),
+			};
+			return made;
+		});
+		for (const range of this.#ranges.splice(index, removed, ...counted)) this.#memory.release(range);
+		for (const range of counted) this.#memory.keep(range);
+	}
+
+	#forget(range: KnownRange): void {
+		const index = this.#lastFrom(range.after);
+		if (this.#ranges[index] === range) this.#ranges.splice(index, 1);
+	}
+
+	/** Of the range that has the key; -1 if none has. */
+	#indexOf(key: string): number {
+		const index = this.#lastFrom(key, false);
+		const range = this.#ranges[index];
+		return range !== undefined && covers(range.after, range.through, key) ? index : -1;
+	}
+
+	/** Of the last range that begins before the key, or at it; -1 if none does. */
+	#lastFrom(key: string, isAtCounted = true): number {
+		let low = 0;
+		let high = this.#ranges.length;
+		while (low < high) {
+			const middle = (low + high) >>> 1;
+			const order = compareKeys(this.#ranges[middle]?.after ?? "", key);
+			if (order < 0 || (isAtCounted && order === 0)) low = middle + 1;
+			else high = middle;
+		}
+		return low - 1;
 	}
 }
 
-const maximumRanges = 128;
-const never = Number.NEGATIVE_INFINITY;
+function giveUp(inquiry: Inquiry): void {
+	inquiry.isVoid = true;
+	inquiry.changes.clear();
+}
+
+/** The keys of a range between these two. */
+function part(range: KnownRange, after: string, through: string | undefined): KnownRange {
+	const { names } = range;
+	const from = after === "" ? 0 : names.countThrough(after);
+	const to = through === undefined ? names.count : names.countThrough(through);
+	const isWhole = from === 0 && to === names.count;
+	return { after, through, at: range.at, names: isWhole ? names : names.slice(from, to) };
+}
+
+function split(range: KnownRange): KnownRange[] {
+	const { names, after, through } = range;
+	if (names.count <= namesPerRange) return [range];
+	const middle = names.at(names.count >>> 1);
+	const key = listedKey(middle);
+	const end = middle.kind === "directory" ? endOfPrefix(key) : key;
+	return [part(range, after, end), part(range, end, through)];
+}
+
+/** There are keys after that one up to the end of a range. */
+function isBefore(key: string, through: string | undefined): boolean {
+	return through === undefined || compareKeys(key, through) < 0;
+}
 
 function covers(after: string, through: string | undefined, key: string): boolean {
 	return (after === "" || compareKeys(key, after) > 0) && (through === undefined || compareKeys(key, through) <= 0);
-}
-
-function keyOf(entry: Listed | undefined): string {
-	return entry === undefined ? "" : entry.kind === "directory" ? `${entry.name}/` : entry.name;
 }

@@ -9,22 +9,14 @@ import {
 import { contentTypeOf } from "./content-type.ts";
 import { KnownProperties } from "./known-properties.ts";
 import { ListedAttributes } from "./listed-attributes.ts";
-import {
-	listedDirectory,
-	readPage,
-	type DirectoryPageContent,
-	type Known,
-	type Listed,
-	type ListingStart,
-} from "./listing.ts";
+import { listedDirectory, type Listed } from "./listed.ts";
+import { readPage, type DirectoryPageContent, type Inquiry, type Known } from "./listing.ts";
 import { keyBefore } from "./names.ts";
+import type { NamesMemory } from "./names-memory.ts";
 import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
 import { areAttributesKnown, freshSince, isOurs, lacksMetadata } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
-
-/** Names that one directory's listing keeps at most; a larger directory is listed anew, page by page. */
-const namesPerDirectory = 100_000;
 
 export interface Outdated {
 	readonly directories: readonly DirectoryNode[];
@@ -34,7 +26,7 @@ export interface Outdated {
 
 /** The tree of directories and files: which names there are, answered from listings as far as they are young enough. */
 export class Namespace {
-	readonly nodes = new NodeTable();
+	readonly nodes: NodeTable;
 	readonly root: DirectoryNode;
 	/** Keys that were listed and cannot be shown as names. */
 	hiddenKeys = 0;
@@ -43,7 +35,8 @@ export class Namespace {
 	readonly #pages = new Map<string, Promise<void>>();
 	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
 
-	constructor(volumes: readonly VolumeOptions[]) {
+	constructor(volumes: readonly VolumeOptions[], memory?: NamesMemory) {
+		this.nodes = new NodeTable(undefined, memory);
 		this.root = this.nodes.directory({ volume: undefined, parent: undefined, name: "", isVolumeRoot: true });
 		this.#volumes.push(...volumes);
 		this.#placeAll();
@@ -202,21 +195,28 @@ export class Namespace {
 	}
 
 	async #askAlone(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Known> {
-		const key = keyOf(directory) + name;
 		const at = performance.now();
-		const start = directory.listing.begin(name, at);
+		if (await this.askWhetherDirectory(directory, volume, name)) return { entry: listedDirectory(name), at };
 		try {
-			const below = await volume.store.list({ prefix: `${key}/`, delimiter: "/", maxKeys: 1, metadata: false });
-			const isDirectory = below.objects.length + below.prefixes.length > 0;
-			directory.listing.knowDirectory(start, name, isDirectory);
-			if (isDirectory) return { entry: listedDirectory(name), at };
-			const { sizeBytes, modifiedMs, etag, metadata } = await volume.store.head(key);
+			const { sizeBytes, modifiedMs, etag, metadata } = await volume.store.head(keyOf(directory) + name);
 			return { entry: { name, kind: "file", sizeBytes, modifiedMs, etag, metadata }, at };
 		} catch (error) {
 			if (error instanceof S3Error && error.kind === "NOT_FOUND") return { entry: undefined, at };
 			throw error;
+		}
+	}
+
+	/** Asks the server for this one directory, and remembers what it says. */
+	async askWhetherDirectory(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<boolean> {
+		const inquiry = directory.listing.ask(performance.now());
+		try {
+			const prefix = `${keyOf(directory)}${name}/`;
+			const { objects, prefixes } = await volume.store.list({ prefix, delimiter: "/", maxKeys: 1, metadata: false });
+			const isDirectory = objects.length + prefixes.length > 0;
+			directory.listing.knowDirectory(inquiry, name, isDirectory);
+			return isDirectory;
 		} finally {
-			directory.listing.end();
+			directory.listing.end(inquiry);
 		}
 	}
 
@@ -243,12 +243,12 @@ export class Namespace {
 
 	async #loadPage(directory: DirectoryNode, volume: VolumeOptions, after: string): Promise<void> {
 		const key = keyOf(directory);
-		const start = directory.listing.begin(after, performance.now());
+		const inquiry = directory.listing.ask(performance.now());
 		try {
 			const page = await this.listPage(volume, { prefix: key, ...(after !== "" && { startAfter: key + after }) });
-			this.takePage(directory, start, page, key);
+			this.takePage(directory, inquiry, after, page, key);
 		} finally {
-			directory.listing.end();
+			directory.listing.end(inquiry);
 		}
 	}
 
@@ -275,12 +275,18 @@ export class Namespace {
 		return made;
 	}
 
-	/** Takes a page into the directory's listing; returns what it says. */
-	takePage(directory: DirectoryNode, start: ListingStart, page: ListPage, key: string): DirectoryPageContent {
+	/** Takes a page of the keys after `after` into the directory's listing; returns what it says. */
+	takePage(
+		directory: DirectoryNode,
+		inquiry: Inquiry,
+		after: string,
+		page: ListPage,
+		key: string,
+	): DirectoryPageContent {
 		const content = readPage(page, key);
 		this.hiddenKeys += content.hidden;
-		const isTaken = directory.listing.merge(start, content, namesPerDirectory);
-		if (isTaken && start.after === "") takeMarker(directory, start.at, content.marker);
+		const isTaken = directory.listing.merge(inquiry, after, content);
+		if (isTaken && after === "") takeMarker(directory, inquiry.at, content.marker);
 		return content;
 	}
 

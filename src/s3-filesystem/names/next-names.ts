@@ -1,4 +1,5 @@
-import type { DirectoryListing, Listed } from "./listing.ts";
+import { listedKey, type Listed } from "./listed.ts";
+import type { DirectoryListing } from "./listing.ts";
 import { compareKeys } from "./names.ts";
 
 /** What is opened one after another. */
@@ -12,25 +13,21 @@ export interface Following {
 	readonly maximumBytes: number;
 }
 
-/** A directory is looked through again when a sixteenth of its names are new: whoever makes files and reads each must not pay for all of them each time. */
-const othersAWalk = 16;
+/** Names of the other kind between two: with more of them, going through them would cost more than it brings. */
+const othersAName = 16;
 
 /** One directory whose files, or directories, are opened one after another. */
 interface Walk {
-	/** In the order of their keys. */
-	readonly names: readonly string[];
 	/** The farthest that was opened. */
-	at: number;
+	at: string;
 	inOrder: number;
-	/** What was opened and is not among the names: it was made since. */
-	others: number;
-	/** Before this position all that was wanted has been named. */
-	namedEnd: number;
+	/** Up to this key all that was wanted has been named. */
+	namedThrough: string;
 }
 
 /** What a directory must have for its names to be followed. */
 export interface WalkedDirectory {
-	readonly listing: Pick<DirectoryListing, "complete" | "find">;
+	readonly listing: Pick<DirectoryListing, "following">;
 }
 
 /**
@@ -41,8 +38,6 @@ export interface WalkedDirectory {
 export class NextNames {
 	readonly #following: Following;
 	readonly #walks = new WeakMap<WalkedDirectory, Walk>();
-	/** What was opened last, of directories that were not looked through yet: that costs something. */
-	readonly #last = new WeakMap<WalkedDirectory, string>();
 
 	constructor(following: Following) {
 		this.#following = following;
@@ -55,73 +50,55 @@ export class NextNames {
 		since: number,
 		isWanted: (listed: Listed) => boolean,
 	): readonly Listed[] {
-		const { kind, steps, maximum, maximumBytes } = this.#following;
+		const { steps, maximumBytes } = this.#following;
 		const walk = this.#follow(directory, name, since);
 		if (walk === undefined || walk.inOrder < steps) return [];
 		const next: Listed[] = [];
 		let bytes = 0;
-		const count = Math.min(maximum, 2 ** (walk.inOrder - steps + 1));
-		const end = Math.min(walk.names.length, walk.at + 1 + count);
-		for (let position = walk.at + 1; position < end; position++) {
-			const listed = directory.listing.find(walk.names[position] ?? "", since)?.entry;
-			if (listed?.kind !== kind || !isWanted(listed)) continue;
+		for (const listed of this.#after(directory, walk.at, since, 2 ** (walk.inOrder - steps + 1))) {
+			if (!isWanted(listed)) continue;
 			bytes += listed.sizeBytes;
 			if (bytes > maximumBytes) break;
-			if (position < walk.namedEnd) continue;
+			const key = listedKey(listed);
+			if (compareKeys(key, walk.namedThrough) <= 0) continue;
 			next.push(listed);
-			walk.namedEnd = position + 1;
+			walk.namedThrough = key;
 		}
 		return next;
 	}
 
 	#follow(directory: WalkedDirectory, name: string, since: number): Walk | undefined {
 		const walk = this.#walks.get(directory);
-		if (walk === undefined) return this.#begin(directory, name, since);
-		const position = positionOf(walk.names, name);
-		if (walk.names[position] !== name) {
-			return ++walk.others * othersAWalk > walk.names.length ? this.#begin(directory, name, since) : undefined;
+		if (walk === undefined) {
+			this.#walks.set(directory, { at: name, inOrder: 0, namedThrough: "" });
+			return undefined;
 		}
-		const step = position - walk.at;
-		const { maximum } = this.#following;
-		if (step > maximum || step < -maximum) {
-			walk.inOrder = 0;
-			walk.namedEnd = 0;
-			walk.at = position;
-		} else if (step > 0) {
+		if (walk.at === name) return walk;
+		const isSoonAfter = (from: string, to: string): boolean =>
+			this.#after(directory, from, since).some((listed) => listed.name === to);
+		if (isSoonAfter(walk.at, name)) {
 			walk.inOrder++;
-			walk.at = position;
+			walk.at = name;
+		} else if (walk.inOrder === 0 || !isSoonAfter(name, walk.at)) {
+			walk.inOrder = 0;
+			walk.namedThrough = "";
+			walk.at = name;
 		}
 		return walk;
 	}
 
-	/** Not for one name alone. */
-	#begin(directory: WalkedDirectory, name: string, since: number): Walk | undefined {
-		const before = this.#last.get(directory);
-		this.#last.set(directory, name);
-		if (before === undefined || before === name) return undefined;
+	/** Some of the names that come next, as far as they are known. */
+	#after(
+		directory: WalkedDirectory,
+		name: string,
+		since: number,
+		count = Number.POSITIVE_INFINITY,
+	): IteratorObject<Listed> {
 		const { kind, maximum } = this.#following;
-		const names = directory.listing
-			.complete(since)
-			?.filter((listed) => listed.kind === kind)
-			.map((listed) => listed.name)
-			.toSorted(compareKeys);
-		if (names === undefined) return undefined;
-		const at = positionOf(names, name);
-		const step = at - positionOf(names, before);
-		const walk = { names, at, inOrder: step > 0 && step <= maximum ? 1 : 0, others: 0, namedEnd: 0 };
-		this.#walks.set(directory, walk);
-		return walk;
+		return directory.listing
+			.following(kind === "directory" ? `${name}/` : name, since)
+			.take(maximum * othersAName)
+			.filter((listed) => listed.kind === kind)
+			.take(Math.min(maximum, count));
 	}
-}
-
-/** Where the name is, or would be. */
-function positionOf(names: readonly string[], name: string): number {
-	let low = 0;
-	let high = names.length;
-	while (low < high) {
-		const middle = (low + high) >>> 1;
-		if (compareKeys(names[middle] ?? "", name) < 0) low = middle + 1;
-		else high = middle;
-	}
-	return low;
 }

@@ -2,6 +2,7 @@ import { FuseError, type Attributes } from "../../fuse/filesystem.ts";
 import type { Draft } from "../writing/draft.ts";
 import { InodeNumbers } from "./inode-numbers.ts";
 import { DirectoryListing } from "./listing.ts";
+import type { NamesMemory } from "./names-memory.ts";
 import type { FileVersion, Reader } from "../reading/reading.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
 import type { VolumeOptions } from "./volume.ts";
@@ -158,10 +159,13 @@ const startedMs = Date.now();
 export class NodeTable {
 	readonly #nodes = new Map<number, Node>();
 	readonly #numbers: InodeNumbers;
+	readonly #memory: NamesMemory | undefined;
 	#nextId = 2;
 
-	constructor(numbers = new InodeNumbers()) {
+	/** `memory` is for what is known of the directories' names. */
+	constructor(numbers = new InodeNumbers(), memory?: NamesMemory) {
 		this.#numbers = numbers;
+		this.#memory = memory;
 	}
 
 	get size(): number {
@@ -195,7 +199,7 @@ export class NodeTable {
 			overlay: new Map(),
 			children: new Map(),
 			drafted: new Set(),
-			listing: new DirectoryListing(),
+			listing: new DirectoryListing(this.#memory),
 			hidden: new Map(),
 			knownAt: performance.now(),
 			hasMarker: isVolumeRoot,
@@ -245,6 +249,7 @@ export class NodeTable {
 		let current: Node | undefined = node;
 		while (current !== undefined && this.#isUnused(current)) {
 			this.#nodes.delete(current.id);
+			if (current.kind === "directory") current.listing.clear();
 			const path = pathOf(current);
 			this.#numbers.giveBack(current.ino, isSeen(path) ? path : undefined);
 			const parent: DirectoryNode | undefined = current.parent;

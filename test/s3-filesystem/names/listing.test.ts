@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Listed } from "../../../src/s3-filesystem/names/listed.ts";
 import { DirectoryListing, readPage } from "../../../src/s3-filesystem/names/listing.ts";
 import { compareKeys, endOfPrefix } from "../../../src/s3-filesystem/names/names.ts";
 import type { ListPage } from "../../../src/s3/object-store.ts";
@@ -24,30 +25,70 @@ function list(relativeKeys: readonly string[], after: string, maximum: number): 
 	};
 }
 
+const fileOf = (name: string, etag = name): Listed => ({ name, kind: "file", sizeBytes: 9, modifiedMs: 9, etag });
+
+/** Asks, answers at once and takes the page. */
+function merged(listing: DirectoryListing, keys: readonly string[], after: string, maximum: number, at = 1) {
+	const inquiry = listing.ask(at);
+	const content = readPage(list(keys, after, maximum), "d/");
+	listing.merge(inquiry, after, content);
+	listing.end(inquiry);
+	return content;
+}
+
+/** The names from the first one on, and whether that is all. */
+function beginning(listing: DirectoryListing, since: number): { names: string[]; isAll: boolean } {
+	const names: string[] = [];
+	for (let key = ""; ;) {
+		const range = listing.rangeAfter(key, since);
+		if (range === undefined) return { names, isAll: false };
+		for (let index = 0; index < range.names.count; index++) names.push(range.names.at(index).name);
+		if (range.through === undefined) return { names, isAll: true };
+		key = range.through;
+	}
+}
+
 test("a page that was asked for before everything was forgotten is not taken", () => {
 	const listing = new DirectoryListing();
-	const start = listing.begin("", 0);
+	const inquiry = listing.ask(0);
 	listing.clear();
-	expect(listing.merge(start, readPage(list(["a"], "", 10), "d/"), 1000)).toBe(false);
+	expect(listing.merge(inquiry, "", readPage(list(["a"], "", 10), "d/"))).toBe(false);
 	expect(listing.find("a", 0)).toBeUndefined();
-	listing.end();
 });
 
 test("the first names are known as far as they were listed", () => {
 	const listing = new DirectoryListing();
 	const keys = ["a", "b/x", "c", "d"];
-	listing.merge(listing.begin("", 1), readPage(list(keys, "", 2), "d/"), 1000);
-	const { entries = [], through = "" } = listing.beginning(1) ?? {};
-	expect(entries.map(({ name }) => name)).toEqual(["b", "a"]);
+	const { through = "" } = merged(listing, keys, "", 2);
+	expect(beginning(listing, 1)).toEqual({ names: ["a", "b"], isAll: false });
 	expect(compareKeys(through, "b/x")).toBeGreaterThan(0);
 	expect(compareKeys(through, "c")).toBeLessThan(0);
-	expect(listing.beginning(2)).toBeUndefined();
-	listing.merge(listing.begin(through, 1), readPage(list(keys, through, 2), "d/"), 1000);
-	expect(listing.beginning(1)).toMatchObject({ through: undefined, at: 1 });
+	expect(listing.rangeAfter("", 2)).toBeUndefined();
+	merged(listing, keys, through, 2);
+	expect(beginning(listing, 1)).toEqual({ names: ["a", "b", "c", "d"], isAll: true });
 	// Listed anew in part, all of it is known still.
-	listing.merge(listing.begin("", 2), readPage(list(keys, "", 2), "d/"), 1000);
-	expect(listing.beginning(1)?.through).toBeUndefined();
-	expect(listing.beginning(2)?.through).toBe(through);
+	merged(listing, keys, "", 2, 2);
+	expect(beginning(listing, 1).isAll).toBe(true);
+	expect(beginning(listing, 2)).toEqual({ names: ["a", "b"], isAll: false });
+});
+
+test("each page is as old as itself", () => {
+	const listing = new DirectoryListing();
+	const keys = ["a", "b", "c", "d"];
+	const { through = "" } = merged(listing, keys, "", 2, 1);
+	merged(listing, keys, through, 2, 5);
+	expect(listing.find("a", 2)).toBeUndefined();
+	expect(listing.find("c", 2)).toMatchObject({ entry: { name: "c" }, at: 5 });
+});
+
+test("a page that comes late changes nothing that is known from a younger one", () => {
+	const listing = new DirectoryListing();
+	const late = listing.ask(1);
+	merged(listing, ["c", "d", "e"], "b", 2, 2);
+	listing.merge(late, "", readPage(list(["a", "b", "x"], "", 10), "d/"));
+	expect(beginning(listing, 1)).toEqual({ names: ["a", "b", "c", "d", "x"], isAll: true });
+	expect(listing.find("c", 2)?.entry).toBeDefined();
+	expect(listing.find("x", 2)).toBeUndefined();
 });
 
 describe("a page of a listing", () => {
@@ -77,14 +118,6 @@ describe("a page of a listing", () => {
 });
 
 describe("what is known of a directory", () => {
-	function merged(listing: DirectoryListing, keys: readonly string[], after: string, maximum: number, at = 1) {
-		const start = listing.begin(after, at);
-		const content = readPage(list(keys, after, maximum), "d/");
-		listing.merge(start, content, 1000);
-		listing.end();
-		return content;
-	}
-
 	test("is nothing before the first page", () => {
 		expect(new DirectoryListing().find("a", 0)).toBeUndefined();
 	});
@@ -95,16 +128,14 @@ describe("what is known of a directory", () => {
 		expect(listing.find("a", 0)?.entry?.name).toBe("a");
 		expect(listing.find("aa", 0)).toMatchObject({ entry: undefined });
 		expect(listing.find("c", 0)).toBeUndefined();
-		expect(listing.complete(0)).toBeUndefined();
+		expect(listing.rangeAfter("b", 0)).toBeUndefined();
 	});
 
 	test("does not say that a name is a file before the directory of that name was looked for", () => {
 		const listing = new DirectoryListing();
 		merged(listing, ["foo", "foo-bar", "foo/x"], "", 1);
 		expect(listing.find("foo", 0)).toBeUndefined();
-		const start = listing.begin("foo", 1);
-		listing.knowDirectory(start, "foo", true);
-		listing.end();
+		listing.knowDirectory(listing.ask(1), "foo", true);
 		expect(listing.find("foo", 0)?.entry?.kind).toBe("directory");
 	});
 
@@ -117,14 +148,33 @@ describe("what is known of a directory", () => {
 
 	test("keeps what was changed here while a page was under way", () => {
 		const listing = new DirectoryListing();
-		const start = listing.begin("", 1);
-		listing.put({ name: "new", kind: "file", sizeBytes: 9, modifiedMs: 9, etag: "new" });
+		const inquiry = listing.ask(1);
+		listing.put(fileOf("new"));
 		listing.remove("old");
-		listing.merge(start, readPage(list(["old", "other"], "", 10), "d/"), 1000);
+		listing.merge(inquiry, "", readPage(list(["old", "other"], "", 10), "d/"));
 		expect(listing.find("new", 0)?.entry?.etag).toBe("new");
 		expect(listing.find("old", 0)).toMatchObject({ entry: undefined });
 		expect(listing.find("other", 0)?.entry?.name).toBe("other");
-		listing.end();
+	});
+
+	test("keeps it from all pages of an inquiry, which a server may answer from what it found at first", () => {
+		const listing = new DirectoryListing();
+		const before = list(["a", "b", "c", "d"], "", 2);
+		const inquiry = listing.ask(1);
+		const { through = "" } = readPage(before, "d/");
+		listing.merge(inquiry, "", readPage(before, "d/"));
+		listing.put(fileOf("bb"));
+		listing.remove("d");
+		listing.merge(inquiry, through, readPage(list(["a", "b", "c", "d"], through, 2), "d/"));
+		expect(beginning(listing, 1)).toEqual({ names: ["a", "b", "bb", "c"], isAll: true });
+	});
+
+	test("does not take a page during which more was changed here than can be remembered", () => {
+		const listing = new DirectoryListing();
+		const inquiry = listing.ask(1);
+		for (let index = 0; index <= 20_000; index++) listing.put(fileOf(`${index}`));
+		expect(listing.merge(inquiry, "", readPage(list([], "", 10), "d/"))).toBe(false);
+		expect(inquiry.changes.size).toBe(0);
 	});
 
 	test("forgets what a later page does not show any more", () => {
@@ -132,7 +182,7 @@ describe("what is known of a directory", () => {
 		merged(listing, ["a", "b", "c"], "", 10, 1);
 		merged(listing, ["a", "c"], "", 10, 2);
 		expect(listing.find("b", 0)).toMatchObject({ entry: undefined });
-		expect(listing.complete(2)?.map(({ name }) => name)).toEqual(["a", "c"]);
+		expect(beginning(listing, 2)).toEqual({ names: ["a", "c"], isAll: true });
 	});
 
 	test("agrees with the bucket, whatever the keys and the size of the pages", () => {
@@ -155,10 +205,25 @@ describe("what is known of a directory", () => {
 					const isDirectory = keys.some((key) => key.startsWith(`${name}/`));
 					const kind = isDirectory ? "directory" : keys.includes(name) ? "file" : undefined;
 					expect(listing.find(name, 0)?.entry?.kind).toBe(kind);
-					expect(listing.complete(0)).toBeDefined();
+					expect(beginning(listing, 0).isAll).toBe(true);
 				},
 			),
 			{ numRuns: 2000 },
 		);
+	});
+
+	test("costs the same for each name, however many this mount makes", () => {
+		const perName = (count: number): number => {
+			const listing = new DirectoryListing();
+			listing.knowEmpty(1);
+			const entries = Array.from({ length: count }, (_, index) => fileOf(`name-${(index * 7919) % count}`));
+			const before = process.cpuUsage();
+			for (const entry of entries) listing.put(entry);
+			const { user, system } = process.cpuUsage(before);
+			expect(beginning(listing, 1).names.length).toBe(new Set(entries.map(({ name }) => name)).size);
+			return (user + system) / count;
+		};
+		perName(5000);
+		expect(perName(80_000)).toBeLessThan(5 * perName(10_000));
 	});
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { listedDirectory } from "../../../src/s3-filesystem/names/listing.ts";
+import { listedDirectory } from "../../../src/s3-filesystem/names/listed.ts";
 import { Namespace } from "../../../src/s3-filesystem/names/namespace.ts";
 import { keyOf, type DirectoryNode } from "../../../src/s3-filesystem/names/nodes.ts";
 import type { VolumeOptions } from "../../../src/s3-filesystem/names/volume.ts";
@@ -115,7 +115,7 @@ test("a lookup of a directory takes no longer when many of its files are known",
 	};
 	const [small, large] = [directoryOf(1), directoryOf(100_000)];
 	const entries = [small, large].map(({ name }) => listedDirectory(name));
-	root.listing.merge(root.listing.begin("", later), { entries, marker: undefined, through: undefined, hidden: 0 }, 10);
+	root.listing.merge(root.listing.ask(later), "", { entries, through: undefined });
 	const lookupsMs = (directory: DirectoryNode): number => {
 		const startedAt = performance.now();
 		for (let index = 0; index < 300; index++) expect(namespace.find(root, directory.name)).toBe(directory);

@@ -1,18 +1,24 @@
 import { expect, test } from "vitest";
-import type { Listed } from "../../../src/s3-filesystem/names/listing.ts";
+import { DirectoryListing } from "../../../src/s3-filesystem/names/listing.ts";
+import type { Listed } from "../../../src/s3-filesystem/names/listed.ts";
 import { NextNames, type WalkedDirectory } from "../../../src/s3-filesystem/names/next-names.ts";
 
 const files = { kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 } as const;
 const names = Array.from({ length: 100 }, (_, index) => `file-${String(index).padStart(3, "0")}`);
 
-function directoryOf(entries: readonly string[], sizeBytes = 1000): WalkedDirectory {
-	const listed = entries.map((name): Listed => ({ name, kind: "file", sizeBytes, modifiedMs: 0, etag: name }));
-	return {
-		listing: {
-			complete: () => [...listed],
-			find: (name) => ({ entry: listed.find((entry) => entry.name === name), at: 0 }),
-		},
-	};
+const fileOf = (name: string, sizeBytes = 1000): Listed => ({
+	name,
+	kind: "file",
+	sizeBytes,
+	modifiedMs: 0,
+	etag: name,
+});
+
+function directoryOf(entries: readonly string[], sizeBytes = 1000): WalkedDirectory & { listing: DirectoryListing } {
+	const listing = new DirectoryListing();
+	listing.knowEmpty(0);
+	for (const name of entries) listing.put(fileOf(name, sizeBytes));
+	return { listing };
 }
 
 function openAll(directory: WalkedDirectory, opened: readonly string[], isSmall = (): boolean => true): string[][] {
@@ -45,29 +51,33 @@ test("names no large files, no more than 8 MiB ahead, and nothing of a directory
 	const last = names.indexOf(ahead.flat().at(-1) ?? "");
 	expect(last).toBeLessThanOrEqual(39 + 8);
 	expect(last).toBeGreaterThan(40);
-	const unknown = { listing: { complete: () => undefined, find: () => undefined } };
-	expect(openAll(unknown, names).flat()).toEqual([]);
+	expect(openAll({ listing: new DirectoryListing() }, names).flat()).toEqual([]);
 });
 
-test("looks a directory through only from time to time while files are made in it and read", () => {
-	const present = names.slice(0, 2);
+test("looks at a few names only, however many the directory has, also while files are made in it and read", () => {
+	const { listing } = directoryOf(names.slice(0, 2));
 	let looks = 0;
-	const listed = (name: string): Listed => ({ name, kind: "file", sizeBytes: 1000, modifiedMs: 0, etag: name });
 	const directory: WalkedDirectory = {
 		listing: {
-			complete: () => {
-				looks++;
-				return present.map(listed);
+			*following(key, since) {
+				for (const listed of listing.following(key, since)) {
+					looks++;
+					yield listed;
+				}
 			},
-			find: (name) => ({ entry: present.includes(name) ? listed(name) : undefined, at: 0 }),
 		},
 	};
 	const next = new NextNames(files);
-	for (let count = 0; count < 2000; count++) {
-		const name = `made-${String(count).padStart(4, "0")}`;
-		present.push(name);
+	const count = 2000;
+	for (let index = 0; index < count; index++) {
+		const name = `made-${String(index).padStart(4, "0")}`;
+		listing.put(fileOf(name));
 		next.opened(directory, name, 0, () => true);
 	}
-	// Each time for a sixteenth more files, once there are more than a few.
-	expect(looks).toBeLessThan(150);
+	expect(looks).toBeLessThan(count * 40);
+	// Neither do files between directories make it look at more.
+	looks = 0;
+	const directories = new NextNames({ ...files, kind: "directory" });
+	for (const name of ["a", "b", "a", "b"]) directories.opened(directory, name, 0, () => true);
+	expect(looks).toBeLessThan(4 * 600);
 });

@@ -1,0 +1,102 @@
+import { mkdir, opendir, readdir, rename, rm, rmdir, stat, symlink, unlink, writeFile } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { execa } from "execa";
+import { expect, test } from "vitest";
+import { inParallel } from "../../../src/turns.ts";
+import { bodyOf, storeOn } from "../../s3/bucket.ts";
+import { useBuckets } from "../buckets.ts";
+import { useMemoryBucket } from "../memory-bucket.ts";
+
+const buckets = useBuckets("directory-reader");
+const memory = useMemoryBucket();
+
+const nameOf = (index: number): string => `f${String(index).padStart(4, "0")}`;
+const namesOf = (count: number): string[] => Array.from({ length: count }, (_, index) => nameOf(index));
+
+test("names that were made and removed while a long directory was listed are right in the next listing", async () => {
+	const store = storeOn(buckets.minio, { bucket: buckets.name });
+	await inParallel(namesOf(3100), 32, async (name) => void (await store.put(`d/${name}`, bodyOf("x"))));
+	store.close();
+	const here = await buckets.mountThroughProxy({ volume: { ttlMs: 60_000 } });
+	const directory = join(here.target, "d");
+	const asked = { continued: 0 };
+	const only = ({ url = "" }: IncomingMessage): boolean =>
+		new URL(url, "http://x").searchParams.has("continuation-token");
+	await buckets.proxy.fail({ kind: "headers", headers: {} }, { only, before: async () => void asked.continued++ });
+	const open = await opendir(directory);
+	// MinIO answers the pages after the second one from what it found then.
+	while (asked.continued < 2) await open.read();
+	await writeFile(join(directory, `${nameOf(3050)}-made`), "x");
+	await mkdir(join(directory, `${nameOf(3051)}-directory`));
+	await symlink("x", join(directory, `${nameOf(3052)}-link`));
+	await rename(join(directory, nameOf(3053)), join(directory, `${nameOf(3053)}-renamed`));
+	await unlink(join(directory, nameOf(3054)));
+	expect(asked.continued).toBe(2);
+	for (let read = await open.read(); read !== null; read = await open.read());
+	await open.close();
+	expect(asked.continued).toBe(3);
+	const names = new Set(await readdir(directory));
+	const made = [`${nameOf(3050)}-made`, `${nameOf(3051)}-directory`, `${nameOf(3052)}-link`, `${nameOf(3053)}-renamed`];
+	expect(made.filter((name) => !names.has(name))).toEqual([]);
+	expect([nameOf(3053), nameOf(3054)].filter((name) => names.has(name))).toEqual([]);
+	expect(names.size).toBe(3100 + 3 - 1);
+}, 180_000);
+
+test("each listing has all that this mount has made before it began, and nothing that it has removed", async () => {
+	memory.server.fill(namesOf(2500).map((name) => `d/${name}`));
+	memory.server.manners({ continues: "snapshot", delayMs: 40, pageSize: 300 });
+	const here = await memory.mount({ volume: { ttlMs: 1000 } });
+	const directory = join(here.target, "d");
+	const made = new Set<string>();
+	const removed = new Set<string>();
+	const done = { listings: 0 };
+	const isDone = (): boolean => done.listings >= 40;
+	let count = 0;
+	const write = async (): Promise<void> => {
+		while (!isDone()) {
+			const name = `${nameOf(Math.floor(Math.random() * 2500))}-${count++}`;
+			const path = join(directory, name);
+			if (count % 4 === 0) await mkdir(path);
+			else if (count % 4 === 1) await symlink("x", path);
+			else await writeFile(path, "x");
+			made.add(name);
+			await delay(Math.random() * 100);
+			made.delete(name);
+			if (count % 2 === 0) {
+				await rename(path, `${path}-renamed`);
+				removed.add(name);
+				made.add(`${name}-renamed`);
+			} else {
+				await ((await stat(path).catch(() => undefined))?.isDirectory() === true ? rmdir(path) : rm(path));
+				removed.add(name);
+			}
+		}
+	};
+	const faults: string[] = [];
+	const list = async (): Promise<void> => {
+		while (!isDone()) {
+			const [wanted, unwanted] = [[...made], [...removed]];
+			const names = new Set(await readdir(directory));
+			done.listings++;
+			// What goes meanwhile may be seen or not.
+			for (const name of wanted) if (made.has(name) && !names.has(name)) faults.push(`lacks ${name}`);
+			for (const name of unwanted) if (names.has(name)) faults.push(`still has ${name}`);
+		}
+	};
+	await Promise.all([write(), write(), list(), list(), list()]);
+	expect(faults).toEqual([]);
+});
+
+test("what was removed while it is open is not listed, also where each name is asked for its attributes", async () => {
+	const here = await memory.mount({ volume: { attributes: "all", ttlMs: 0 } });
+	const { stdout } = await execa(
+		"bash",
+		["-c", "echo x >file; echo y >other; exec 3<file; rm file; ls -l | grep -c rw; ls -l; cat <&3"],
+		{ cwd: here.target, timeout: 20_000 },
+	);
+	expect(stdout).toMatch(/^1\n/);
+	expect(stdout).toMatch(/other\nx$/);
+	expect(stdout).not.toContain("file");
+});
