@@ -6,6 +6,8 @@ export type Ability =
 	| "checksums"
 	/** Writing only what is not there: else it is looked up before. */
 	| "conditions"
+	/** Reading only a certain version: else the answer's is compared. */
+	| "conditional-reads"
 	/** Deleting only a certain version. */
 	| "conditional-deletes"
 	/** Many keys in one request. */
@@ -21,7 +23,8 @@ export function concessionFor(error: unknown, used: readonly Ability[]): Ability
 	const { kind, status, code, message } = error;
 	// It takes permissions of their own, and no answer says which one was missing.
 	if (kind === "DENIED" && code === "AccessDenied" && used.includes("tags")) return "tags";
-	const isRefusal = kind === "UNSUPPORTED" || (kind === "REFUSED" && status === 400);
+	// Not what we have found to be wrong with an answer.
+	const isRefusal = (kind === "UNSUPPORTED" && status >= 400) || (kind === "REFUSED" && status === 400);
 	if (!isRefusal) return undefined;
 	const named = used.find((ability) => words[ability].test(message));
 	if (named !== undefined) return named;
@@ -37,6 +40,7 @@ export function isLasting(ability: Ability): boolean {
 const words: Readonly<Record<Ability, RegExp>> = {
 	checksums: /checksum|crc32/i,
 	conditions: /if-none-match|precondition|conditional/i,
+	"conditional-reads": /if-match|precondition|conditional/i,
 	"conditional-deletes": /if-match|etag|precondition|conditional|malformed/i,
 	"multi-delete": /delete/i,
 	"storage-class": /storage.?class/i,

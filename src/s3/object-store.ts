@@ -227,7 +227,7 @@ export type S3ErrorKind =
 	/** The object has another version than asked for (412). */
 	| "OBJECT_REPLACED"
 	| "EXISTS"
-	/** 403, expired or unknown keys too. */
+	/** 403, expired or unknown keys too, and an object that has to be restored from an archive first. */
 	| "DENIED"
 	/** The server has no room, or a quota is used up. */
 	| "NO_SPACE"

@@ -15,7 +15,7 @@ export async function readObject(
 	client: Client,
 	key: string,
 	options: ReadOptions,
-	accessHeaders: RequestHeaders,
+	request: { readonly headers: RequestHeaders; readonly isConditional: boolean },
 ): Promise<void> {
 	const { offset, into, etag, objectSizeBytes, signal, onProgress } = options;
 	if (into.length === 0) return;
@@ -58,8 +58,8 @@ export async function readObject(
 				from = filledBytes;
 				const range = `bytes=${offset + from}-${offset + into.length - 1}`;
 				return {
-					"if-match": `"${etag}"`,
-					...accessHeaders,
+					...(request.isConditional && { "if-match": `"${etag}"` }),
+					...request.headers,
 					...(isWhole && from === 0 ? { "x-amz-checksum-mode": "ENABLED" } : { range }),
 				};
 			},

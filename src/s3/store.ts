@@ -97,7 +97,12 @@ class Store implements ObjectStore {
 
 	async get(key: string, options: ReadOptions): Promise<void> {
 		checkKey(key);
-		await readObject(this.#client, key, options, this.#encryption.access);
+		await this.#conceding(["conditional-reads"], async (lacking) =>
+			readObject(this.#client, key, options, {
+				headers: this.#encryption.access,
+				isConditional: !lacking.has("conditional-reads"),
+			}),
+		);
 	}
 
 	async head(key: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ObjectHeaders> {

@@ -101,7 +101,9 @@ const kindsByCode = new Map<string, S3ErrorKind>([
 	["TemporaryRedirect", "UNAVAILABLE"],
 	["AccessDenied", "DENIED"],
 	["AuthorizationHeaderMalformed", "DENIED"],
-	["InvalidObjectState", "REFUSED"],
+	// It is in an archive, and has to be restored first.
+	["InvalidObjectState", "DENIED"],
+	["ObjectNotInActiveTierError", "DENIED"],
 	["ConditionalRequestConflict", "UNAVAILABLE"],
 	["OperationAborted", "UNAVAILABLE"],
 	["RequestTimeout", "UNAVAILABLE"],

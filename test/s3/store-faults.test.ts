@@ -226,6 +226,29 @@ describe("a read never gives wrong bytes:", () => {
 		expect(await failureOf(get(store, 100, 50))).toMatchObject({ kind: "UNSUPPORTED" });
 	});
 
+	test.each([
+		["says that something is not implemented", 501, errorXml("NotImplemented")],
+		[
+			"names it",
+			400,
+			errorXml("InvalidArgument", "<ArgumentName>If-Match</ArgumentName>").replace("Because", "If-Match"),
+		],
+	])("from a server that refuses If-Match and %s, and is asked without it from then on", async (_, status, body) => {
+		const store = open();
+		const only = ({ headers }: IncomingMessage): boolean => "if-match" in headers;
+		await proxy.fail({ kind: "answer", status, body }, { only });
+		expect((await get(store)).equals(content)).toBe(true);
+		expect((await get(store, 5, 10)).equals(content.subarray(5, 15))).toBe(true);
+		expect(proxy.failed).toBe(1);
+		const { etag: other } = await store.put("replaced", bodyOf("other"));
+		await store.put("replaced", bodyOf("newer"));
+		const old = store.get("replaced", { offset: 1, into: Buffer.alloc(2), etag: other, objectSizeBytes: 5 });
+		expect(await failureOf(old)).toMatchObject({ kind: "OBJECT_REPLACED" });
+		// What cannot be read either way is told as it was refused.
+		await proxy.fail({ kind: "answer", status: 501, body: errorXml("NotImplemented") }, { only: isGet });
+		expect(await failureOf(get(open()))).toMatchObject({ kind: "UNSUPPORTED", code: "NotImplemented" });
+	});
+
 	test("another version, from a server that does not know If-Match", async () => {
 		const store = open();
 		await proxy.fail({ kind: "headers", headers: { etag: '"0123456789abcdef0123456789abcdef"' } });
@@ -316,6 +339,7 @@ describe("what cannot pass is told at once:", () => {
 		[400, "XMinioAdminBucketQuotaExceeded", "NO_SPACE"],
 		[400, "EntityTooLarge", "REFUSED"],
 		[400, "KeyTooLongError", "NAME_TOO_LONG"],
+		[403, "InvalidObjectState", "DENIED"],
 		[400, "XMinioInvalidObjectName", "NAME_TOO_LONG"],
 		[404, "NoSuchBucket", "NO_BUCKET"],
 		[405, "MethodNotAllowed", "UNSUPPORTED"],
