@@ -98,12 +98,22 @@ function renderMount(mount: MountStatus, now: Date): string {
 	if (mount.reason !== undefined && mount.reason !== lastError?.message) facts.push(["reason", mount.reason]);
 	for (const { about, message, since: begun } of mount.troubles ?? [])
 		facts.push(["trouble", `${about}, for ${elapsed(begun, now)}\n${message}`]);
+	if (mount.refusals !== undefined) facts.push(refusalRow(mount.refusals, now));
 	if (lastError !== undefined) {
 		facts.push(["error", `${lastError.code}, ${elapsed(lastError.at, now)} ago\n${lastError.message}`]);
 		if (lastError.hint !== undefined) facts.push(["hint", lastError.hint]);
 	}
 	if (retryAt !== undefined) facts.push(["retry", `in ${duration((Date.parse(retryAt) - now.getTime()) / 1000)}`]);
 	return head + rows(facts);
+}
+
+function refusalRow({ counts, last }: NonNullable<MountStatus["refusals"]>, now: Date): [string, string] {
+	const { code, at, message, hint } = last;
+	const all = Object.values(counts).reduce((sum, each) => sum + each, 0);
+	return [
+		"refused",
+		`${code}, ${elapsed(at, now)} ago, ${all} in all\n${message}${hint === undefined ? "" : `\n${hint}`}`,
+	];
 }
 
 function elapsed(since: string, now: Date): string {

@@ -119,6 +119,25 @@ export interface Session {
 	stats?(): Readonly<Record<string, number>>;
 	/** What is wrong and does not keep it from serving. Absent: it cannot tell. */
 	troubles?(): readonly DriverTrouble[];
+	/** What the backend has refused, of one folder of several, or of the mount: `""`. Undefined: nothing. Absent: it cannot tell. */
+	refusals?(folder: string): Refusals | undefined;
+}
+
+export interface Refusals {
+	/** How often, since the driver's start, by the backend's own code. */
+	readonly counts: Readonly<Record<string, number>>;
+	readonly last: Refusal;
+}
+
+/** A request that was refused for good, or failed for too long. */
+export interface Refusal {
+	/** RFC 3339, UTC. */
+	readonly at: string;
+	readonly operation: string;
+	readonly code: string;
+	/** For a person: what was asked for, and the backend's own words. */
+	readonly message: string;
+	readonly hint?: string | undefined;
 }
 
 export interface DriverTrouble {

@@ -27,6 +27,7 @@ import type {
 	Member,
 	Mount,
 	PreparedMount,
+	Refusals,
 	Session,
 	SharedSession,
 	SharedStartContext,
@@ -226,11 +227,13 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		send({ kind: "serve", config });
 		let stats: Readonly<Record<string, number>> = {};
 		let troubles: readonly DriverTrouble[] = [];
+		const refusals = new Map<string, Refusals>();
 		const departures = new Departures(send);
 		child.on("message", (message) => {
 			const { data } = report.safeParse(message);
 			if (data?.kind === "stats") ({ stats } = data);
 			else if (data?.kind === "troubles") ({ troubles } = data);
+			else if (data?.kind === "refusals") refusals.set(data.folder, data.refusals);
 			else if (data !== undefined) departures.told(data);
 		});
 		void ended.then(() => departures.end());
@@ -268,6 +271,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			put,
 			remove: (folder, limits) => {
 				known.delete(folder);
+				refusals.delete(folder);
 				return departures.begin(folder, limits);
 			},
 			update: async (given) => {
@@ -279,6 +283,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			drain: () => send({ kind: "drain" }),
 			stats: () => stats,
 			troubles: () => troubles,
+			refusals: (folder) => refusals.get(folder),
 		};
 	} catch (error) {
 		close();

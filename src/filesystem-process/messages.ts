@@ -96,11 +96,28 @@ const trouble = z.strictObject({
 	since: z.string(),
 });
 
+/** What a server has refused, or failed to do for too long. */
+const refusals = z.strictObject({
+	/** How often, by the server's own code. */
+	counts: z.record(z.string(), z.number()),
+	last: z.strictObject({
+		/** RFC 3339, UTC. */
+		at: z.string(),
+		operation: z.string(),
+		code: z.string(),
+		/** With the key, and the server's words. */
+		message: z.string(),
+		hint: z.string().optional(),
+	}),
+});
+
 /** What the process tells the launcher. */
 export const report = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
 	/** All that there is by now. */
 	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),
+	/** All that there was of that folder's bucket by now. */
+	z.strictObject({ kind: z.literal("refusals"), folder: z.string(), refusals }),
 	/** Of a folder that was to be removed: nothing can be opened in it any more. */
 	z.strictObject({ kind: z.literal("hidden"), departure: z.number() }),
 	/** Nothing is left of it; so many files were given up with changes that are in no bucket. */
@@ -109,6 +126,7 @@ export const report = z.discriminatedUnion("kind", [
 
 export type Order = z.input<typeof order>;
 export type Report = z.input<typeof report>;
+export type Refusals = z.input<typeof refusals>;
 export type Trouble = z.input<typeof trouble>;
 export type FilesystemConfig = z.input<typeof filesystem>;
 export type VolumeConfig = z.input<typeof volume>;

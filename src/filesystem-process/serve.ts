@@ -64,7 +64,7 @@ export async function serveFilesystem(
 		const tellStats = (): void => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
-			tell({ kind: "stats", stats: { ...own, ...filesystem.stats() } });
+			tell({ kind: "stats", stats: { ...own, ...served?.stats() } });
 		};
 		const session = await begin(config, filesystem, log);
 		isServing = true;
@@ -75,7 +75,7 @@ export async function serveFilesystem(
 		const failed = ending !== "stopped" && ending.kind === "failed";
 		if (failed) log.error({ err: ending.cause }, "the kernel's requests cannot be read");
 		const isSaved = await served.end();
-		log.info({ requests: session.requests, ...filesystem.stats() }, "filesystem ended");
+		log.info({ requests: session.requests, ...served.stats() }, "filesystem ended");
 		const exitCode = failed || !isSaved ? 1 : 0;
 		if (failed) return { exitCode, signal: "SIGABRT" };
 		return ending === "stopped" ? { exitCode, signal: "SIGKILL" } : { exitCode };

@@ -5,7 +5,7 @@ import type { DiskProblem, DiskUse } from "../s3-filesystem/disks/disk-trouble.t
 import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../s3-filesystem/index.ts";
 import { defaultBudgetBytes } from "../s3-filesystem/reading/memory-budget.ts";
 import { createIdentity, type Identity } from "../s3/identity/identity.ts";
-import type { CredentialsSource, ObjectStore } from "../s3/object-store.ts";
+import type { CredentialsSource, ObjectStore, StoreEvent } from "../s3/object-store.ts";
 import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
@@ -17,6 +17,7 @@ import {
 	type Trouble,
 	type VolumeConfig,
 } from "./messages.ts";
+import { RefusalLog } from "./refusals.ts";
 import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
 import { addSecrets, storeOptions } from "./store-options.ts";
 
@@ -38,6 +39,7 @@ interface ServedVolume {
 	readonly volume: ChangeableVolume;
 	/** The last is for what begins now; what began with others goes on with them, and with the present keys. */
 	readonly stores: ObjectStore[];
+	readonly refusals: RefusalLog;
 }
 
 /** The volumes of one filesystem, as the launcher wants them by now. */
@@ -50,6 +52,8 @@ export class ServedVolumes {
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
 	readonly #troubles = new Map<DiskUse, Trouble>();
+	/** With all servers. */
+	readonly #traffic = { server_requests: 0, server_retries: 0, server_received_bytes: 0, server_sent_bytes: 0 };
 	#firstFailure: { readonly error: unknown } | undefined;
 	#identity: Identity | undefined;
 
@@ -125,7 +129,7 @@ export class ServedVolumes {
 
 	/** Goes on with other options of a volume; what is open stays open. */
 	#change(served: ServedVolume, config: VolumeConfig): void {
-		const { log, variables, redactor } = this.#surroundings;
+		const { log, redactor } = this.#surroundings;
 		const { volume, stores, config: before } = served;
 		const { folder } = config;
 		const changed = (Object.keys({ ...before, ...config }) as (keyof VolumeConfig)[]).filter(
@@ -135,7 +139,7 @@ export class ServedVolumes {
 		addSecrets(config, redactor);
 		if (changed.some((name) => name !== "credentials" && !shownOptions.has(name))) {
 			try {
-				volume.store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
+				volume.store = this.#createStore(config, served.refusals);
 			} catch (error) {
 				log.error({ err: error, folder }, "the folder goes on with the options that it had");
 				return;
@@ -231,10 +235,20 @@ export class ServedVolumes {
 	}
 
 	#serve(config: VolumeConfig): ServedVolume | undefined {
-		const { log, variables, redactor } = this.#surroundings;
+		const { log, redactor, tell } = this.#surroundings;
 		addSecrets(config, redactor);
+		const refusals = new RefusalLog({
+			folder: config.folder,
+			log,
+			redact: (text) => redactor.redact(text),
+			tell: (told) => {
+				// Another bucket may be there by now.
+				if (this.#volumes.get(config.folder)?.refusals === refusals)
+					tell({ kind: "refusals", folder: config.folder, refusals: told });
+			},
+		});
 		try {
-			const store = createObjectStore(storeOptions(config, variables, this.#credentialsOf(config)));
+			const store = this.#createStore(config, refusals);
 			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } =
 				config;
 			const identity = `${config.endpoint ?? ""} ${bucket}`;
@@ -252,7 +266,7 @@ export class ServedVolumes {
 				contentTypes,
 				ttlMs,
 			};
-			const served = { config, volume, stores: [store] };
+			const served = { config, volume, stores: [store], refusals };
 			this.#volumes.set(folder, served);
 			return served;
 		} catch (error) {
@@ -260,6 +274,29 @@ export class ServedVolumes {
 			this.#firstFailure ??= { error };
 			return undefined;
 		}
+	}
+
+	#createStore(config: VolumeConfig, refusals: RefusalLog): ObjectStore {
+		const { variables } = this.#surroundings;
+		return createObjectStore({
+			...storeOptions(config, variables, this.#credentialsOf(config)),
+			onEvent: (event) => {
+				this.#count(event);
+				refusals.take(event);
+			},
+		});
+	}
+
+	#count(event: StoreEvent): void {
+		if (event.kind === "retry") this.#traffic.server_retries++;
+		if (event.kind !== "request") return;
+		this.#traffic.server_requests++;
+		this.#traffic.server_received_bytes += event.receivedBytes;
+		this.#traffic.server_sent_bytes += event.sentBytes;
+	}
+
+	stats(): Record<string, number> {
+		return { ...this.#traffic, ...this.filesystem.stats() };
 	}
 
 	#credentialsOf({ credentials }: VolumeConfig): CredentialsSource {

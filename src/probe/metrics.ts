@@ -55,6 +55,11 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		["mount"],
 	);
 	const backendOk = gauge("backend_ok", "1 if the last signed check of the bucket passed.", ["mount"]);
+	const refusals = counter(
+		"refusals_total",
+		"Requests that the server has refused for good, or failed to answer for too long, by the server's code.",
+		["mount", "code"],
+	);
 	const droppedLines = counter("driver_dropped_lines_total", "Log lines of the driver that were not kept.", ["mount"]);
 	const driverStat = gauge("driver_stat", "Counts and sizes that the driver tells of itself, by their names.", [
 		"mount",
@@ -115,6 +120,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			answerAge,
 			mountTroubles,
 			backendOk,
+			refusals,
 			droppedLines,
 			driverStat,
 		])
@@ -127,6 +133,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			if (facts.answeredSecondsAgo !== undefined) answerAge.set({ mount }, facts.answeredSecondsAgo);
 			mountTroubles.set({ mount }, facts.troubles?.length ?? 0);
 			if (facts.backend !== undefined) backendOk.set({ mount }, facts.backend.ok ? 1 : 0);
+			for (const [code, count] of Object.entries(facts.refusals?.counts ?? {})) refusals.inc({ mount, code }, count);
 			droppedLines.inc({ mount }, facts.droppedLines);
 			for (const [stat, value] of Object.entries(facts.driverStats ?? {}))
 				driverStat.set({ mount, driver, stat }, value);

@@ -98,6 +98,9 @@ export const pageScript = String.raw`
 		const troubles = mount.troubles || [];
 		show(field.troubles, troubles.length > 0);
 		write(field.troubles, troubles.map((trouble) => trouble.message + ", since " + instant(trouble.since)).join(". "));
+		const refused = mount.refusals === undefined ? undefined : mount.refusals.last;
+		show(field.refused, refused !== undefined);
+		write(field.refused, refused === undefined ? "" : "Refused " + age(refused.at) + " ago: " + refused.message + (refused.hint === undefined ? "" : " What to do: " + refused.hint));
 		show(field.error, error !== undefined);
 		if (error !== undefined) {
 			field.error.dataset.tone = current ? "bad" : "off";

@@ -1,4 +1,4 @@
-import type { DriverTrouble } from "../drivers/driver.ts";
+import type { DriverTrouble, Refusals } from "../drivers/driver.ts";
 import type { ErrorClass, ErrorCode } from "../errors.ts";
 
 export const mountStates = [
@@ -64,6 +64,8 @@ export interface MountStatus {
 	readonly lastError?: ReportedError;
 	/** What is wrong with what it uses, such as a disk, and does not keep it from serving. Several mounts of one process: at the first. */
 	readonly troubles?: readonly DriverTrouble[];
+	/** What its server has refused for good, or failed to do for too long, since the driver's start; absent when there was nothing. */
+	readonly refusals?: Refusals;
 	/** Lines that the driver wrote too fast or too long to keep. */
 	readonly droppedLines: number;
 	/** Counts and sizes of the driver's process by their names, at most some seconds old. Several mounts of one process: at the first. */

@@ -1,3 +1,4 @@
+import type { Ability } from "./abilities.ts";
 import type { Doubt } from "./doubt.ts";
 
 /** One bucket, as a filesystem needs it: https://docs.aws.amazon.com/AmazonS3/latest/API/ */
@@ -20,8 +21,11 @@ export interface ObjectStore {
 			readonly onProgress?: (filledBytes: number) => void;
 		},
 	): Promise<void>;
-	/** Throws NOT_FOUND. */
-	head(key: string, options?: { readonly signal?: AbortSignal }): Promise<ObjectHeaders>;
+	/** Throws NOT_FOUND. `mayBeHidden`: that the key may not see it is no failure to be told of. */
+	head(
+		key: string,
+		options?: { readonly signal?: AbortSignal; readonly mayBeHidden?: boolean },
+	): Promise<ObjectHeaders>;
 	/** One page, at most 1000 keys and prefixes together, in the order of the keys' UTF-8 bytes. */
 	list(request: ListRequest): Promise<ListPage>;
 	/** Uploads a whole object with a checksum that the server verifies. */
@@ -217,7 +221,11 @@ export type StoreEvent =
 			readonly receivedBytes: number;
 			readonly sentBytes: number;
 	  }
-	| { readonly kind: "retry"; readonly operation: string; readonly reason: S3ErrorKind; readonly waitMs: number };
+	| { readonly kind: "retry"; readonly operation: string; readonly reason: S3ErrorKind; readonly waitMs: number }
+	/** Refused for good, or failing for too long; not what is usual, such as an object that is not there. */
+	| { readonly kind: "failure"; readonly operation: string; readonly key: string; readonly error: S3Error }
+	/** The server, or the key, cannot do something, and it is done without. */
+	| { readonly kind: "concession"; readonly ability: Ability; readonly error: S3Error };
 
 export type S3ErrorKind =
 	/** No such object. */

@@ -2,7 +2,8 @@ import { createHash, hash } from "node:crypto";
 import { encodeKey } from "./bucket-address.ts";
 import { crc32Of, encodeCrc32 } from "./checksum.ts";
 import { Client, type Call, type RequestHeaders } from "./client.ts";
-import { concessionFor, isLasting, type Ability } from "./concession.ts";
+import type { Ability } from "./abilities.ts";
+import { concessionFor, isLasting } from "./concession.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
@@ -30,6 +31,7 @@ import {
 import { printable } from "./printable.ts";
 import { readObject, type ReadOptions } from "./read-object.ts";
 import { tagsHeader } from "./tags.ts";
+import { tellingFailures } from "./tell-failures.ts";
 import { kindOfCode } from "./verdict.ts";
 import { completionXml, deletionXml } from "./write-xml.ts";
 import { elementText, isExpressible, rootName } from "./xml.ts";
@@ -41,7 +43,8 @@ type CompletionOptions = NonNullable<Parameters<ObjectStore["completeMultipart"]
 
 /** Throws a LauncherError if there is no URL for that bucket. Nothing is sent before the first request. */
 export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
-	return new Store(options);
+	const store = new Store(options);
+	return options.onEvent === undefined ? store : tellingFailures(store, options.onEvent);
 }
 
 /** The headers that make an object, and which of them a server or a key may refuse. */
@@ -65,6 +68,7 @@ class Store implements ObjectStore {
 	/** What each object of ours gets. */
 	readonly #creation: RequestHeaders;
 	readonly #storageClass: string | undefined;
+	readonly #onEvent: ObjectStoreOptions["onEvent"];
 	/** What the server has turned out not to know. */
 	readonly #lacking = new Set<Ability>();
 	#listing: "unknown" | "plain" | "with-metadata" = "unknown";
@@ -77,6 +81,7 @@ class Store implements ObjectStore {
 		this.#encryption = encryptionHeaders(options.encryption);
 		const { storageClass, acl } = options;
 		this.#storageClass = storageClass;
+		this.#onEvent = options.onEvent;
 		this.#creation = {
 			...this.#encryption.create,
 			...(acl !== undefined && { "x-amz-acl": acl }),
@@ -320,8 +325,8 @@ class Store implements ObjectStore {
 				this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : etags)),
 			);
 		} catch (error) {
-			if (!isKind(error, "UNSUPPORTED")) throw error;
-			this.#lacking.add("multi-delete");
+			if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) throw error;
+			this.#concede("multi-delete", error);
 			return this.#deleteEach(keys, etags);
 		}
 		const failures: KeyFailure[] = [];
@@ -517,6 +522,7 @@ class Store implements ObjectStore {
 		} catch (error) {
 			const isOpen = isKind(error, "NOT_FOUND") || isKind(error, "DENIED") || isKind(error, "UNSUPPORTED");
 			if (!isOpen) throw error;
+			if (error instanceof S3Error && error.kind === "DENIED") this.#concede("tags", error);
 			return undefined;
 		}
 	}
@@ -684,25 +690,32 @@ class Store implements ObjectStore {
 	/** Runs it with everything that the server may know, then with less, and remembers what it did not know. */
 	async #conceding<T>(used: readonly Ability[], attempt: (lacking: ReadonlySet<Ability>) => Promise<T>): Promise<T> {
 		const lacking = new Set(this.#lacking);
-		let first: unknown;
+		const conceded = new Map<Ability, S3Error>();
 		for (;;) {
 			try {
 				const result = await attempt(lacking);
-				for (const ability of lacking) if (isLasting(ability)) this.#lacking.add(ability);
+				for (const [ability, error] of conceded) this.#concede(ability, error);
 				return result;
 			} catch (error) {
 				const concession = concessionFor(
 					error,
 					used.filter((ability) => !lacking.has(ability)),
 				);
-				if (concession === undefined) {
+				if (concession === undefined || !(error instanceof S3Error)) {
+					const [first] = conceded.values();
 					// Without it, it failed as well: it was not that.
 					throw first !== undefined && isKind(error, "UNSUPPORTED") ? first : error;
 				}
-				first ??= error;
+				conceded.set(concession, error);
 				lacking.add(concession);
 			}
 		}
+	}
+
+	#concede(ability: Ability, error: S3Error): void {
+		if (this.#lacking.has(ability)) return;
+		if (isLasting(ability)) this.#lacking.add(ability);
+		this.#onEvent?.({ kind: "concession", ability, error });
 	}
 
 	async #refuseIfPresent(key: string): Promise<void> {

@@ -1,6 +1,7 @@
+import type { Refusals } from "../drivers/driver.ts";
 import type { LauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { ReportedError } from "../probe/status.ts";
+import type { MountStatus, ReportedError } from "../probe/status.ts";
 
 export interface Reporting {
 	readonly log: Logger;
@@ -24,6 +25,16 @@ export function reportError(
 		...(hint !== undefined && { hint: redact(hint) }),
 		at: new Date().toISOString(),
 	};
+}
+
+/** As `/status` shows them. */
+export function reportedRefusals(
+	refusals: Refusals | undefined,
+	redact: Reporting["redact"],
+): Pick<MountStatus, "refusals"> {
+	if (refusals === undefined) return {};
+	const { counts, last } = refusals;
+	return { refusals: { counts, last: { ...last, message: redact(last.message) } } };
 }
 
 /** What the last check of a backend said. */

@@ -6,7 +6,7 @@ import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createMountBackoff } from "./backoff.ts";
-import { failedCheck, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
+import { failedCheck, reportedRefusals, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
 import type { Changed, ChangeOptions, Supervised, Timing } from "./supervise.ts";
 
 export interface SharedMountOptions {
@@ -123,7 +123,10 @@ export class SharedMount implements Supervised {
 
 	/** One mount of the config by itself, from what is true of the mount that they share. */
 	status(member: SharedMember, shared: MountStatus): MountStatus {
-		const { driverStats, troubles, ...rest } = shared;
+		const { driverStats, troubles, refusals: _, ...others } = shared;
+		const { served } = member;
+		const refusals = served === undefined ? undefined : this.#session?.refusals?.(served.folder);
+		const rest = { ...others, ...reportedRefusals(refusals, this.#options.redact) };
 		const first = this.#members.find(({ served }) => served !== undefined);
 		if (member !== first) return member.status(rest);
 		return member.status({

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { renderStatus, status } from "../../src/cli/status.ts";
 import { parseEnvironment } from "../../src/config/environment.ts";
 import { createRunDirectory, startServer } from "../probe/running-server.ts";
-import { accessDenied, sampleMount, sampleStatus } from "../probe/sample-status.ts";
+import { accessDenied, refusal, sampleMount, sampleStatus } from "../probe/sample-status.ts";
 import { captured } from "./captured.ts";
 
 const show = async (runDirectory: string, json: boolean) => {
@@ -29,6 +29,18 @@ describe("status", () => {
 				"  driver    goofys, read-only",
 				"  process   pid 42, 0 restarts, 1 layer",
 				"  answered  0s ago",
+				"",
+			].join("\n"),
+		);
+	});
+
+	it("shows what the server refused last, and how often it did", () => {
+		const mount = sampleMount({ refusals: { counts: { AccessDenied: 2, InvalidObjectState: 1 }, last: refusal } });
+		expect(renderStatus(sampleStatus({ mounts: [mount] }), secondsLater(120))).toContain(
+			[
+				"  refused   InvalidObjectState, 1m ago, 3 in all",
+				"            GetObject old.bin: InvalidObjectState (The operation is not valid.)",
+				"            Restore it.",
 				"",
 			].join("\n"),
 		);

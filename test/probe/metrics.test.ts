@@ -3,7 +3,7 @@ import { register } from "prom-client";
 import { describe, expect, it } from "vitest";
 import { createMetrics } from "../../src/probe/metrics.ts";
 import { mountStates } from "../../src/probe/status.ts";
-import { sampleMount, sampleStatus } from "./sample-status.ts";
+import { refusal, sampleMount, sampleStatus } from "./sample-status.ts";
 
 interface Sample {
 	readonly name: string;
@@ -47,6 +47,7 @@ describe("metrics", () => {
 					backend: { ok: false, checkedAt: "2026-07-31T03:00:00Z" },
 					troubles: [{ about: "disk of cache", message: "full", since: "2026-07-31T03:00:00Z" }],
 					driverStats: { dirty_bytes: 7 },
+					refusals: { counts: { AccessDenied: 4 }, last: refusal },
 				}),
 				sampleMount({ name: "b", driver: "s3fs", state: "failed", ready: false }),
 			],
@@ -59,6 +60,8 @@ describe("metrics", () => {
 				`scrape ${scrape}`,
 			).toBe(3);
 			expect(value(samples, "fluid_fuse_driver_dropped_lines_total", { mount: "a" })).toBe(5);
+			expect(value(samples, "fluid_fuse_refusals_total", { mount: "a", code: "AccessDenied" })).toBe(4);
+			expect(value(samples, "fluid_fuse_refusals_total", { mount: "b" })).toBeUndefined();
 			expect(value(samples, "fluid_fuse_mount_layers", { mount: "a" })).toBe(2);
 			expect(value(samples, "fluid_fuse_mount_troubles", { mount: "a" })).toBe(1);
 			expect(value(samples, "fluid_fuse_mount_troubles", { mount: "b" })).toBe(0);
@@ -140,7 +143,11 @@ describe("metrics", () => {
 
 describe("docs/metrics.md", () => {
 	it("lists exactly the metrics that are exported, with type and labels", async () => {
-		const facts = { backend: { ok: true, checkedAt: "2026-07-31T03:00:00Z" }, driverStats: { dirty_bytes: 0 } };
+		const facts = {
+			backend: { ok: true, checkedAt: "2026-07-31T03:00:00Z" },
+			driverStats: { dirty_bytes: 0 },
+			refusals: { counts: { AccessDenied: 1 }, last: refusal },
+		};
 		const metrics = createMetrics(() => sampleStatus({ mounts: [sampleMount(facts)] }));
 		metrics.countError("data", "DRIVER_FAILED");
 		metrics.observeStart("goofys", 1);

@@ -4,7 +4,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { LauncherStatus } from "../../src/probe/status.ts";
 import { startServer } from "./running-server.ts";
-import { accessDenied, sampleMount, sampleStatus } from "./sample-status.ts";
+import { accessDenied, refusal, sampleMount, sampleStatus } from "./sample-status.ts";
 
 const executablePath = "/usr/bin/chromium";
 const missing = !existsSync(executablePath);
@@ -30,6 +30,7 @@ const troubled = () => [
 		since: secondsAgo(125),
 		backend: { ok: false, checkedAt: secondsAgo(4) },
 		layers: 2,
+		refusals: { counts: { InvalidObjectState: 1 }, last: { ...refusal, at: secondsAgo(61) } },
 	}),
 	sampleMount({
 		name: "weights",
@@ -147,6 +148,8 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 			"read-write",
 			"failing, ",
 			"2 stacked",
+			"Refused 1 min ",
+			"GetObject old.bin: InvalidObjectState (The operation is not valid.) What to do: Restore it.",
 			"2 min ",
 			"pid 42",
 		]) {

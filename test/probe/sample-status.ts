@@ -1,3 +1,4 @@
+import type { Refusal } from "../../src/drivers/driver.ts";
 import type { LauncherStatus, MountStatus, ReportedError } from "../../src/probe/status.ts";
 
 /** A healthy mount; `changes` make it another. */
@@ -45,4 +46,12 @@ export const accessDenied: ReportedError = {
 	message: "the key may not list training",
 	hint: "Allow it s3:ListBucket.",
 	at: "2026-07-31T03:00:00.000Z",
+};
+
+export const refusal: Refusal = {
+	at: "2026-07-31T03:01:00.000Z",
+	operation: "GetObject",
+	code: "InvalidObjectState",
+	message: "GetObject old.bin: InvalidObjectState (The operation is not valid.)",
+	hint: "Restore it.",
 };

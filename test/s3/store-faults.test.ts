@@ -330,6 +330,54 @@ describe("too much for the server:", () => {
 	});
 });
 
+describe("who wants to know is told", () => {
+	const failures = (): StoreEvent[] => events.filter(({ kind }) => kind === "failure");
+
+	test("what was refused for good, once, with its key and the server's words, and not what is usual", async () => {
+		const store = open();
+		await failureOf(store.head("missing"));
+		await failureOf(store.copy("object", "copy", { etag: "other" }));
+		expect(failures()).toEqual([]);
+		await proxy.fail({ kind: "answer", status: 403, body: errorXml("InvalidObjectState") }, { only: isGet });
+		await failureOf(get(store));
+		await failureOf(store.list({ prefix: "a/" }));
+		expect(failures()).toMatchObject([
+			{ operation: "GetObject", key: "object", error: { kind: "DENIED", code: "InvalidObjectState" } },
+			{ operation: "ListObjectsV2", key: "a/", error: { message: expect.stringContaining("Because.") } },
+		]);
+		await proxy.fail({ kind: "answer", status: 403 }, { only: ({ method }) => method === "HEAD" || method === "GET" });
+		await failureOf(store.head("hidden", { mayBeHidden: true }));
+		expect(failures()).toHaveLength(2);
+		await failureOf(store.head("hidden"));
+		expect(failures()).toHaveLength(3);
+	});
+
+	test("which keys of many could not be deleted", async () => {
+		const store = open();
+		const error = "<Error><Key>b</Key><Code>AccessDenied</Code><Message>Because.</Message></Error>";
+		await proxy.fail({ kind: "answer", status: 200, body: `<DeleteResult>${error}</DeleteResult>` });
+		await store.deleteMany(["a", "b"]);
+		expect(failures()).toMatchObject([{ operation: "DeleteObjects", key: "b", error: { code: "AccessDenied" } }]);
+	});
+
+	test("what failed for too long", async () => {
+		const store = open({ retryForMs: 100 });
+		await proxy.mode("reset");
+		await failureOf(store.put("a", bodyOf("x")));
+		expect(failures()).toMatchObject([{ operation: "PutObject", key: "a", error: { kind: "UNAVAILABLE" } }]);
+	});
+
+	test("once what a server is used without, and that is no failure", async () => {
+		const store = open();
+		const only = ({ headers }: IncomingMessage): boolean => "if-match" in headers;
+		await proxy.fail({ kind: "answer", status: 501, body: errorXml("NotImplemented") }, { only });
+		await get(store);
+		await get(store);
+		expect(events.filter(({ kind }) => kind === "concession")).toMatchObject([{ ability: "conditional-reads" }]);
+		expect(failures()).toEqual([]);
+	});
+});
+
 describe("what cannot pass is told at once:", () => {
 	test.each([
 		[403, "AccessDenied", "DENIED"],

@@ -360,7 +360,7 @@ export class Namespace {
 		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {
-			const marker = await store.head(keyOf(node));
+			const marker = await store.head(keyOf(node), { mayBeHidden: true });
 			this.properties.learned(node, marker.properties, askedAt);
 			takeMarker(node, askedAt, marker);
 		} catch (error) {
@@ -404,7 +404,7 @@ export class Namespace {
 		const key = keyOf(node);
 		const askedAt = performance.now();
 		try {
-			const { properties, metadata } = await volume.store.head(key);
+			const { properties, metadata } = await volume.store.head(key, { mayBeHidden: true });
 			// Changed here meanwhile: the answer is older than that.
 			if (isAsked && node.posix !== posix) return await this.propertiesOf(node);
 			this.properties.learned(node, properties, askedAt);

@@ -1,0 +1,105 @@
+import { execa } from "execa";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
+import { startMinio, type Minio } from "../support/minio.ts";
+import { Pod, program, until, type FluidMount } from "../support/pod.ts";
+
+let minio: Minio;
+let proxy: FaultProxy;
+let pod: Pod | undefined;
+
+beforeAll(async () => {
+	minio = await startMinio();
+	proxy = await startFaultProxy(minio.endpoint);
+	for (const bucket of ["one", "two"]) {
+		await minio.createBucket(bucket);
+		await minio.put(bucket, "archived.bin", "x");
+		await minio.put(bucket, "file", "x");
+	}
+});
+afterAll(async () => {
+	await proxy.stop();
+	await minio.stop();
+});
+afterEach(async () => {
+	await pod?.cleanup();
+	pod = undefined;
+});
+
+function mountOf(bucket: string): FluidMount {
+	return {
+		mountPoint: `s3://${bucket}`,
+		name: bucket,
+		options: {
+			endpoint: proxy.endpoint,
+			"access-key": "/etc/fluid/secrets/login/access-key",
+			"secret-key": "/etc/fluid/secrets/login/secret-key",
+		},
+	};
+}
+
+async function cat(path: string): Promise<string> {
+	const { all } = await execa("cat", [path], { all: true, reject: false, timeout: 20_000, env: { LC_ALL: "C" } });
+	return all;
+}
+
+test.each([
+	["one mount", ["one"]],
+	["folders of one mount", ["one", "two"]],
+])("what the server has refused is shown wherever an operator looks, without secrets: %s", async (_, names) => {
+	pod = new Pod({
+		mounts: names.map(mountOf),
+		secrets: { login: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
+	});
+	pod.start();
+	const here = pod;
+	await here.untilReady();
+	const folder = names.length === 1 ? here.target : `${here.target}/one`;
+	// Not every server keeps for itself what it was told.
+	const message = `Not valid for the storage class, ${minio.secretKey}`;
+	await proxy.fail(
+		{
+			kind: "answer",
+			status: 403,
+			body: `<Error><Code>InvalidObjectState</Code><Message>${message}</Message></Error>`,
+		},
+		{ only: ({ method, url = "" }) => method === "GET" && url.includes("archived.bin") },
+	);
+	expect(await cat(`${folder}/archived.bin`)).toContain("Permission denied");
+	expect(await cat(`${folder}/file`)).toBe("x");
+	await until(
+		async () => (await here.mount("one")).refusals !== undefined,
+		10_000,
+		() => here.output,
+	);
+	const { refusals } = await here.mount("one");
+	expect(refusals?.counts["InvalidObjectState"]).toBeGreaterThanOrEqual(1);
+	expect(Object.keys(refusals?.counts ?? {})).toEqual(["InvalidObjectState"]);
+	expect(refusals?.last).toMatchObject({
+		operation: "GetObject",
+		code: "InvalidObjectState",
+		message: expect.stringContaining("archived.bin: InvalidObjectState (Not valid for the storage class, [redacted]"),
+		hint: expect.stringContaining("restore it"),
+	});
+	const { mounts } = await here.status();
+	expect(mounts.filter((mount) => mount.refusals !== undefined).map(({ name }) => name)).toEqual(["one"]);
+
+	const metrics = (await here.ask("/metrics")).body;
+	expect(metrics).toMatch(/^fluid_fuse_refusals_total\{mount="one",code="InvalidObjectState"\} [1-9]/m);
+	expect(metrics).not.toContain("archived");
+	expect(metrics).not.toContain('fluid_fuse_refusals_total{mount="two"');
+	const { stdout } = await execa(program, ["status"], { env: here.environment(), timeout: 20_000 });
+	expect(stdout).toMatch(/refused +InvalidObjectState, \d+s ago/);
+	const logged = here.output.split("\n").filter((line) => line.includes("the server has refused a request"));
+	expect(logged).toHaveLength(1);
+	expect(JSON.parse(logged[0] ?? "")).toMatchObject({
+		level: "warn",
+		operation: "GetObject",
+		key: "archived.bin",
+		serverCode: "InvalidObjectState",
+		hint: expect.stringContaining("restore"),
+	});
+	for (const text of [JSON.stringify(await here.status()), metrics, stdout, here.output])
+		expect(text).not.toContain(minio.secretKey);
+	expect(await here.stop()).toBe(0);
+});
