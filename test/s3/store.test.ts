@@ -76,7 +76,10 @@ describe("any key can be", () => {
 	test("refused, if no server could take it", async () => {
 		expect(await failureOf(store.head("half \ud800 a pair"))).toMatchObject({ kind: "REFUSED" });
 		expect(await failureOf(store.delete(""))).toMatchObject({ kind: "REFUSED" });
-		expect(await failureOf(store.put("k".repeat(1025), bodyOf("x")))).toMatchObject({ kind: "REFUSED", status: 400 });
+		expect(await failureOf(store.put("k".repeat(1025), bodyOf("x")))).toMatchObject({
+			kind: "NAME_TOO_LONG",
+			status: 400,
+		});
 		expect(await failureOf(store.put("a//b", bodyOf("x")))).toMatchObject({
 			kind: "REFUSED",
 			code: "XMinioInvalidObjectName",
