@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { setattrValid, sizes } from "./abi.ts";
 import { FuseError, type AttributeChanges, type ErrnoName } from "./filesystem.ts";
+import type { Time } from "./time.ts";
 
 const highWord = 0x1_00_00_00_00;
 const replacement = "\u{FFFD}";
@@ -111,10 +112,10 @@ export function decodeChanges(request: Request): AttributeChanges {
 	const has = (flag: number): boolean => (valid & flag) !== 0;
 	const changes: { -readonly [Key in keyof AttributeChanges]: AttributeChanges[Key] } = {};
 	if (has(setattrValid.size)) changes.sizeBytes = request.uint64(16);
-	if (has(setattrValid.atimeNow)) changes.atimeMs = "now";
-	else if (has(setattrValid.atime)) changes.atimeMs = time(request, 32, 56);
-	if (has(setattrValid.mtimeNow)) changes.mtimeMs = "now";
-	else if (has(setattrValid.mtime)) changes.mtimeMs = time(request, 40, 60);
+	if (has(setattrValid.atimeNow)) changes.atime = "now";
+	else if (has(setattrValid.atime)) changes.atime = time(request, 32, 56);
+	if (has(setattrValid.mtimeNow)) changes.mtime = "now";
+	else if (has(setattrValid.mtime)) changes.mtime = time(request, 40, 60);
 	if (has(setattrValid.mode)) changes.mode = request.uint32(68);
 	if (has(setattrValid.uid)) changes.uid = request.uint32(76);
 	if (has(setattrValid.gid)) changes.gid = request.uint32(80);
@@ -128,6 +129,6 @@ export function decodeChangesHandle(request: Request): number | undefined {
 	return (request.uint32(0) & setattrValid.handle) === 0 ? undefined : request.uint64(8);
 }
 
-function time(request: Request, secondsAt: number, nanosecondsAt: number): number {
-	return request.int64(secondsAt) * 1000 + request.uint32(nanosecondsAt) / 1e6;
+function time(request: Request, secondsAt: number, nanosecondsAt: number): Time {
+	return { seconds: request.int64(secondsAt), nanoseconds: request.uint32(nanosecondsAt) };
 }

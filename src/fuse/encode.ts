@@ -1,5 +1,6 @@
 import { openReplyFlags, pageBytes, sizes } from "./abi.ts";
 import type { Attributes, Created, Entry, FilesystemStatistics, Opened, Timed } from "./filesystem.ts";
+import type { Time } from "./time.ts";
 
 /**
  * Writes a reply's body to `target` from `at` on, every byte of it, for the buffer held another reply before. Returns its length in
@@ -88,9 +89,9 @@ function writeAttributes(target: DataView, at: number, attributes: Attributes): 
 	writeUint64(target, at, attributes.ino);
 	writeUint64(target, at + 8, sizeBytes);
 	writeUint64(target, at + 16, Math.ceil(sizeBytes / 512));
-	writeTime(target, at + 24, at + 48, attributes.atimeMs);
-	writeTime(target, at + 32, at + 52, attributes.mtimeMs);
-	writeTime(target, at + 40, at + 56, attributes.ctimeMs);
+	writeTime(target, at + 24, at + 48, attributes.atime);
+	writeTime(target, at + 32, at + 52, attributes.mtime);
+	writeTime(target, at + 40, at + 56, attributes.ctime);
 	target.setUint32(at + 60, attributes.mode, true);
 	target.setUint32(at + 64, attributes.nlink, true);
 	target.setUint32(at + 68, attributes.uid, true);
@@ -100,13 +101,9 @@ function writeAttributes(target: DataView, at: number, attributes: Attributes): 
 	target.setUint32(at + 84, 0, true);
 }
 
-/** To the microsecond, as a double of milliseconds since 1970 has no finer steps; what was set is what is shown. */
-function writeTime(target: DataView, secondsAt: number, nanosecondsAt: number, ms: number): void {
-	const seconds = Math.floor(ms / 1000);
-	const microseconds = Math.round((ms - seconds * 1000) * 1000);
-	const carry = microseconds === 1_000_000;
-	writeUint64(target, secondsAt, carry ? seconds + 1 : seconds);
-	target.setUint32(nanosecondsAt, carry ? 0 : microseconds * 1000, true);
+function writeTime(target: DataView, secondsAt: number, nanosecondsAt: number, time: Time): void {
+	writeUint64(target, secondsAt, time.seconds);
+	target.setUint32(nanosecondsAt, time.nanoseconds, true);
 }
 
 function writeValidity(target: DataView, secondsAt: number, nanosecondsAt: number, ms: number): void {

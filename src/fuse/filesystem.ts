@@ -1,3 +1,5 @@
+import type { Time } from "./time.ts";
+
 /**
  * What a filesystem does, one function for each operation of the kernel, as fuse(4) and the kernel's
  * include/uapi/linux/fuse.h describe them. It never sees a message, and the transport never sees what is behind it.
@@ -103,10 +105,9 @@ export interface Attributes {
 	readonly uid: number;
 	readonly gid: number;
 	readonly sizeBytes: number;
-	/** Times in milliseconds since 1970, fractions included. */
-	readonly atimeMs: number;
-	readonly mtimeMs: number;
-	readonly ctimeMs: number;
+	readonly atime: Time;
+	readonly mtime: Time;
+	readonly ctime: Time;
 	readonly rdev?: number;
 	readonly blockSizeBytes?: number;
 }
@@ -139,9 +140,8 @@ export interface AttributeChanges {
 	readonly uid?: number;
 	readonly gid?: number;
 	readonly sizeBytes?: number;
-	/** Milliseconds since 1970, or "now". */
-	readonly atimeMs?: number | "now";
-	readonly mtimeMs?: number | "now";
+	readonly atime?: Time | "now";
+	readonly mtime?: Time | "now";
 	/** A file loses its set-ID bits by it, see `withoutSetId`. */
 	readonly clearsSetId?: true;
 }

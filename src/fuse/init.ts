@@ -33,8 +33,7 @@ const background = { maximum: 64, congested: 48 } as const;
  */
 const maxReadAheadBytes = 16 * 1024 * 1024;
 
-/** Times are doubles of milliseconds, which have steps of a quarter of a microsecond today. */
-const timeGranularityNanoseconds = 1000;
+const timeGranularityNanoseconds = 1;
 
 const withoutMaxPagesBytes = 128 * 1024;
 

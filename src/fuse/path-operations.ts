@@ -9,6 +9,7 @@ import {
 	type Opened,
 	type RequestContext,
 } from "./filesystem.ts";
+import { timeOf, type Time } from "./time.ts";
 
 type Done<Value = unknown> = (result: number, value?: Value) => void;
 type Failed = (operation: string, thrown: unknown) => void;
@@ -98,7 +99,7 @@ export class PathOperations {
 			chown: (path: string, uid: number, gid: number, done: Done) =>
 				this.#change("chown", path, { ...(uid !== unchanged && { uid }), ...(gid !== unchanged && { gid }) }, done),
 			utimens: (path: string, atime: number, mtime: number, done: Done) =>
-				this.#change("utimens", path, { atimeMs: signed(atime), mtimeMs: signed(mtime) }, done),
+				this.#change("utimens", path, { atime: timeOf(signed(atime)), mtime: timeOf(signed(mtime)) }, done),
 			mknod: (path: string, mode: number, _device: number, done: Done) =>
 				this.#answer("mknod", done, async () =>
 					this.#in(path, async (parent, name) => {
@@ -497,9 +498,9 @@ function encodedAttributes(attributes: Attributes): Uint32Array {
 		rdev,
 		blockSizeBytes,
 		...halves(Math.ceil(sizeBytes / 512)),
-		...halves(wholeMs(attributes.atimeMs)),
-		...halves(wholeMs(attributes.mtimeMs)),
-		...halves(wholeMs(attributes.ctimeMs)),
+		...halves(wholeMs(attributes.atime)),
+		...halves(wholeMs(attributes.mtime)),
+		...halves(wholeMs(attributes.ctime)),
 	]);
 }
 
@@ -526,8 +527,8 @@ function encodedStatistics(statistics: FilesystemStatistics): Uint32Array {
 }
 
 /** The addon knows no time before 1970, and would show one far in the future. */
-function wholeMs(timeMs: number): number {
-	return Math.max(0, Math.floor(timeMs));
+function wholeMs(time: Time): number {
+	return Math.max(0, time.seconds * 1000 + Math.floor(time.nanoseconds / 1e6));
 }
 
 function halves(value: number): [number, number] {

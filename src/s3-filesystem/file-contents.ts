@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
+import { currentTime } from "../fuse/time.ts";
 import { S3Error } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { createStaging, Draft, type Staging } from "./writing/draft.ts";
@@ -8,8 +9,10 @@ import type { Listed } from "./names/listed.ts";
 import type { MemoryBudget } from "./reading/memory.ts";
 import type { Namespace } from "./names/namespace.ts";
 import {
+	keepTimes,
 	keyOf,
 	modeOf,
+	mtimeOf,
 	putListed,
 	setDraft,
 	sizeOf,
@@ -115,7 +118,8 @@ export class FileContents {
 	}
 
 	async truncate(node: FileNode, sizeBytes: number): Promise<void> {
-		if (node.draft === undefined && sizeOf(node) === sizeBytes) return;
+		// Its time changes all the same.
+		if (sizeOf(node) === sizeBytes) node.metadataDirty = true;
 		const draft = node.draft ?? this.startDraft(node, {});
 		await draft.truncate(sizeBytes);
 		changedNow(node);
@@ -127,7 +131,7 @@ export class FileContents {
 	): Draft {
 		const base = this.versionOf(node);
 		/** What the metadata said of the file when it was asked for last. */
-		let said = { posix: node.posix, changedMs: node.changedMs };
+		let said = { posix: node.posix, changed: node.changed };
 		let askedAt = performance.now();
 		const paths = this.#paths;
 		const draft = new Draft({
@@ -143,10 +147,10 @@ export class FileContents {
 			base,
 			sizeBytes: sizeBytes ?? base?.sizeBytes ?? 0,
 			metadata: (isFinal) => {
-				said = { posix: node.posix, changedMs: node.changedMs };
+				said = { posix: node.posix, changed: node.changed };
 				// While it is being written, the time of the last write is not known.
-				const mtimeMs = node.posix.mtimeMs ?? (isFinal ? node.changedMs : undefined);
-				return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtimeMs !== undefined && { mtimeMs }) });
+				const mtime = node.posix.mtime ?? (isFinal ? node.changed : undefined);
+				return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtime !== undefined && { mtime }) });
 			},
 			properties: async () => {
 				askedAt = performance.now();
@@ -156,9 +160,9 @@ export class FileContents {
 			onCommit: ({ etag, sizeBytes: committedBytes, modifiedMs, metadata, properties }) => {
 				// Otherwise attributes were changed while the server was told of those before.
 				if (metadata !== undefined && node.posix === said.posix) {
-					const { mtimeMs, ...others } = parseMetadata(metadata);
-					const isWrittenSince = mtimeMs === undefined || node.changedMs !== said.changedMs;
-					node.posix = isWrittenSince ? others : { ...others, mtimeMs };
+					const { mtime, ...others } = parseMetadata(metadata);
+					const isWrittenSince = mtime === undefined || node.changed !== said.changed;
+					node.posix = isWrittenSince ? others : { ...others, mtime };
 				}
 				this.#becomes(node, { etag, sizeBytes: committedBytes, modifiedMs: modifiedMs ?? Date.now() });
 				const isKnown = this.#namespace.properties.get(node) !== undefined;
@@ -182,9 +186,9 @@ export class FileContents {
 			await this.replaceMetadata(node);
 			return;
 		}
-		const { changedMs } = node;
+		const { changed } = node;
 		await draft.commit();
-		if (node.changedMs === changedMs) node.metadataDirty = false;
+		if (node.changed === changed) node.metadataDirty = false;
 	}
 
 	/**
@@ -207,17 +211,16 @@ export class FileContents {
 		const { version } = node;
 		if (version === undefined) return;
 		const key = keyOf(node);
+		const { changed } = node;
+		const mtime = mtimeOf(node);
 		const { etag, modifiedMs } = await node.volume.store.copy(key, key, {
 			etag: version.etag,
 			sizeBytes: version.sizeBytes,
-			metadata: formatMetadata({
-				...node.posix,
-				mode: modeOf(node),
-				mtimeMs: node.posix.mtimeMs ?? version.modifiedMs,
-			}),
+			metadata: formatMetadata({ ...node.posix, mode: modeOf(node), mtime }),
 			properties: await this.#namespace.propertiesOf(node),
 		});
-		node.posix = { ...node.posix, mtimeMs: node.posix.mtimeMs ?? version.modifiedMs };
+		// Otherwise it was written meanwhile.
+		if (node.changed === changed) node.posix = { ...node.posix, mtime };
 		node.metadataDirty = false;
 		this.#becomes(node, { ...version, etag, modifiedMs: modifiedMs ?? Date.now() });
 	}
@@ -226,6 +229,7 @@ export class FileContents {
 	moved(node: FileNode, key: string, version: Version): void {
 		// What was not known of it is not known of the copy either.
 		const isPosixKnown = node.posixEtag === node.version?.etag;
+		keepTimes(node);
 		this.#becomes(node, version, key, isPosixKnown);
 	}
 
@@ -355,10 +359,10 @@ const largestAsideBytes = 5 * 1024 ** 3;
 
 function changedNow(node: FileNode): void {
 	node.isKnownToFail = false;
-	node.changedMs = Date.now();
+	node.changed = node.statusChanged = currentTime();
 	// A time that was set before does not hold any more.
-	if (node.posix.mtimeMs !== undefined) {
-		const { mtimeMs: _, ...rest } = node.posix;
+	if (node.posix.mtime !== undefined) {
+		const { mtime: _, ...rest } = node.posix;
 		node.posix = rest;
 	}
 }

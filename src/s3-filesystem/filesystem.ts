@@ -15,6 +15,7 @@ import {
 	type Timed,
 	withoutSetId,
 } from "../fuse/filesystem.ts";
+import { currentTime, type Time } from "../fuse/time.ts";
 import { S3Error } from "../s3/object-store.ts";
 import { DirectoriesAhead } from "./names/directories-ahead.ts";
 import { DirectoryReader } from "./names/directory-reader.ts";
@@ -27,12 +28,14 @@ import { Namespace } from "./names/namespace.ts";
 import { NamesMemory } from "./names/names-memory.ts";
 import {
 	attributesOf,
-	changedMsOf,
 	detachNode,
+	isDetached,
 	isSymlink,
+	keepTimes,
 	keyOf,
 	modeOf,
 	moveNode,
+	mtimeOf,
 	putListed,
 	type DirectoryNode,
 	type FileNode,
@@ -72,6 +75,7 @@ const openFlags = { accessMode: 3, exclusive: 0o200, truncate: 0o1000 } as const
 const renameFlags = { noReplace: 1 } as const;
 const xattrFlags = { create: 1, replace: 2 } as const;
 const maximumNameBytes = 255;
+const setGroupId = 0o2000;
 
 class BucketFilesystem implements S3Filesystem {
 	readonly #settings: FilesystemSettings;
@@ -183,7 +187,10 @@ class BucketFilesystem implements S3Filesystem {
 				const isOpen = handle !== undefined || isOpenForWriting(node);
 				if (!isOpen) await this.#commitClosed(node);
 			}
-			await this.#changePosix(node, posixChanges(node, changes), changes.sizeBytes === undefined ? caller : undefined);
+			const now = currentTime();
+			const isOnly = changes.sizeBytes === undefined;
+			await this.#changePosix(node, posixChanges(node, changes, now), isOnly ? caller : undefined);
+			node.statusChanged = now;
 			return this.#attributes(node);
 		});
 	}
@@ -246,13 +253,12 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async #putMarker(directory: DirectoryNode, changes: PosixMetadata): Promise<void> {
-		const { volume, changedMs } = directory;
+		const { volume, changed } = directory;
 		if (volume === undefined) throw new FuseError("EROFS");
-		const mtimeMs = changedMsOf(directory);
-		const posix = { ...directory.posix, ...(mtimeMs !== undefined && { mtimeMs }), ...changes };
+		const posix = { ...directory.posix, mtime: mtimeOf(directory), ...changes };
 		checkSize(posix);
-		const key = keyOf(directory);
-		// A bucket has no object that could hold its own attributes: they are kept as long as the mount is.
+		const key = isDetached(directory) ? "" : keyOf(directory);
+		// Neither a bucket nor a removed directory has an object that could hold its attributes: they are kept as long as the node is.
 		if (key !== "") {
 			const askedAt = performance.now();
 			const properties = await this.#namespace.propertiesOf(directory);
@@ -265,8 +271,9 @@ class BucketFilesystem implements S3Filesystem {
 		directory.hasMarker = true;
 		directory.posix = posix;
 		directory.posixAt = performance.now();
+		directory.modifiedMs = Date.now();
 		// Names may have changed meanwhile.
-		if (directory.changedMs === changedMs) directory.changedMs = undefined;
+		if (directory.changed === changed) directory.changed = undefined;
 	}
 
 	async readlink(id: number): Promise<string> {
@@ -279,14 +286,14 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async symlink(parent: number, name: string, target: string, caller: RequestContext): Promise<Entry> {
-		const { uid, gid } = caller;
 		const body = Buffer.from(target);
 		return this.#changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#writableDirectory(parent, name);
 			await this.#refuseIfPresent(directory, name, caller);
 			await this.#unhide(directory, name);
 			const { volume } = directory;
-			const posix = { mode: fileTypes.symlink | 0o777, ...owner(volume, uid, gid), mtimeMs: Date.now() };
+			const mtime = currentTime();
+			const posix = { ...(await this.#posixOfNew(directory, fileTypes.symlink | 0o777, caller)), mtime };
 			const { etag, modifiedMs = Date.now() } = await volume.store.put(
 				keyOf(directory) + name,
 				{ sizeBytes: body.length, read: () => [body] },
@@ -297,9 +304,11 @@ class BucketFilesystem implements S3Filesystem {
 			node.posixEtag = etag;
 			node.version = { etag, sizeBytes: body.length, modifiedMs };
 			node.target = target;
+			node.statusChanged = mtime;
 			this.#namespace.storedAttributes(volume);
 			directory.children.set(name, node);
 			putListed(node);
+			this.#touch(directory);
 			return this.#counted(node);
 		});
 	}
@@ -310,7 +319,8 @@ class BucketFilesystem implements S3Filesystem {
 			const directory = this.#writableDirectory(parent, name);
 			await this.#refuseIfPresent(directory, name, context);
 			await this.#unhide(directory, name);
-			const node = this.#makeFile(directory, name, mode, context, false);
+			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), context);
+			const node = this.#makeFile(directory, name, posix, false);
 			await this.#locks.with(node, async () => {
 				try {
 					await this.#commitClosed(node);
@@ -324,23 +334,24 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async mkdir(parent: number, name: string, mode: number, caller: RequestContext): Promise<Entry> {
-		const { uid, gid } = caller;
 		return this.#changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#writableDirectory(parent, name);
 			refuseIfTooLong(`${keyOf(directory)}${name}/`);
 			await this.#refuseIfPresent(directory, name, caller);
 			await this.#unhide(directory, name);
 			const { volume } = directory;
+			const posix = await this.#posixOfNew(directory, fileTypes.directory | (mode & 0o7777), caller);
 			const node = this.#namespace.nodes.directory({ volume, parent: directory, name });
+			node.statusChanged = currentTime();
 			try {
-				const posix = { mode: fileTypes.directory | (mode & 0o7777), ...owner(volume, uid, gid), mtimeMs: Date.now() };
-				await this.#putMarker(node, posix);
+				await this.#putMarker(node, { ...posix, mtime: node.statusChanged });
 			} catch (error) {
 				this.#namespace.nodes.dropIfUnused(node);
 				throw error;
 			}
 			directory.children.set(name, node);
 			directory.listing.put(listedDirectory(name));
+			this.#touch(directory);
 			// Nothing can be in it yet.
 			node.listing.knowEmpty(performance.now());
 			return this.#counted(node);
@@ -553,6 +564,10 @@ class BucketFilesystem implements S3Filesystem {
 		from.listing.remove(name);
 		to.listing.put(listedDirectory(newName));
 		this.#namespace.forgetListings(node);
+		for (const below of directoriesFrom(node)) {
+			keepTimes(below);
+			below.modifiedMs = move.moved.get(keyOf(below))?.version.modifiedMs ?? below.modifiedMs;
+		}
 		for (const file of filesBelow(node)) {
 			const key = keyOf(file);
 			const present = move.moved.get(key);
@@ -630,22 +645,26 @@ class BucketFilesystem implements S3Filesystem {
 			}
 			context.signal.throwIfAborted();
 			await this.#unhide(directory, name);
-			const node = this.#makeFile(directory, name, mode, context, isExclusive);
+			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), context);
+			const node = this.#makeFile(directory, name, posix, isExclusive);
 			return { ...this.#counted(node), ...this.#open(node, true) };
 		});
 	}
 
-	#makeFile(
-		directory: WritableDirectory,
-		name: string,
-		mode: number,
-		{ uid, gid }: RequestContext,
-		exclusive: boolean,
-	): FileNode {
-		const { volume } = directory;
-		const node = this.#namespace.nodes.file(directory, volume, name);
-		node.posix = { mode: fileTypes.file | (mode & 0o7777), ...owner(volume, uid, gid) };
-		node.changedMs = Date.now();
+	/** What is made in a set-group-ID directory belongs to its group, and a directory has the bit too. */
+	async #posixOfNew(directory: WritableDirectory, mode: number, { uid, gid }: RequestContext): Promise<PosixMetadata> {
+		// The kernel has asked for what it needed to permit this, though perhaps at another time.
+		if (directory.posixAt === undefined) await this.#namespace.ensureMetadata(directory);
+		const parent = attributesOf(directory);
+		if ((parent.mode & setGroupId) === 0) return { mode, ...owner(directory.volume, uid, gid) };
+		const isDirectory = (mode & fileTypes.mask) === fileTypes.directory;
+		return { mode: isDirectory ? mode | setGroupId : mode, ...owner(directory.volume, uid, parent.gid) };
+	}
+
+	#makeFile(directory: WritableDirectory, name: string, posix: PosixMetadata, exclusive: boolean): FileNode {
+		const node = this.#namespace.nodes.file(directory, directory.volume, name);
+		node.posix = posix;
+		node.changed = node.statusChanged = currentTime();
 		directory.children.set(name, node);
 		this.#contents.startDraft(node, { sizeBytes: 0, onlyIfAbsent: exclusive });
 		this.#touch(directory);
@@ -844,6 +863,7 @@ class BucketFilesystem implements S3Filesystem {
 			if ((flags & xattrFlags.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
 			if ((flags & xattrFlags.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
 			await this.#changePosix(node, { xattrs: xattrs.set(name, kept) });
+			node.statusChanged = currentTime();
 		});
 	}
 
@@ -855,6 +875,7 @@ class BucketFilesystem implements S3Filesystem {
 			const xattrs = new Map(node.posix.xattrs);
 			if (!xattrs.delete(name)) throw new FuseError("ENODATA");
 			await this.#changePosix(node, { xattrs });
+			node.statusChanged = currentTime();
 		});
 	}
 
@@ -927,7 +948,7 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	#touch(directory: DirectoryNode): void {
-		directory.changedMs = Date.now();
+		directory.changed = directory.statusChanged = currentTime();
 	}
 
 	#attributes(node: Node): Timed<Attributes> {
@@ -991,21 +1012,20 @@ function owner(volume: VolumeOptions, uid: number, gid: number): PosixMetadata {
 	return { ...(uid !== volume.uid && { uid }), ...(gid !== volume.gid && { gid }) };
 }
 
-function posixChanges(node: Node, changes: AttributeChanges): PosixMetadata {
-	const now = Date.now();
-	const time = (given: number | "now" | undefined): number | undefined => (given === "now" ? now : given);
+function posixChanges(node: Node, changes: AttributeChanges, now: Time): PosixMetadata {
+	const time = (given: Time | "now" | undefined): Time | undefined => (given === "now" ? now : given);
 	const current = attributesOf(node);
 	const isCleared = changes.clearsSetId === true && node.kind === "file" && !isSymlink(node);
 	const given = changes.mode ?? (isCleared ? withoutSetId(current.mode) : undefined);
 	const mode = given === undefined ? undefined : (current.mode & fileTypes.mask) | (given & 0o7777);
-	const atimeMs = time(changes.atimeMs);
-	const mtimeMs = time(changes.mtimeMs);
+	const atime = time(changes.atime);
+	const mtime = time(changes.mtime);
 	return {
 		...(mode !== undefined && mode !== current.mode && { mode }),
 		...(changes.uid !== undefined && changes.uid !== current.uid && { uid: changes.uid }),
 		...(changes.gid !== undefined && changes.gid !== current.gid && { gid: changes.gid }),
-		...(atimeMs !== undefined && { atimeMs }),
-		...(mtimeMs !== undefined && { mtimeMs }),
+		...(atime !== undefined && { atime }),
+		...(mtime !== undefined && { mtime }),
 	};
 }
 

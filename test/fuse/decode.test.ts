@@ -85,7 +85,7 @@ test("reads what SETATTR changes, and nothing else", () => {
 	body.writeBigInt64LE(-2n, 32);
 	body.writeUInt32LE(500_000_000, 56);
 	body.writeBigInt64LE(1_700_000_000n, 40);
-	body.writeUInt32LE(123_000, 60);
+	body.writeUInt32LE(123_456_789, 60);
 	body.writeUInt32LE(0o100_640, 68);
 	body.writeUInt32LE(12, 76);
 	body.writeUInt32LE(34, 80);
@@ -96,11 +96,11 @@ test("reads what SETATTR changes, and nothing else", () => {
 		uid: 12,
 		gid: 34,
 		sizeBytes: 2 ** 33,
-		atimeMs: -1500,
-		mtimeMs: 1_700_000_000_000.123,
+		atime: { seconds: -2, nanoseconds: 500_000_000 },
+		mtime: { seconds: 1_700_000_000, nanoseconds: 123_456_789 },
 	});
 	expect(decodeChangesHandle(valid(64))).toBe(9);
-	expect(decodeChanges(valid(16 | 32 | 128 | 256))).toEqual({ atimeMs: "now", mtimeMs: "now" });
+	expect(decodeChanges(valid(16 | 32 | 128 | 256))).toEqual({ atime: "now", mtime: "now" });
 });
 
 test("finds calls by all 64 bits of what the kernel calls them", () => {

@@ -11,6 +11,7 @@ import {
 	type Encoder,
 } from "../../src/fuse/encode.ts";
 import type { Attributes, Entry } from "../../src/fuse/filesystem.ts";
+import { timeOf } from "../../src/fuse/time.ts";
 
 /** Encoded into a buffer that held something else. */
 function encoded<T>(encode: Encoder<T>, value: T): Buffer {
@@ -27,9 +28,9 @@ const attributes: Attributes = {
 	uid: 1000,
 	gid: 0xffff_fffe,
 	sizeBytes: 2 ** 35 + 1,
-	atimeMs: 1_700_000_000_000.25,
-	mtimeMs: -1.5,
-	ctimeMs: 4_294_967_296_000,
+	atime: timeOf(1_700_000_000_000.25),
+	mtime: { seconds: -1, nanoseconds: 998_500_001 },
+	ctime: timeOf(4_294_967_296_000),
 };
 
 const entry: Entry = { node: 2 ** 33 + 7, attributes, entryValidMs: 1500, attributesValidMs: 60_000 };
@@ -79,7 +80,7 @@ const expectedAttributes = {
 	atime: 1_700_000_000n,
 	atimeNs: 250_000,
 	mtime: -1n,
-	mtimeNs: 998_500_000,
+	mtimeNs: 998_500_001,
 	ctime: 4_294_967_296n,
 	ctimeNs: 0,
 	mode: 0o100_644,
@@ -116,14 +117,14 @@ test.each([
 	expect([bytes.readBigUInt64LE(0), bytes.readUInt32LE(8)]).toEqual([seconds, nanoseconds]);
 });
 
-test("keeps times to the microsecond", () => {
-	const microseconds = fc.integer({ min: -3_000_000_000_000_000, max: 8_000_000_000_000_000 });
+test("writes times of today's clocks, and of milliseconds before 1970", () => {
+	const milliseconds = fc.integer({ min: -3_000_000_000_000, max: 8_000_000_000_000 });
 	fc.assert(
-		fc.property(microseconds, (time) => {
-			const bytes = encoded(encodeAttributes, { ...attributes, mtimeMs: time / 1000, attributesValidMs: 0 });
+		fc.property(milliseconds, (time) => {
+			const bytes = encoded(encodeAttributes, { ...attributes, mtime: timeOf(time), attributesValidMs: 0 });
 			const nanoseconds = bytes.readUInt32LE(16 + 52);
 			expect(nanoseconds).toBeLessThan(1_000_000_000);
-			expect(bytes.readBigInt64LE(16 + 32) * 1_000_000n + BigInt(nanoseconds) / 1000n).toBe(BigInt(time));
+			expect(bytes.readBigInt64LE(16 + 32) * 1_000_000_000n + BigInt(nanoseconds)).toBe(BigInt(time) * 1_000_000n);
 		}),
 	);
 });

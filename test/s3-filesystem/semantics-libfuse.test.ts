@@ -9,6 +9,9 @@ const notKept: Readonly<Record<string, string>> = {
 	"lets the server decide at close whether a file opened with O_EXCL is new":
 		"fuse-native does not hand on the flags with which a file is made",
 	"lets who is killed go at once, whatever the server does": "libfuse hands on no interrupts",
+	"keeps times to the nanosecond": "fuse-native hands on milliseconds",
+	"shows one link of a directory, and none of one that was removed while it was open":
+		"libfuse asks for directories by their paths only",
 };
 
 MountedBucket.transport = "libfuse";

@@ -487,13 +487,127 @@ os.close(log)`;
 			mode: String(0o102_751),
 			uid: "1000",
 			gid: "100",
-			mtime: "1500000000.25",
+			mtime: "1500000000.250000000",
 		});
 		const stat = "stat -c '%a %u %g %Y' file";
 		expect(await ok(here, stat)).toBe("2751 1000 100 1500000000");
 		await here.unmount();
 		expect(await ok(await buckets.mount(), stat)).toBe("2751 1000 100 1500000000");
 		expect(await ok(await buckets.mount({ volume: { attributes: "all" } }), stat)).toBe("2751 1000 100 1500000000");
+	});
+
+	test("keeps times to the nanosecond", async () => {
+		const here = await buckets.mount();
+		const times = `stat -c '%.9X %.9Y' file link directory`;
+		await ok(here, "echo x >file; mkdir directory; ln -s file link");
+		await ok(here, "for name in file link directory; do touch -ham -d @1500000000.123456789 $name; done");
+		await ok(here, "touch -a -d @1500000001.000000001 file; touch -m -d @-1.5 directory");
+		const expected = [
+			"1500000001.000000001 1500000000.123456789",
+			"1500000000.123456789 1500000000.123456789",
+			"1500000000.123456789 -1.500000000",
+		].join("\n");
+		expect(await ok(here, times)).toBe(expected);
+		await here.unmount();
+		expect(await ok(await buckets.mount(), times)).toBe(expected);
+		expect(await metadata("file")).toMatchObject({ mtime: "1500000000.123456789", atime: "1500000001.000000001" });
+	});
+
+	test("changes times and links with each operation as a disk does", async () => {
+		const here = await buckets.mount();
+		const printed = await node(
+			here,
+			`const pause = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+			const times = (name) => { const { mtimeMs, ctimeMs, nlink } = fs.lstatSync(name); return { mtimeMs, ctimeMs, nlink }; };
+			const changed = (name, action) => {
+				const before = times(name); pause(); action(); const after = times(name);
+				return ["mtimeMs", "ctimeMs"].filter((time) => after[time] > before[time]).join();
+			};
+			fs.mkdirSync("d"); fs.writeFileSync("file", "x");
+			console.log("mkdir", changed("d", () => fs.mkdirSync("d/e")));
+			console.log("symlink", changed("d", () => fs.symlinkSync("x", "d/link")));
+			console.log("create", changed("d", () => fs.writeFileSync("d/file", "")));
+			console.log("unlink", changed("d", () => fs.unlinkSync("d/file")));
+			console.log("chmod", changed("file", () => fs.chmodSync("file", 0o600)), changed("d", () => fs.chmodSync("d", 0o700)));
+			console.log("chown", changed("file", () => fs.chownSync("file", 7, 7)), changed("d", () => fs.chownSync("d", 7, 7)));
+			console.log("utimes", changed("file", () => fs.utimesSync("file", 1, 1)), changed("d", () => fs.utimesSync("d", 1, 1)));
+			console.log("write", changed("file", () => fs.appendFileSync("file", "more")));
+			console.log("truncate", changed("file", () => fs.truncateSync("file", 5)));
+			console.log("again", changed("file", () => fs.writeFileSync("file", "")), changed("file", () => fs.writeFileSync("file", "")));
+			const fd = fs.openSync("file"), before = times("file"); pause();
+			fs.renameSync("file", "other"); const after = times("other");
+			console.log("rename", after.mtimeMs === before.mtimeMs, after.ctimeMs > before.ctimeMs, fs.fstatSync(fd).nlink);
+			fs.unlinkSync("other"); console.log("unlinked", fs.fstatSync(fd).nlink);`,
+		);
+		const both = "mtimeMs,ctimeMs";
+		expect(printed.split("\n")).toEqual([
+			...["mkdir", "symlink", "create", "unlink"].map((name) => `${name} ${both}`),
+			...["chmod", "chown", "utimes"].map((name) => `${name} ctimeMs ctimeMs`),
+			...["write", "truncate"].map((name) => `${name} ${both}`),
+			`again ${both} ${both}`,
+			"rename true true 1",
+			"unlinked 0",
+		]);
+	});
+
+	test("shows one link of a directory, and none of one that was removed while it was open", async () => {
+		const here = await buckets.mount();
+		const printed = await node(
+			here,
+			`fs.mkdirSync("removed/below", { recursive: true }); fs.mkdirSync("replaced"); fs.mkdirSync("other");
+			console.log(fs.statSync("removed").nlink, fs.statSync(".").nlink);
+			const opened = ["removed", "replaced"].map((name) => fs.openSync(name));
+			fs.rmdirSync("removed/below"); fs.rmdirSync("removed"); fs.renameSync("other", "replaced");
+			console.log(...opened.map((fd) => fs.fstatSync(fd).nlink));`,
+		);
+		expect(printed).toBe("1 1\n0 0");
+	});
+
+	test("hands on the group of a set-group-ID directory", async () => {
+		const here = await buckets.mount();
+		await ok(here, "mkdir d; chgrp 7 d; chmod 2775 d");
+		const again = await buckets.mount();
+		await ok(again, "cd d; echo x >file; mkdir e; ln -s file link; echo x >e/file; mkdir e/f");
+		const stat = "cd d; stat -c '%n %g %A' file e link e/file e/f";
+		const expected = [
+			"file 7 -rw-r--r--",
+			"e 7 drwxr-sr-x",
+			"link 7 lrwxrwxrwx",
+			"e/file 7 -rw-r--r--",
+			"e/f 7 drwxr-sr-x",
+		];
+		expect((await ok(again, stat)).split("\n")).toEqual(expected);
+		expect((await ok(await buckets.mount(), stat)).split("\n")).toEqual(expected);
+	});
+
+	test("changes no time by reading: atime is mtime until it is set", async () => {
+		await put("file", "x");
+		const here = await buckets.mount();
+		const [before] = (await ok(here, "stat -c '%.9X %.9Y %.9Z' file")).split("\n");
+		const [atime, mtime] = before?.split(" ") ?? [];
+		expect(atime).toBe(mtime);
+		expect(await ok(here, "cat file; sleep 0.1; stat -c '%.9X %.9Y %.9Z' file")).toBe(`x${before}`);
+		await node(here, `fs.utimesSync("file", 1_500_000_000, 1_500_000_001)`);
+		expect(await ok(here, "stat -c '%X %Y' file; echo more >>file; stat -c %X file")).toBe(
+			"1500000000 1500000001\n1500000000",
+		);
+	});
+
+	test("knows ctime, and since when the names in a directory have changed, as long as the kernel knows the file", async () => {
+		const here = await buckets.mount();
+		await ok(here, "mkdir d; touch -d @1500000000 d");
+		await put("d/old", "x");
+		const [modified] = (
+			await ok(here, "echo x >file; touch -d @1500000000 file; echo x >d/file; stat -c '%Y' d")
+		).split("\n");
+		expect(Number(modified)).toBeGreaterThan(1_600_000_000);
+		await here.unmount();
+		const [d, file] = (await ok(await buckets.mount(), "stat -c '%Y %.9Z' d file")).split("\n");
+		expect(d).toMatch(/^1500000000 /);
+		const { LastModified } = await buckets.minio.client.send(
+			new HeadObjectCommand({ Bucket: buckets.name, Key: "file" }),
+		);
+		expect(Math.floor(Number(file?.split(" ")[1]))).toBe(Number(LastModified) / 1000);
 	});
 
 	test("keeps user attributes in the object's metadata", async () => {

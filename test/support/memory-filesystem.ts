@@ -15,6 +15,7 @@ import {
 	type Timed,
 	withoutSetId,
 } from "../../src/fuse/filesystem.ts";
+import { currentTime, type Time } from "../../src/fuse/time.ts";
 
 const type = { directory: 0o040_000, file: 0o100_000, symlink: 0o120_000, mask: 0o170_000 } as const;
 const openTruncate = 0o1000;
@@ -31,9 +32,9 @@ interface Node {
 	uid: number;
 	gid: number;
 	nlink: number;
-	atimeMs: number;
-	mtimeMs: number;
-	ctimeMs: number;
+	atime: Time;
+	mtime: Time;
+	ctime: Time;
 	sizeBytes: number;
 	/** What the kernel remembers of it. */
 	lookups: number;
@@ -112,15 +113,15 @@ export class MemoryFilesystem implements Filesystem {
 
 	setattr(id: number, changes: AttributeChanges): Timed<Attributes> {
 		const node = this.#node(id);
-		const now = Date.now();
+		const now = currentTime();
 		if (changes.sizeBytes !== undefined) this.#resize(node, changes.sizeBytes);
 		if (changes.mode !== undefined) node.mode = (node.mode & type.mask) | (changes.mode & 0o7777);
 		else if (changes.clearsSetId === true && (node.mode & type.mask) === type.file) node.mode = withoutSetId(node.mode);
 		if (changes.uid !== undefined) node.uid = changes.uid;
 		if (changes.gid !== undefined) node.gid = changes.gid;
-		if (changes.atimeMs !== undefined) node.atimeMs = changes.atimeMs === "now" ? now : changes.atimeMs;
-		if (changes.mtimeMs !== undefined) node.mtimeMs = changes.mtimeMs === "now" ? now : changes.mtimeMs;
-		node.ctimeMs = now;
+		if (changes.atime !== undefined) node.atime = changes.atime === "now" ? now : changes.atime;
+		if (changes.mtime !== undefined) node.mtime = changes.mtime === "now" ? now : changes.mtime;
+		node.ctime = now;
 		return this.getattr(id);
 	}
 
@@ -184,7 +185,7 @@ export class MemoryFilesystem implements Filesystem {
 			from.nlink--;
 			to.nlink++;
 		}
-		from.mtimeMs = from.ctimeMs = Date.now();
+		from.mtime = from.ctime = currentTime();
 	}
 
 	open(id: number, flags: number, context?: RequestContext): Reply<Opened> {
@@ -223,7 +224,7 @@ export class MemoryFilesystem implements Filesystem {
 			done += part.length;
 		}
 		node.sizeBytes = Math.max(node.sizeBytes, offset + data.length);
-		node.mtimeMs = node.ctimeMs = Date.now();
+		node.mtime = node.ctime = currentTime();
 		return data.length;
 	}
 
@@ -342,7 +343,7 @@ export class MemoryFilesystem implements Filesystem {
 	}
 
 	#create(mode: number, { uid, gid }: Pick<RequestContext, "uid" | "gid">, target = ""): Node {
-		const now = Date.now();
+		const now = currentTime();
 		const id = ++this.#lastId;
 		const node: Node = {
 			id,
@@ -350,9 +351,9 @@ export class MemoryFilesystem implements Filesystem {
 			uid,
 			gid,
 			nlink: 0,
-			atimeMs: now,
-			mtimeMs: now,
-			ctimeMs: now,
+			atime: now,
+			mtime: now,
+			ctime: now,
 			sizeBytes: Buffer.byteLength(target),
 			lookups: 0,
 			opens: 0,
@@ -380,13 +381,13 @@ export class MemoryFilesystem implements Filesystem {
 	#attach(parent: Node, name: string, node: Node): void {
 		parent.children.set(name, node);
 		node.parent = parent;
-		parent.mtimeMs = parent.ctimeMs = node.ctimeMs = Date.now();
+		parent.mtime = parent.ctime = node.ctime = currentTime();
 	}
 
 	#detach(parent: Node, name: string, node: Node): void {
 		parent.children.delete(name);
 		node.nlink = 0;
-		node.ctimeMs = parent.mtimeMs = parent.ctimeMs = Date.now();
+		node.ctime = parent.mtime = parent.ctime = currentTime();
 		if (isDirectory(node)) parent.nlink--;
 		this.#dropIfUnused(node);
 	}
@@ -402,7 +403,7 @@ export class MemoryFilesystem implements Filesystem {
 			node.chunks.get(last)?.fill(0, sizeBytes % chunkBytes);
 		}
 		node.sizeBytes = sizeBytes;
-		node.mtimeMs = node.ctimeMs = Date.now();
+		node.mtime = node.ctime = currentTime();
 	}
 
 	#chunk(node: Node, index: number): Buffer {
@@ -441,6 +442,6 @@ function checkXattr(name: string): void {
 }
 
 function attributes(node: Node): Attributes {
-	const { id: ino, mode, nlink, uid, gid, sizeBytes, atimeMs, mtimeMs, ctimeMs } = node;
-	return { ino, mode, nlink, uid, gid, sizeBytes, atimeMs, mtimeMs, ctimeMs };
+	const { id: ino, mode, nlink, uid, gid, sizeBytes, atime, mtime, ctime } = node;
+	return { ino, mode, nlink, uid, gid, sizeBytes, atime, mtime, ctime };
 }

@@ -1,5 +1,6 @@
 import { fileTypes } from "./posix-metadata.ts";
 import { FuseError, type Attributes, type DirectoryPage, type Entry } from "../../fuse/filesystem.ts";
+import { timeOf } from "../../fuse/time.ts";
 import { Turns } from "../../turns.ts";
 import { listedKey, type Listed } from "./listed.ts";
 import type { Inquiry, KnownRange } from "./listing.ts";
@@ -254,16 +255,16 @@ export class DirectoryReader {
 	}
 
 	#entryWithoutNode(listed: Listed): Entry {
-		const time = listed.modifiedMs;
+		const time = timeOf(listed.modifiedMs);
 		const attributes = {
 			...this.#attributesWithoutNode(listed),
 			nlink: 1,
 			uid: 0,
 			gid: 0,
 			sizeBytes: listed.sizeBytes,
-			atimeMs: time,
-			mtimeMs: time,
-			ctimeMs: time,
+			atime: time,
+			mtime: time,
+			ctime: time,
 		};
 		return { node: 0, attributes, entryValidMs: 0, attributesValidMs: 0 };
 	}

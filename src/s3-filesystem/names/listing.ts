@@ -35,7 +35,7 @@ export interface Inquiry {
 export interface DirectoryPageContent {
 	readonly entries: readonly Listed[];
 	/** The directory's own object, if the page holds it. */
-	readonly marker: { readonly metadata: ObjectMetadata | undefined } | undefined;
+	readonly marker: { readonly modifiedMs: number; readonly metadata: ObjectMetadata | undefined } | undefined;
 	/** The last relative key that the page covers; undefined: all to the end. */
 	readonly through: string | undefined;
 	/** Keys that cannot be shown as names. */
@@ -63,7 +63,7 @@ export function readPage(page: ListPage, directoryKey: string): DirectoryPageCon
 		const name = object.key.slice(directoryKey.length);
 		if (compareKeys(name, last) > 0) last = name;
 		if (name === "") {
-			marker = { metadata: object.metadata };
+			marker = { modifiedMs: object.modifiedMs, metadata: object.metadata };
 			continue;
 		}
 		if (!isName(name) || names.has(name)) {

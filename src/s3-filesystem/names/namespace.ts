@@ -323,9 +323,11 @@ export class Namespace {
 			file.posix = {};
 			file.posixEtag = undefined;
 			file.target = undefined;
-			file.changedMs = undefined;
+			file.changed = undefined;
+			file.statusChanged = undefined;
 		} else if (file.version.modifiedMs !== entry.modifiedMs) {
 			// Only its metadata is another: the server copied the object onto itself.
+			if (isYounger(entry, file.version)) file.statusChanged = undefined;
 			file.version = { ...file.version, modifiedMs: entry.modifiedMs };
 			file.posixEtag = undefined;
 		}
@@ -384,10 +386,10 @@ export class Namespace {
 
 	#takeMetadata(node: FileNode, metadata: ObjectMetadata): void {
 		node.posixEtag = node.version?.etag;
-		const { mtimeMs, ...others } = parseMetadata(metadata);
+		const { mtime, ...others } = parseMetadata(metadata);
 		// The time is that of the content before it was changed here.
-		const isOutdated = mtimeMs === undefined || (node.draft !== undefined && node.changedMs !== undefined);
-		node.posix = isOutdated ? others : { ...others, mtimeMs };
+		const isOutdated = mtime === undefined || (node.draft !== undefined && node.changed !== undefined);
+		node.posix = isOutdated ? others : { ...others, mtime };
 	}
 
 	/**
@@ -445,19 +447,25 @@ function isToBeAskedFor(node: Node | undefined): node is Node {
 }
 
 /** What the server said, when asked at that time, of a directory's own object. */
-function takeMarker(
-	directory: DirectoryNode,
-	askedAt: number,
-	marker: { readonly metadata: ObjectMetadata | undefined } | undefined,
-): void {
+function takeMarker(directory: DirectoryNode, askedAt: number, marker: DirectoryPageContent["marker"]): void {
 	// A bucket has none, and keeps what it was given here.
 	if (directory.isVolumeRoot && directory.volume?.prefix === "") return;
 	// It was stored here meanwhile.
 	if (directory.posixAt !== undefined && askedAt < directory.posixAt) return;
 	directory.hasMarker = marker !== undefined || directory.isVolumeRoot;
+	if (marker !== undefined) {
+		const { modifiedMs = marker.modifiedMs } = directory;
+		if (isYounger(marker, { modifiedMs })) directory.statusChanged = undefined;
+		directory.modifiedMs = Math.max(modifiedMs, marker.modifiedMs);
+	}
 	if (marker !== undefined && marker.metadata === undefined) return;
 	directory.posix = parseMetadata(marker?.metadata ?? {});
 	directory.posixAt = askedAt;
+}
+
+/** Whether somebody else has stored the object since then; answers may leave out what is less than a second. */
+function isYounger(object: { readonly modifiedMs: number }, known: { readonly modifiedMs: number }): boolean {
+	return object.modifiedMs >= known.modifiedMs + 1000;
 }
 
 /** What the server could not keep is not there: MinIO takes shorter names for directories than for what is below them. */

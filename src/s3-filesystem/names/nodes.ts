@@ -1,4 +1,5 @@
 import { FuseError, type Attributes } from "../../fuse/filesystem.ts";
+import { currentTime, latest, timeOf, type Time } from "../../fuse/time.ts";
 import type { Draft } from "../writing/draft.ts";
 import { InodeNumbers } from "./inode-numbers.ts";
 import { DirectoryListing } from "./listing.ts";
@@ -43,8 +44,12 @@ export interface DirectoryNode {
 	posix: PosixMetadata;
 	/** When posix was asked for or stored, by performance.now; undefined: never. */
 	posixAt: number | undefined;
-	/** Since names changed here, in milliseconds since 1970; no object says that. */
-	changedMs: number | undefined;
+	/** When its own object was stored, in milliseconds since 1970; undefined: nobody has said that. */
+	modifiedMs: number | undefined;
+	/** Since names changed here; no object says that. */
+	changed: Time | undefined;
+	/** Since anything of it changed here: its ctime. */
+	statusChanged: Time | undefined;
 	lookups: number;
 }
 
@@ -68,8 +73,10 @@ export interface FileNode {
 	metadataDirty: boolean;
 	/** Close or fsync has said that this draft could not be stored, and nothing was written since. */
 	isKnownToFail: boolean;
-	/** Since the content changed here, in milliseconds since 1970. */
-	changedMs: number | undefined;
+	/** Since the content changed here. */
+	changed: Time | undefined;
+	/** Since anything of it changed here: its ctime. */
+	statusChanged: Time | undefined;
 	readonly handles: Set<OpenFile>;
 	/** The version of which the kernel may have pages. */
 	kernelEtag: string | undefined;
@@ -124,28 +131,39 @@ export function attributesOf(node: Node): Attributes {
 		uid: posix.uid ?? volume?.uid ?? 0,
 		gid: posix.gid ?? volume?.gid ?? 0,
 	};
-	if (node.kind === "directory") {
-		const mtimeMs = changedMsOf(node) ?? startedMs;
-		// 1 tells find(1) that it cannot count on subdirectories being counted.
-		return { ...shared, nlink: 1, sizeBytes: 4096, atimeMs: posix.atimeMs ?? mtimeMs, mtimeMs, ctimeMs: mtimeMs };
-	}
-	const writtenMs = node.changedMs ?? node.version?.modifiedMs ?? startedMs;
-	const mtimeMs = posix.mtimeMs ?? writtenMs;
-	return {
-		...shared,
-		nlink: node.parent === undefined ? 0 : 1,
-		sizeBytes: sizeOf(node),
-		atimeMs: posix.atimeMs ?? mtimeMs,
-		mtimeMs,
-		ctimeMs: writtenMs,
-		blockSizeBytes: 4096,
-	};
+	const mtime = mtimeOf(node);
+	const times = { atime: posix.atime ?? mtime, mtime, ctime: ctimeOf(node) };
+	// 1 tells find(1) that it cannot count on subdirectories being counted.
+	const nlink = isDetached(node) ? 0 : 1;
+	if (node.kind === "directory") return { ...shared, ...times, nlink, sizeBytes: 4096 };
+	return { ...shared, ...times, nlink, sizeBytes: sizeOf(node), blockSizeBytes: 4096 };
 }
 
-/** Undefined: nothing says when the directory was changed. */
-export function changedMsOf({ posix, changedMs }: DirectoryNode): number | undefined {
-	if (changedMs === undefined) return posix.mtimeMs;
-	return Math.max(changedMs, posix.mtimeMs ?? changedMs);
+/** No name leads to it any more. */
+export function isDetached({ parent, id }: Node): boolean {
+	return parent === undefined && id !== 1;
+}
+
+export function mtimeOf(node: Node): Time {
+	const { posix, changed } = node;
+	if (node.kind === "file") return posix.mtime ?? changed ?? storedAt(node);
+	if (changed === undefined) return posix.mtime ?? storedAt(node);
+	return latest(changed, posix.mtime ?? changed);
+}
+
+function ctimeOf(node: Node): Time {
+	return node.statusChanged ?? storedAt(node);
+}
+
+/** A younger object is to be the node's that is the same otherwise: what its times were, they stay. */
+export function keepTimes(node: Node): void {
+	node.changed ??= mtimeOf(node);
+	node.statusChanged ??= ctimeOf(node);
+}
+
+function storedAt(node: Node): Time {
+	const modifiedMs = node.kind === "file" ? node.version?.modifiedMs : node.modifiedMs;
+	return timeOf(modifiedMs ?? startedMs);
 }
 
 export function sizeOf(node: FileNode): number {
@@ -205,7 +223,9 @@ export class NodeTable {
 			hasMarker: isVolumeRoot,
 			posix: {},
 			posixAt: undefined,
-			changedMs: undefined,
+			modifiedMs: undefined,
+			changed: undefined,
+			statusChanged: undefined,
 			lookups: 0,
 		};
 		this.#nodes.set(node.id, node);
@@ -227,7 +247,8 @@ export class NodeTable {
 			draft: undefined,
 			metadataDirty: false,
 			isKnownToFail: false,
-			changedMs: undefined,
+			changed: undefined,
+			statusChanged: undefined,
 			handles: new Set(),
 			kernelEtag: undefined,
 			unlinkedKey: undefined,
@@ -285,6 +306,7 @@ function isSeen(path: string): boolean {
 
 /** The name leads to this node no longer; the node lives on while it is open or the kernel knows it. */
 export function detachNode(node: Node): void {
+	node.statusChanged = currentTime();
 	if (node.parent?.children.get(node.name) === node) node.parent.children.delete(node.name);
 	if (node.kind === "file") node.parent?.drafted.delete(node);
 	node.parent = undefined;

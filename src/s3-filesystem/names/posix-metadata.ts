@@ -1,3 +1,4 @@
+import type { Time } from "../../fuse/time.ts";
 import type { ObjectMetadata } from "../../s3/object-store.ts";
 
 /** What POSIX keeps of a file and S3 does not: in the object's user metadata. Undefined: not stored, the volume's default. */
@@ -6,8 +7,8 @@ export interface PosixMetadata {
 	readonly mode?: number;
 	readonly uid?: number;
 	readonly gid?: number;
-	readonly mtimeMs?: number;
-	readonly atimeMs?: number;
+	readonly mtime?: Time;
+	readonly atime?: Time;
 	readonly xattrs?: ReadonlyMap<string, Buffer>;
 	/** What others keep there, kept as it is. */
 	readonly others?: ObjectMetadata;
@@ -24,15 +25,16 @@ const limitBytes = 2048;
  * https://github.com/s3fs-fuse/s3fs-fuse/blob/master/src/metaheader.cpp
  */
 export function parseMetadata(metadata: ObjectMetadata): PosixMetadata {
-	const { mode, uid, gid, mtime, atime, xattr, ...others } = metadata;
+	// What s3fs writes as ctime is not kept: it would not be true any more, and when the object was stored says the same.
+	const { mode, uid, gid, mtime, atime, ctime: _, xattr, ...others } = metadata;
 	const whole = (text: string | undefined, maximum: number): number | undefined =>
 		text !== undefined && /^\d{1,10}$/.test(text) && Number(text) <= maximum ? Number(text) : undefined;
 	const values = {
 		mode: whole(mode, 0o177_777),
 		uid: whole(uid, 0xff_ff_ff_ff),
 		gid: whole(gid, 0xff_ff_ff_ff),
-		mtimeMs: parseTime(mtime),
-		atimeMs: parseTime(atime),
+		mtime: parseTime(mtime),
+		atime: parseTime(atime),
 		xattrs: xattr === undefined ? undefined : parseXattrs(xattr),
 		others: Object.keys(others).length === 0 ? undefined : others,
 	};
@@ -45,8 +47,8 @@ export function formatMetadata(posix: PosixMetadata): ObjectMetadata {
 	if (posix.mode !== undefined) metadata["mode"] = String(posix.mode);
 	if (posix.uid !== undefined) metadata["uid"] = String(posix.uid);
 	if (posix.gid !== undefined) metadata["gid"] = String(posix.gid);
-	if (posix.mtimeMs !== undefined) metadata["mtime"] = formatTime(posix.mtimeMs);
-	if (posix.atimeMs !== undefined) metadata["atime"] = formatTime(posix.atimeMs);
+	if (posix.mtime !== undefined) metadata["mtime"] = formatTime(posix.mtime);
+	if (posix.atime !== undefined) metadata["atime"] = formatTime(posix.atime);
 	if (posix.xattrs !== undefined && posix.xattrs.size > 0) {
 		const values = Object.fromEntries([...posix.xattrs].map(([name, value]) => [name, value.toString("base64")]));
 		metadata["xattr"] = encodeURIComponent(JSON.stringify(values));
@@ -56,14 +58,24 @@ export function formatMetadata(posix: PosixMetadata): ObjectMetadata {
 	return metadata;
 }
 
-function parseTime(text: string | undefined): number | undefined {
-	if (text === undefined || !/^-?\d{1,12}(\.\d+)?$/.test(text)) return undefined;
-	return Number(text) * 1000;
+function parseTime(text: string | undefined): Time | undefined {
+	const [, sign, whole, fraction = ""] = /^(-?)(\d{1,12})(?:\.(\d+))?$/.exec(text ?? "") ?? [];
+	if (whole === undefined) return undefined;
+	const time = { seconds: Number(whole), nanoseconds: Number(fraction.slice(0, 9).padEnd(9, "0")) };
+	return sign === "" ? time : negated(time);
 }
 
-/** Microseconds are as much as a double holds of today's times. */
-function formatTime(ms: number): string {
-	return (Math.round(ms * 1000) / 1_000_000).toFixed(6).replace(/\.?0+$/, "");
+function formatTime(time: Time): string {
+	const sign = time.seconds < 0 ? "-" : "";
+	const { seconds, nanoseconds } = sign === "" ? time : negated(time);
+	// All digits: s3fs takes what is behind the dot for a number of nanoseconds.
+	return `${sign}${seconds}${nanoseconds === 0 ? "" : `.${String(nanoseconds).padStart(9, "0")}`}`;
+}
+
+function negated({ seconds, nanoseconds }: Time): Time {
+	return nanoseconds === 0
+		? { seconds: 0 - seconds, nanoseconds }
+		: { seconds: 0 - seconds - 1, nanoseconds: 1e9 - nanoseconds };
 }
 
 function parseXattrs(text: string): ReadonlyMap<string, Buffer> | undefined {

@@ -1,4 +1,4 @@
-import type { DirectoryNode, Node } from "./nodes.ts";
+import { isDetached, type DirectoryNode, type Node } from "./nodes.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 /** Folders above the volumes never change. */
@@ -21,6 +21,8 @@ export function lacksMetadata(node: Node): boolean {
 	if (node.kind === "file") return node.version !== undefined && node.posixEtag !== node.version.etag;
 	// A bucket has no object of its own.
 	if (volume === undefined || (node.isVolumeRoot && volume.prefix === "")) return false;
+	// There is no name to ask for.
+	if (isDetached(node)) return false;
 	return node.posixAt === undefined || node.posixAt < freshSince(volume);
 }
 

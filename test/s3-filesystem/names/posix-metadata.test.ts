@@ -16,10 +16,9 @@ describe("POSIX metadata in object metadata", () => {
 			mode: 0o100_644,
 			uid: 1000,
 			gid: 100,
-			mtimeMs: 1_700_000_000_123.456_8,
-			atimeMs: 1_700_000_001_000,
+			mtime: { seconds: 1_700_000_000, nanoseconds: 123_456_789 },
+			atime: { seconds: 1_700_000_001, nanoseconds: 0 },
 			xattrs: new Map([["user.color", Buffer.from("red")]]),
-			others: { ctime: "1700000002" },
 		});
 	});
 
@@ -27,17 +26,32 @@ describe("POSIX metadata in object metadata", () => {
 		const posix = {
 			mode: 0o100_755,
 			uid: 5,
-			mtimeMs: 1_700_000_000_123.457,
-			atimeMs: 1000,
+			mtime: { seconds: 1_700_000_000, nanoseconds: 123_456_789 },
+			atime: { seconds: 1, nanoseconds: 0 },
 			xattrs: new Map([["user.näme", Buffer.from([0, 1, 255])]]),
 			others: { "written-by": "somebody" },
 		};
 		expect(parseMetadata(formatMetadata(posix))).toEqual(posix);
 	});
 
-	test("keeps times to the microsecond", () => {
-		expect(formatMetadata({ mtimeMs: 1_700_000_000_000 })).toEqual({ mtime: "1700000000" });
-		expect(formatMetadata({ mtimeMs: 1_700_000_000_000.25 })).toEqual({ mtime: "1700000000.00025" });
+	test.each([
+		[{ seconds: 1_700_000_000, nanoseconds: 0 }, "1700000000"],
+		// s3fs takes the digits behind the dot for a whole number.
+		[{ seconds: 1_700_000_000, nanoseconds: 250_000_000 }, "1700000000.250000000"],
+		[{ seconds: 1_700_000_000, nanoseconds: 1 }, "1700000000.000000001"],
+		[{ seconds: 0, nanoseconds: 0 }, "0"],
+		// rclone writes these so.
+		[{ seconds: -1, nanoseconds: 999_999_999 }, "-0.000000001"],
+		[{ seconds: -2, nanoseconds: 500_000_000 }, "-1.500000000"],
+		[{ seconds: -2, nanoseconds: 0 }, "-2"],
+	])("keeps the time %j as %s", (mtime, text) => {
+		expect(formatMetadata({ mtime })).toEqual({ mtime: text });
+		expect(parseMetadata({ mtime: text })).toEqual({ mtime });
+	});
+
+	test("reads what is shorter or longer than a nanosecond", () => {
+		expect(parseMetadata({ mtime: "1.5" })).toEqual({ mtime: { seconds: 1, nanoseconds: 500_000_000 } });
+		expect(parseMetadata({ mtime: "1.9999999999" })).toEqual({ mtime: { seconds: 1, nanoseconds: 999_999_999 } });
 	});
 
 	test.each(["-1", "1e9", "12345678901", "0x1f", ""])("takes the mode %j for somebody else's", (mode) => {
