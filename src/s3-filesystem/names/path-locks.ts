@@ -57,7 +57,7 @@ export class PathLocks {
 
 	/** Whether somebody has it, or what it lies in, alone. */
 	isTaken(path: Path): boolean {
-		return this.#alone > 0 && this.#held.values().some((held) => held.isAlone && isInOneOf(path, held.paths));
+		return this.#alone > 0 && this.#held.values().some((held) => held.isAlone && isOneIn([path], held.paths));
 	}
 
 	/** Notes that names or objects are read there until then. Reads wait for nobody. */
@@ -115,6 +115,7 @@ export class PathLocks {
 	}
 
 	#grant(): void {
+		if (this.#waiting.size === 0) return;
 		const earlier: Claim[] = [];
 		for (const [claim, go] of this.#waiting) {
 			if (this.#isFree(claim, earlier)) {
@@ -127,20 +128,22 @@ export class PathLocks {
 
 	/** Nobody has, and nobody who came earlier waits for, what would be in its way. */
 	#isFree(claim: Claim, earlier: Iterable<Claim>): boolean {
-		const isSimple = !claim.isAlone && this.#alone === 0;
-		if (!isSimple && this.#held.values().some((held) => isInTheWay(claim, held))) return false;
+		if (claim.isAlone || this.#alone > 0) {
+			for (const other of this.#held) if (isInTheWay(claim, other)) return false;
+		}
 		for (const other of earlier) if (isInTheWay(claim, other)) return false;
 		return true;
 	}
 }
 
 function isInTheWay(a: Claim, b: Claim): boolean {
-	if (b.isAlone && a.paths.some((path) => isInOneOf(path, b.paths))) return true;
-	return a.isAlone && b.paths.some((path) => isInOneOf(path, a.paths));
+	return (b.isAlone && isOneIn(a.paths, b.paths)) || (a.isAlone && isOneIn(b.paths, a.paths));
 }
 
-function isInOneOf(path: Path, tops: readonly Path[]): boolean {
-	return tops.some((top) => isIn(path, top));
+/** Called for each pair of calls that are under way at once. */
+function isOneIn(paths: readonly Path[], tops: readonly Path[]): boolean {
+	for (const top of tops) for (const path of paths) if (isIn(path, top)) return true;
+	return false;
 }
 
 /** Whether it is this path, or below it. */

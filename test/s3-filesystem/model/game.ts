@@ -1,10 +1,6 @@
-import { spawn, type ChildProcessByStdio } from "node:child_process";
-import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface, type Interface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
 import { Chooser } from "./chooser.ts";
 import { differenceOf, Model, settleTime, type Expected, type ModelFile } from "./model.ts";
@@ -17,10 +13,9 @@ import {
 	type Operation,
 	type Outcome,
 } from "./operation.ts";
+import { PlayerProcess } from "./player-process.ts";
 import { Random } from "./random.ts";
 
-/** No single call may take longer. */
-const callLimitMs = 60_000;
 /** Of what is done by another client, where that is seen at once. */
 const elsewhereShare = 0.05;
 const shownOperations = 60;
@@ -45,7 +40,7 @@ export class Game {
 	readonly #given = new Set<ModelFile>();
 	readonly #history: string[] = [];
 	readonly #elsewhere: Elsewhere;
-	#player: Player | undefined;
+	#player: PlayerProcess | undefined;
 	#onlyListed = false;
 	#seesOthers = false;
 
@@ -61,7 +56,7 @@ export class Game {
 	start(target: string, options: { readonly attributes: "listed" | "all"; readonly seesOthers: boolean }): void {
 		this.#onlyListed = options.attributes === "listed";
 		this.#seesOthers = options.seesOthers;
-		this.#player = new Player(join(target, this.directory));
+		this.#player = new PlayerProcess(join(target, this.directory));
 		this.#history.push("--- mounted");
 	}
 
@@ -170,54 +165,6 @@ export class Game {
 
 function fail(): never {
 	throw new Error("not started");
-}
-
-/** The process that makes the calls. */
-class Player {
-	readonly #process: ChildProcessByStdio<Writable, Readable, Readable>;
-	readonly #lines: Interface;
-	#errors = "";
-	#waiting: { readonly resolve: (outcome: Outcome) => void; readonly reject: (error: Error) => void } | undefined;
-
-	constructor(directory: string) {
-		this.#process = spawn(process.execPath, [join(import.meta.dirname, "player.ts"), directory], {
-			stdio: ["pipe", "pipe", "pipe"],
-		});
-		this.#process.stderr.on("data", (chunk: Buffer) => {
-			this.#errors += chunk.toString();
-		});
-		this.#process.stdin.on("error", () => {
-			// It has ended, as "close" tells.
-		});
-		this.#lines = createInterface({ input: this.#process.stdout });
-		this.#lines.on("line", (line) => {
-			this.#waiting?.resolve(JSON.parse(line) as Outcome);
-			this.#waiting = undefined;
-		});
-		this.#process.on("close", () => this.#waiting?.reject(new Error(`the player ended: ${this.#errors}`)));
-	}
-
-	async call(operation: Operation): Promise<Outcome> {
-		const answered = Promise.withResolvers<Outcome>();
-		this.#waiting = answered;
-		const timer = setTimeout(() => answered.reject(new Error(`no answer within ${callLimitMs} ms`)), callLimitMs);
-		this.#process.stdin.write(`${JSON.stringify(operation)}\n`);
-		try {
-			return await answered.promise;
-		} finally {
-			clearTimeout(timer);
-		}
-	}
-
-	async end(): Promise<void> {
-		const ended = once(this.#process, "close");
-		this.#process.stdin.end();
-		await ended;
-	}
-
-	kill(): void {
-		this.#process.kill("SIGKILL");
-	}
 }
 
 function compare(expected: Expected, outcome: Outcome, options: { readonly onlyListed: boolean }): string | undefined {

@@ -5,7 +5,10 @@ export type ElsewhereOperation =
 	| { readonly op: "put-elsewhere"; readonly path: string; readonly lengthBytes: number; readonly seed: number }
 	| { readonly op: "delete-elsewhere"; readonly path: string };
 
-/** One call of an application, as it is sent to the process that makes it. Paths are relative to the mount. */
+/**
+ * One call of an application, as it is sent to the process that makes it. Paths are relative to the mount; `@7/name` is in the directory that
+ * is open as handle 7, wherever that is by now.
+ */
 export type Operation =
 	| {
 			readonly op: "open";

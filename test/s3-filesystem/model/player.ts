@@ -13,13 +13,24 @@ const done: Outcome = { done: true };
 
 function outcomeOf(operation: Operation): Outcome {
 	try {
-		return perform(operation);
+		return perform(placed(operation));
 	} catch (error) {
 		const { code } = error as NodeJS.ErrnoException;
 		if (code === undefined) throw error;
 		// libuv has no name for it.
 		return { error: code.endsWith(` -${constants.errno.ESTALE}`) ? "ESTALE" : code };
 	}
+}
+
+/** With the paths that the kernel knows. */
+function placed(operation: Operation): Operation {
+	const pathOf = (path: string): string =>
+		path.replace(/^@(\d+)/, (_, handle) => `/proc/${process.pid}/fd/${descriptorOf(Number(handle))}`);
+	return {
+		...operation,
+		...("path" in operation && { path: pathOf(operation.path) }),
+		...("to" in operation && { to: pathOf(operation.to) }),
+	};
 }
 
 function perform(operation: Operation): Outcome {

@@ -1,0 +1,197 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { FuseError, type RequestContext } from "../../src/fuse/filesystem.ts";
+import type { ObjectStore } from "../../src/s3/object-store.ts";
+import { createObjectStore } from "../../src/s3/store.ts";
+import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../../src/s3-filesystem/index.ts";
+import { useBuckets } from "./buckets.ts";
+
+/**
+ * What the kernel never asks for at once, as it locks directories and files itself. It does ask when the caller of an operation that goes on was
+ * killed.
+ */
+const buckets = useBuckets("without-kernel");
+const MiB = 1024 ** 2;
+const context: RequestContext = { uid: 0, gid: 0, pid: 1, signal: new AbortController().signal };
+const [readWrite, create, exclusive] = [2, 0o100, 0o200];
+
+let folder: string;
+let store: ObjectStore;
+let volume: VolumeOptions;
+let filesystem: Required<S3Filesystem>;
+
+beforeEach(() => {
+	folder = mkdtempSync(join(tmpdir(), "fluid-fuse-without-kernel-"));
+	const { accessKey, secretKey } = buckets.minio;
+	store = createObjectStore({
+		endpoint: new URL(buckets.proxy.endpoint),
+		region: buckets.minio.region,
+		bucket: buckets.name,
+		pathStyle: true,
+		credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
+	});
+	volume = {
+		folder: "",
+		store,
+		identity: buckets.name,
+		prefix: "",
+		readOnly: false,
+		uid: 0,
+		gid: 0,
+		directoryMode: 0o755,
+		fileMode: 0o644,
+		attributes: "listed",
+		contentTypes: true,
+		ttlMs: 60_000,
+	};
+	filesystem = createS3Filesystem([volume], {
+		memoryBytes: 32 * MiB,
+		readAheadBytes: MiB,
+		stagingDirectory: join(folder, "staging"),
+		stagingLimitBytes: 16 * MiB,
+	}) as Required<S3Filesystem>;
+});
+
+afterEach(() => {
+	store.close();
+	rmSync(folder, { recursive: true, force: true });
+});
+
+const nodeOf = async (parent: number, name: string): Promise<number> =>
+	(await filesystem.lookup(parent, name, context)).node;
+const makeDirectory = async (parent: number, name: string): Promise<number> =>
+	(await filesystem.mkdir(parent, name, 0o755, context)).node;
+
+/** What each came to: done, or the error. */
+async function outcomes(works: readonly unknown[]): Promise<string[]> {
+	const settled = await Promise.allSettled(works);
+	return settled.map((each) => {
+		if (each.status === "fulfilled") return "done";
+		return each.reason instanceof FuseError ? each.reason.errno : String(each.reason);
+	});
+}
+
+/** Resolves when a copy of this object is held up, to what lets it go on. */
+async function heldCopyOf(key: string): Promise<{ readonly arrived: Promise<void>; readonly goOn: () => void }> {
+	const [arrived, free] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+	await buckets.proxy.fail(
+		{ kind: "headers", headers: {} },
+		{
+			only: ({ headers }) => String(headers["x-amz-copy-source"] ?? "").endsWith(`/${key}`),
+			times: 1,
+			before: async () => {
+				arrived.resolve();
+				await free.promise;
+			},
+		},
+	);
+	return { arrived: arrived.promise, goOn: free.resolve };
+}
+
+test("of two directories that are moved into each other at once, one is", async () => {
+	const [a, b] = [await makeDirectory(1, "a"), await makeDirectory(1, "b")];
+	const both = [filesystem.rename(1, "a", b, "x", 0, context), filesystem.rename(1, "b", a, "y", 0, context)];
+	expect(await outcomes(both)).toEqual(["done", "EINVAL"]);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["b/", "b/x/"]);
+	expect(await nodeOf(b, "x")).toBe(a);
+});
+
+test("of two directories or files that are made of one name at once, the first is, and the second finds it", async () => {
+	expect(await outcomes([filesystem.mkdir(1, "d", 0o755, context), filesystem.mkdir(1, "d", 0o700, context)])).toEqual([
+		"done",
+		"EEXIST",
+	]);
+	expect(
+		await outcomes([
+			filesystem.symlink(1, "s", "one", context),
+			filesystem.mknod(1, "s", 0o100_644, context),
+			filesystem.mkdir(1, "s", 0o755, context),
+		]),
+	).toEqual(["done", "EEXIST", "EEXIST"]);
+	const [first, second] = await Promise.all([
+		filesystem.create(1, "f", 0o644, readWrite | create, context),
+		filesystem.create(1, "f", 0o644, readWrite | create, context),
+	]);
+	expect(second.node).toBe(first.node);
+	const flags = readWrite | create | exclusive;
+	expect(await outcomes([filesystem.create(1, "f", 0o644, flags, context)])).toEqual(["EEXIST"]);
+});
+
+test("a directory is not removed while a file is made in it", async () => {
+	const d = await makeDirectory(1, "d");
+	const both = [
+		filesystem.create(d, "f", 0o644, readWrite | create, context),
+		filesystem.rmdir(1, "d", context),
+		filesystem.mkdir(d, "e", 0o755, context),
+	];
+	expect(await outcomes(both)).toEqual(["done", "ENOTEMPTY", "done"]);
+	const e = await nodeOf(d, "e");
+	expect(
+		await outcomes([filesystem.rmdir(d, "e", context), filesystem.create(e, "g", 0o644, readWrite | create, context)]),
+	).toEqual(["done", "ENOENT"]);
+});
+
+test("what is written to a file while that is renamed is in it", async () => {
+	await buckets.minio.put(buckets.name, "old", "before");
+	const node = await nodeOf(1, "old");
+	const { handle } = await filesystem.open(node, readWrite, context);
+	const held = await heldCopyOf("old");
+	const renaming = filesystem.rename(1, "old", 1, "new", 0, context);
+	await held.arrived;
+	// More than there is room for: it would be stored to make some.
+	const pieces = Array.from({ length: 40 }, (_, number) => Buffer.alloc(MiB, number + 1));
+	const written = pieces.map((piece, number) => filesystem.write(node, handle, number * MiB, piece, context));
+	expect(written.filter((each) => typeof each === "number").length).toBeGreaterThan(8);
+	held.goOn();
+	expect(await outcomes([renaming, ...written])).toEqual(Array(41).fill("done"));
+	await filesystem.flush(node, handle, context);
+	await filesystem.release(node, handle);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["new"]);
+	expect((await buckets.minio.get(buckets.name, "new")).equals(Buffer.concat(pieces))).toBe(true);
+});
+
+test("a file that is being renamed is not stored under its old name to make room for others", async () => {
+	await buckets.minio.put(buckets.name, "old", "before");
+	const files = await Promise.all(
+		["other", "another"].map(async (name) => filesystem.create(1, name, 0o644, readWrite | create, context)),
+	);
+	const node = await nodeOf(1, "old");
+	const { handle } = await filesystem.open(node, readWrite, context);
+	const held = await heldCopyOf("old");
+	const renaming = filesystem.rename(1, "old", 1, "new", 0, context);
+	await held.arrived;
+	const piece = Buffer.alloc(MiB, 1);
+	// The first one has most of what could be stored, and there is room for two of them.
+	for (const [file, count] of [[{ node, handle }, 7] as const, ...files.map((each) => [each, 5] as const)]) {
+		for (let number = 0; number < count; number++)
+			await filesystem.write(file.node, file.handle, number * MiB, piece, context);
+	}
+	held.goOn();
+	await renaming;
+	await filesystem.flush(node, handle, context);
+	for (const file of [{ node, handle }, ...files]) await filesystem.release(file.node, file.handle);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["another", "new", "other"]);
+	expect((await buckets.minio.get(buckets.name, "new")).equals(Buffer.alloc(7 * MiB, 1))).toBe(true);
+});
+
+test("a bucket that is taken away while a directory in it is renamed has the directory as it was, and shows nothing", async () => {
+	await buckets.minio.put(buckets.name, "old/1", "1");
+	await buckets.minio.put(buckets.name, "old/2", "2");
+	const file = await nodeOf(await nodeOf(1, "old"), "1");
+	const { handle } = await filesystem.open(file, readWrite, context);
+	const held = await heldCopyOf("old/2");
+	const renaming = filesystem.rename(1, "old", 1, "new", 0, context);
+	await held.arrived;
+	filesystem.hide(volume);
+	held.goOn();
+	expect(await outcomes([renaming])).toEqual(["ESTALE"]);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["old/1", "old/2"]);
+	expect(await outcomes([nodeOf(1, "old"), nodeOf(1, "new")])).toEqual(["ENOENT", "ENOENT"]);
+	// What is open goes on.
+	await filesystem.write(file, handle, 0, Buffer.from("written"), context);
+	await filesystem.flush(file, handle, context);
+	await filesystem.release(file, handle);
+	expect((await buckets.minio.get(buckets.name, "old/1")).toString()).toBe("written");
+});
