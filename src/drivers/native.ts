@@ -73,7 +73,7 @@ const options = z.strictObject({
 	}),
 	"use-content-type": flag({
 		description:
-			"Give new files a Content-Type by their extension; files that are there keep what they have. Default: true.",
+			"Give new files a Content-Type by their extension, and renamed ones another; files that are there keep what they have. Default: true.",
 	}),
 	transport: choice(["direct", "libfuse"], {
 		description:

@@ -225,6 +225,23 @@ export class FileContents {
 		this.#becomes(node, { ...version, etag, modifiedMs: modifiedMs ?? Date.now() });
 	}
 
+	/** Has the server copy this version of a file, which is about to get another name, to that one's key. */
+	async copyTo(node: FileNode, version: Version, key: string, newName: string): Promise<Version> {
+		const others = await this.#namespace.propertiesAs(node, newName);
+		// With headers of its own a copy has no metadata but what is said.
+		if (others !== undefined) await this.#namespace.ensureMetadata(node);
+		const properties = others ?? this.#namespace.properties.get(node)?.properties;
+		const storedAt = performance.now();
+		const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
+			etag: version.etag,
+			sizeBytes: version.sizeBytes,
+			...(properties !== undefined && { properties }),
+			...(others !== undefined && { metadata: formatMetadata(node.posix) }),
+		});
+		if (others !== undefined) this.#namespace.properties.learned(node, others, storedAt);
+		return { ...version, etag, modifiedMs };
+	}
+
 	/** The same content has another key or version now. */
 	moved(node: FileNode, key: string, version: Version): void {
 		// What was not known of it is not known of the copy either.

@@ -494,17 +494,12 @@ class BucketFilesystem implements S3Filesystem {
 			if (version === undefined) throw new FuseError("ENOENT");
 			caller.signal.throwIfAborted();
 			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
-			const { etag: oldEtag, sizeBytes } = version;
-			const known = this.#namespace.properties.get(node)?.properties;
-			const copied = await this.#replacing(target, async () =>
-				store.copy(oldKey, newKey, { etag: oldEtag, sizeBytes, ...(known !== undefined && { properties: known }) }),
-			);
-			const { etag, modifiedMs } = copied;
+			const copied = await this.#replacing(target, async () => this.#contents.copyTo(node, version, newKey, newName));
 			const readsEnd = this.#paths.readsEnd({ parent: from, name });
 			// At once: who comes by the new name must not find what was set aside, and may be gone.
 			if (target !== undefined) detachNode(target);
 			moveNode(node, to, newName);
-			this.#contents.moved(node, newKey, { ...version, etag, modifiedMs: modifiedMs ?? version.modifiedMs });
+			this.#contents.moved(node, newKey, copied);
 			from.listing.remove(name);
 			if (target !== undefined) {
 				if (target.handles.size === 0) await this.#contents.discard(target);

@@ -41,8 +41,8 @@ export interface ObjectStore {
 		options?: { readonly etags?: ReadonlyMap<string, string> },
 	): Promise<readonly { readonly key: string; readonly error: S3Error }[]>;
 	/**
-	 * A copy inside the bucket by the server. Objects above 5 GiB are copied in parts. `metadata` replaces the source's. `properties` are
-	 * the source's; who does not know them leaves them out, and the source is asked for them.
+	 * A copy inside the bucket by the server. Objects above 5 GiB are copied in parts. `metadata` replaces the source's, and with it
+	 * `properties` may be others than the source's. Who does not know them leaves them out, and the source is asked for them.
 	 */
 	copy(
 		from: string,

@@ -456,7 +456,7 @@ class Store implements ObjectStore {
 	): Promise<Uploaded> {
 		const { etag, sizeBytes, metadata, properties } = source ?? (await this.#headOf(from, options.etag));
 		const own = metadataHeaders(options.metadata ?? metadata);
-		const making = await this.#making(properties, from);
+		const making = await this.#making(options.properties ?? properties, from);
 		const create = async (): Promise<string> => this.#createMultipart(to, own, making);
 		const { onlyIfAbsent = false } = options;
 		return copyInParts(this, { from: { key: from, etag, sizeBytes }, to, create, onlyIfAbsent });

@@ -120,27 +120,55 @@ test("tags and headers that others change are kept too, after the TTL at the lat
 	expect(await propertiesOf("file")).toMatchObject(full);
 });
 
-test("new files have a type by their names, if they have one, and keep it under other names", async () => {
+test("files have a type by their names, also by the names that they get", async () => {
 	const here = await buckets.mount();
 	await sh(
 		here,
 		`echo x >page.html; ${large} >clip.MP4; echo x >data; echo x >html; cp page.html b.json; : >empty.csv`,
 	);
 	const type = async (key: string): Promise<unknown> => (await head(key)).ContentType;
-	const server = await type("data");
-	expect(server).toBe("binary/octet-stream");
-	expect(await Promise.all(["page.html", "clip.MP4", "html", "b.json", "empty.csv"].map(type))).toEqual([
+	const generic = "application/octet-stream";
+	expect(await Promise.all(["data", "page.html", "clip.MP4", "html", "b.json", "empty.csv"].map(type))).toEqual([
+		generic,
 		"text/html",
 		"video/mp4",
-		server,
+		generic,
 		"application/json",
 		"text/csv",
 	]);
-	await sh(here, "mv page.html page.txt; mv data data.png; echo more >>page.txt; echo more >>data.png");
-	expect([await type("page.txt"), await type("data.png")]).toEqual(["text/html", server]);
-	await sh(here, "ln -s data.png link.html; mkdir directory.html");
-	expect([await type("link.html"), await type("directory.html/")]).toEqual([server, "application/x-directory"]);
+	await sh(here, "mv page.html page.txt; mv data data.png; echo more >>page.txt; echo more >>data.png; mv b.json b");
+	expect([await type("page.txt"), await type("data.png"), await type("b")]).toEqual([
+		"text/plain",
+		"image/png",
+		generic,
+	]);
+	const server = "binary/octet-stream";
+	await sh(here, "ln -s data.png link.html; mkdir directory.html; mv link.html link.txt");
+	expect([await type("link.txt"), await type("directory.html/")]).toEqual([server, "application/x-directory"]);
 });
+
+test.each(["MinIO", "plain"])(
+	"a file keeps all else when its type follows its name, with listings of %s",
+	async (kind) => {
+		const { ContentType: _, ...others } = properties;
+		await buckets.minio.client.send(
+			new PutObjectCommand({
+				Bucket: buckets.name,
+				Key: "from.tmp",
+				Body: "x",
+				...others,
+				Expires: expires,
+				Tagging: "project=a%20b&cost=1",
+				Metadata: { author: "José", mode: String(0o100_640), uid: "7", mtime: "1500000000" },
+			}),
+		);
+		const here = await buckets.mount({ endpoint: kind === "MinIO" ? buckets.minio.endpoint : plain.endpoint });
+		await sh(here, "mv from.tmp to.csv");
+		expect(await propertiesOf("to.csv")).toMatchObject({ ...full, ContentType: "text/csv" });
+		const again = await buckets.mount({ volume: { attributes: "all" } });
+		expect(await sh(again, "stat -c '%a %u %Y' to.csv; cat to.csv")).toBe("640 7 1500000000\nx");
+	},
+);
 
 test("new files have no type of ours where that is not wanted", async () => {
 	const here = await buckets.mount({ volume: { contentTypes: false } });

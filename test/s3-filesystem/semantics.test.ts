@@ -58,6 +58,11 @@ async function node(here: MountedBucket, script: string): Promise<string> {
 	return stdout;
 }
 
+async function contentType(key: string): Promise<string | undefined> {
+	const head = await buckets.minio.client.send(new HeadObjectCommand({ Bucket: buckets.name, Key: key }));
+	return head.ContentType;
+}
+
 async function put(key: string, content: string | Uint8Array): Promise<void> {
 	await buckets.minio.put(buckets.name, key, content);
 }
@@ -649,11 +654,19 @@ os.close(log)`;
 
 	test("gives new files a Content-Type by their names", async () => {
 		const here = await buckets.mount();
-		await ok(here, "echo x >page.html; mv page.html page");
-		const { ContentType } = await buckets.minio.client.send(
-			new HeadObjectCommand({ Bucket: buckets.name, Key: "page" }),
+		await ok(here, "echo x >page.html");
+		expect(await contentType("page.html")).toBe("text/html");
+	});
+
+	test("gives renamed files that of their new names, unless somebody has given them another one", async () => {
+		const { client } = buckets.minio;
+		await client.send(
+			new PutObjectCommand({ Bucket: buckets.name, Key: "mine.txt", Body: "x", ContentType: "text/x-mine" }),
 		);
-		expect(ContentType).toBe("text/html");
+		const here = await buckets.mount();
+		// As rsync and editors write.
+		await ok(here, "echo x >.page.html.Ab12; mv .page.html.Ab12 page.html; mv mine.txt mine.html");
+		expect([await contentType("page.html"), await contentType("mine.html")]).toEqual(["text/html", "text/x-mine"]);
 	});
 
 	test("keeps attributes without a namespace, as s3fs does", async () => {

@@ -412,6 +412,10 @@ test("copies what is too large in parts", async () => {
 	requests.length = 0;
 	await store.copy("large", "copy", { sizeBytes: 6 * 1024 ** 3, metadata: { mode: "2" } });
 	expect(requests[1]).toMatchObject({ url: "/bucket/copy?uploads=", headers: { "x-amz-meta-mode": "2" } });
+	requests.length = 0;
+	const properties = { headers: { "content-type": "text/html" } };
+	await store.copy("large", "copy", { sizeBytes: 6 * 1024 ** 3, metadata: { mode: "2" }, properties });
+	expect(requests[1]).toMatchObject({ url: "/bucket/copy?uploads=", headers: properties.headers });
 });
 
 test("verifies each checksum of an object, and ignores checksums of checksums", async () => {

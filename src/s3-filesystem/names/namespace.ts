@@ -6,14 +6,14 @@ import {
 	type ObjectMetadata,
 	type ObjectProperties,
 } from "../../s3/object-store.ts";
-import { contentTypeOf } from "./content-type.ts";
+import { contentTypeOf, isTypeOfName } from "./content-type.ts";
 import { KnownProperties } from "./known-properties.ts";
 import { ListedAttributes } from "./listed-attributes.ts";
 import { listedDirectory, type Listed } from "./listed.ts";
 import { readPage, type DirectoryPageContent, type Inquiry, type Known } from "./listing.ts";
 import { keyBefore } from "./names.ts";
 import type { NamesMemory } from "./names-memory.ts";
-import { detachNode, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
+import { detachNode, isSymlink, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
 import { areAttributesKnown, freshSince, isOurs, lacksMetadata } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
@@ -418,6 +418,18 @@ export class Namespace {
 		}
 	}
 
+	/**
+	 * What the copy of a file under another name has, where that is not what the file has: its type is that of the new name, unless
+	 * somebody has given it another one than that of the old.
+	 */
+	async propertiesAs(node: FileNode, newName: string): Promise<ObjectProperties | undefined> {
+		const type = contentTypeOf(newName);
+		if (!node.volume.contentTypes || type === contentTypeOf(node.name)) return undefined;
+		const properties = await this.propertiesOf(node);
+		if (isSymlink(node) || !isTypeOfName(properties.headers["content-type"], node.name)) return undefined;
+		return { ...properties, headers: { ...properties.headers, "content-type": type } };
+	}
+
 	/** The names of a directory that are not in the bucket yet. */
 	unlistedNames(directory: DirectoryNode): FileNode[] {
 		return [...directory.drafted].filter(({ version }) => version === undefined);
@@ -435,9 +447,8 @@ function pageName({ id }: DirectoryNode, after: string): string {
 }
 
 function newProperties({ kind, name, volume }: Node): ObjectProperties {
-	const type =
-		kind === "directory" ? "application/x-directory" : volume?.contentTypes ? contentTypeOf(name) : undefined;
-	return { headers: type === undefined ? {} : { "content-type": type } };
+	if (kind === "directory") return { headers: { "content-type": "application/x-directory" } };
+	return { headers: volume?.contentTypes ? { "content-type": contentTypeOf(name) } : {} };
 }
 
 /** Listings never hold a directory's own attributes: one request more, beside the one that lists it. */
