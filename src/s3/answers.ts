@@ -1,0 +1,40 @@
+import { hash } from "node:crypto";
+import type { Call } from "./client.ts";
+import type { Answer } from "./http/connection.ts";
+import { withoutQuotes } from "./list-answer.ts";
+import { objectHeaders } from "./object-headers.ts";
+import { S3Error, type ObjectMetadata } from "./object-store.ts";
+
+/** A body that is signed, since that costs nothing. */
+export function smallBody(bytes: Buffer): Pick<Call, "body" | "bodyHash"> {
+	return { body: { sizeBytes: bytes.length, read: () => [bytes] }, bodyHash: hash("sha256", bytes) };
+}
+
+export function checkKey(key: string): void {
+	if (key === "") throw new S3Error("REFUSED", "a key must not be empty");
+	// Encoding it would make another key of it.
+	if (!key.isWellFormed()) throw new S3Error("REFUSED", "a key has half of a surrogate pair");
+}
+
+export function hasEtag({ headers }: Answer): boolean {
+	return withoutQuotes(headers.get("etag") ?? "") !== "";
+}
+
+export function etagOf({ headers }: Answer): string {
+	return withoutQuotes(headers.get("etag") ?? "");
+}
+
+export function sizeOf({ headers }: Answer): number | undefined {
+	const length = headers.get("content-length");
+	return length === undefined ? undefined : Number(length);
+}
+
+export function hasMetadata(answer: Answer, metadata: ObjectMetadata): boolean {
+	const found = objectHeaders(answer, 0).metadata;
+	const names = Object.keys(metadata);
+	return names.length === Object.keys(found).length && names.every((name) => found[name] === metadata[name]);
+}
+
+export function isKind(error: unknown, kind: S3Error["kind"]): boolean {
+	return error instanceof S3Error && error.kind === kind;
+}

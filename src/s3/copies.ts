@@ -1,0 +1,131 @@
+import { checkKey, hasMetadata, isKind, sizeOf } from "./answers.ts";
+import type { Ability } from "./abilities.ts";
+import { copySource, type Bucket } from "./bucket.ts";
+import type { RequestHeaders } from "./client.ts";
+import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
+import { Doubt } from "./doubt.ts";
+import type { Heads } from "./heads.ts";
+import { withoutQuotes } from "./list-answer.ts";
+import { wasMadeSince } from "./made-since.ts";
+import type { MultipartUploads } from "./multipart-uploads.ts";
+import { mayNotBeCopied, metadataHeaders, serverTimeMs } from "./object-headers.ts";
+import type { ObjectMaking } from "./object-making.ts";
+import { S3Error, type ObjectHeaders, type ObjectStore, type Uploaded } from "./object-store.ts";
+import { printable } from "./printable.ts";
+import { elementText, rootName } from "./xml.ts";
+
+type CopyOptions = NonNullable<Parameters<ObjectStore["copy"]>[2]>;
+
+/** Objects that the server copies. */
+export class Copies {
+	readonly #bucket: Bucket;
+	readonly #heads: Heads;
+	readonly #making: ObjectMaking;
+	readonly #uploads: MultipartUploads;
+
+	constructor(
+		bucket: Bucket,
+		parts: { readonly heads: Heads; readonly making: ObjectMaking; readonly uploads: MultipartUploads },
+	) {
+		this.#bucket = bucket;
+		this.#heads = parts.heads;
+		this.#making = parts.making;
+		this.#uploads = parts.uploads;
+	}
+
+	async copy(from: string, to: string, options: CopyOptions = {}): Promise<Uploaded> {
+		checkKey(from);
+		checkKey(to);
+		const { etag, metadata, onlyIfAbsent = false } = options;
+		// Not every server that knows the condition knows it for copies, and they do not tell.
+		if (onlyIfAbsent) await this.#heads.refuseIfPresent(to);
+		const isKnown = options.properties !== undefined && (metadata !== undefined || !mayNotBeCopied(options.properties));
+		const source = isKnown ? undefined : await this.#headOf(from, etag);
+		const { sizeBytes = source?.sizeBytes ?? 0, properties = source?.properties ?? { headers: {} } } = options;
+		if (sizeBytes > largestCopyBytes) return this.#copyLarge(from, to, options, source);
+		const replacing = metadata ?? (mayNotBeCopied(properties) ? source?.metadata : undefined);
+		const own: RequestHeaders =
+			replacing === undefined ? {} : { "x-amz-metadata-directive": "REPLACE", ...metadataHeaders(replacing) };
+		// Tags are copied in any case, and with the metadata the headers.
+		const making = await this.#making.of(
+			replacing === undefined ? { ...properties, headers: {} } : properties,
+			undefined,
+		);
+		const used: Ability[] = onlyIfAbsent ? ["conditions"] : [];
+		try {
+			return await this.#bucket.knowledge.conceding([...used, ...making.used], async (lacking) =>
+				this.#copyObject(from, to, options, {
+					...own,
+					...making.headers(lacking),
+					...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
+				}),
+			);
+		} catch (error) {
+			if (!isTooLargeToCopy(error)) throw error;
+			return this.#copyLarge(from, to, options, source);
+		}
+	}
+
+	async #headOf(from: string, etag: string | undefined): Promise<ObjectHeaders> {
+		const source = await this.#heads.head(from);
+		if (etag !== undefined && source.etag !== etag)
+			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
+		return source;
+	}
+
+	async #copyObject(from: string, to: string, options: CopyOptions, headers: RequestHeaders): Promise<Uploaded> {
+		const { etag, metadata, sizeBytes } = options;
+		const doubt = new Doubt();
+		let copied: Uploaded | undefined;
+		try {
+			const answer = await this.#bucket.client.call({
+				operation: "CopyObject",
+				method: "PUT",
+				key: to,
+				priority: "read",
+				workBytes: sizeBytes ?? 0,
+				...(headers["if-none-match"] !== undefined && etag === undefined && { preconditionMeans: "EXISTS" as const }),
+				onDoubt: () => doubt.begin(),
+				headers: () => ({ ...headers, ...copySource(this.#bucket, from, etag) }),
+				check: ({ body }) => {
+					const text = body.toString();
+					const found = rootName(text) === "CopyObjectResult" ? elementText(text, "ETag") : undefined;
+					if (found === undefined) return "an answer that is not S3's";
+					const modifiedMs = Date.parse(elementText(text, "LastModified") ?? "");
+					copied = { etag: withoutQuotes(found), modifiedMs: Number.isNaN(modifiedMs) ? undefined : modifiedMs };
+					return undefined;
+				},
+			});
+			return { etag: copied?.etag ?? "", modifiedMs: copied?.modifiedMs ?? serverTimeMs(answer) };
+		} catch (error) {
+			if (!isKind(error, "OBJECT_REPLACED") && !isKind(error, "EXISTS")) throw error;
+			// A copy onto itself gives the object another version, and an earlier try may have done that.
+			const present = await this.#heads.presentIf(to, doubt, async (answer) => wasMadeSince(answer, doubt));
+			const isOurs =
+				present !== undefined &&
+				(sizeBytes === undefined || sizeOf(present.answer) === sizeBytes) &&
+				(metadata === undefined || hasMetadata(present.answer, metadata));
+			if (isOurs) return present.uploaded;
+			throw error;
+		}
+	}
+
+	async #copyLarge(
+		from: string,
+		to: string,
+		options: CopyOptions,
+		source: ObjectHeaders | undefined,
+	): Promise<Uploaded> {
+		const { etag, sizeBytes, metadata, properties } = source ?? (await this.#headOf(from, options.etag));
+		const own = metadataHeaders(options.metadata ?? metadata);
+		const making = await this.#making.of(options.properties ?? properties, from);
+		const create = async (): Promise<string> => this.#uploads.begin(to, own, making);
+		const { onlyIfAbsent = false } = options;
+		return copyInParts(this.#uploads, { from: { key: from, etag, sizeBytes }, to, create, onlyIfAbsent });
+	}
+}
+
+function isTooLargeToCopy(error: unknown): boolean {
+	if (!(error instanceof S3Error) || error.kind !== "REFUSED") return false;
+	return error.code === "EntityTooLarge" || /maximum allowable size for a copy source/i.test(error.message);
+}

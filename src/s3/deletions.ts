@@ -1,0 +1,127 @@
+import { hash } from "node:crypto";
+import { checkKey, isKind, smallBody } from "./answers.ts";
+import type { Bucket } from "./bucket.ts";
+import type { RequestHeaders } from "./client.ts";
+import { parseDeleteAnswer } from "./delete-answer.ts";
+import type { Answer } from "./http/connection.ts";
+import { S3Error, type ObjectStore } from "./object-store.ts";
+import { printable } from "./printable.ts";
+import { kindOfCode } from "./verdict.ts";
+import { deletionXml } from "./write-xml.ts";
+import { isExpressible, rootName } from "./xml.ts";
+
+type KeyFailure = Awaited<ReturnType<ObjectStore["deleteMany"]>>[number];
+
+/** How many keys at once where the server takes one a request. */
+const deletesAtOnce = 16;
+const keysPerDelete = 1000;
+
+/** Objects that go. */
+export class Deletions {
+	readonly #bucket: Bucket;
+
+	constructor(bucket: Bucket) {
+		this.#bucket = bucket;
+	}
+
+	async delete(key: string): Promise<void> {
+		await this.#delete(key, undefined);
+	}
+
+	async #delete(key: string, etag: string | undefined): Promise<void> {
+		checkKey(key);
+		const condition: RequestHeaders = etag === undefined ? {} : { "if-match": `"${etag}"` };
+		await this.#bucket.knowledge.conceding(etag === undefined ? [] : ["conditional-deletes"], async (lacking) =>
+			orGone(
+				this.#bucket.client.call({
+					operation: "DeleteObject",
+					method: "DELETE",
+					key,
+					priority: "read",
+					headers: () => (lacking.has("conditional-deletes") ? {} : condition),
+					check: ({ body }) => (body.length === 0 ? undefined : "an answer that is not S3's"),
+				}),
+			),
+		);
+	}
+
+	async deleteMany(
+		keys: readonly string[],
+		{ etags = new Map() }: { readonly etags?: ReadonlyMap<string, string> } = {},
+	): Promise<KeyFailure[]> {
+		if (keys.length > keysPerDelete) throw new S3Error("REFUSED", `more than ${keysPerDelete} keys at once`);
+		for (const key of keys) checkKey(key);
+		const canTogether = !this.#bucket.knowledge.lacks("multi-delete");
+		const together = canTogether ? keys.filter(isExpressible) : [];
+		const alone = canTogether ? keys.filter((key) => !isExpressible(key)) : keys;
+		return [...(await this.#deleteTogether(together, etags)), ...(await this.#deleteEach(alone, etags))];
+	}
+
+	async #deleteTogether(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
+		if (keys.length === 0) return [];
+		let answer: Answer;
+		try {
+			answer = await this.#bucket.knowledge.conceding(
+				etags.size === 0 ? [] : ["conditional-deletes"],
+				async (lacking) =>
+					this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : etags)),
+			);
+		} catch (error) {
+			if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) throw error;
+			this.#bucket.knowledge.concede("multi-delete", error);
+			return this.#deleteEach(keys, etags);
+		}
+		const failures: KeyFailure[] = [];
+		const again: string[] = [];
+		for (const { key, code, message } of parseDeleteAnswer(answer.body.toString())) {
+			const kind = code === "PreconditionFailed" ? "OBJECT_REPLACED" : kindOfCode(code);
+			if (kind === "NOT_FOUND") continue;
+			// One by one they are tried again for as long as anything is.
+			if (kind === "UNAVAILABLE" || kind === "THROTTLED") again.push(key);
+			else {
+				const text = `DeleteObjects ${printable(key, 300)}: ${printable(code, 64)} (${printable(message, 200)})`;
+				failures.push({ key, error: new S3Error(kind, text, { status: answer.status, code }) });
+			}
+		}
+		return [...failures, ...(await this.#deleteEach(again, etags))];
+	}
+
+	async #deleteObjects(bytes: Buffer): Promise<Answer> {
+		return this.#bucket.client.call({
+			operation: "DeleteObjects",
+			method: "POST",
+			query: { delete: "" },
+			priority: "read",
+			...smallBody(bytes),
+			// Of all servers: the only checksum that each of them knows.
+			headers: () => ({ "content-type": "application/xml", "content-md5": hash("md5", bytes, "base64") }),
+			check: ({ body }) => (rootName(body.toString()) === "DeleteResult" ? undefined : "an answer that is not S3's"),
+		});
+	}
+
+	async #deleteEach(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
+		const failures: KeyFailure[] = [];
+		const left = keys.values();
+		const worker = async (): Promise<void> => {
+			for (const key of left) {
+				try {
+					await this.#delete(key, etags.get(key));
+				} catch (error) {
+					if (!(error instanceof S3Error)) throw error;
+					failures.push({ key, error });
+				}
+			}
+		};
+		await Promise.all(Array.from({ length: Math.min(deletesAtOnce, keys.length) }, worker));
+		return failures;
+	}
+}
+
+export async function orGone(work: Promise<unknown>): Promise<void> {
+	try {
+		await work;
+	} catch (error) {
+		// Some servers say it of what is gone already, and what they do not keep is not there.
+		if (!isKind(error, "NOT_FOUND") && !isKind(error, "NAME_TOO_LONG")) throw error;
+	}
+}
