@@ -1,13 +1,18 @@
+import { tokenAfterLast } from "./list-position.ts";
 import type { ListedObject, ListPage, ObjectMetadata } from "./object-store.ts";
 import { decodeEntities, rootName } from "./xml.ts";
 
 export interface ParsedList extends ListPage {
 	/** Some object came with its metadata. */
 	readonly hasMetadata: boolean;
+	/** It is an answer to ListObjects, which knows no `start-after`. */
+	readonly isVersion1: boolean;
+	/** There is more, and nothing says where to go on. */
+	readonly isCut: boolean;
 }
 
 /**
- * Reads the answer to ListObjectsV2; undefined if it is something else. Scans for the few elements that matter, since a general
+ * Reads the answer to ListObjectsV2; undefined if it is something else, or has an element without its end. Scans for the few elements that matter, since a general
  * parser takes ten times as long, and MinIO's metadata are not even well-formed: a header's name may have `&` in it.
  */
 export function parseListAnswer(xml: string): ParsedList | undefined {
@@ -25,13 +30,16 @@ class Scan {
 	#nextToken: string | undefined;
 	#undecodableKeys = 0;
 	#hasMetadata = false;
+	#isVersion1 = false;
+	/** An element does not end: what is in it, and after it, cannot be told. */
+	#isBroken = false;
 	#position = 0;
 
 	constructor(xml: string) {
 		this.#xml = xml;
 	}
 
-	run(): ParsedList {
+	run(): ParsedList | undefined {
 		// It may come last, and all keys depend on it.
 		this.#isEncoded = this.#xml.includes("<EncodingType>url</EncodingType>");
 		this.#position = this.#xml.indexOf("<ListBucketResult") + 1;
@@ -40,14 +48,24 @@ class Scan {
 			else if (name === "CommonPrefixes") this.#prefix();
 			else if (name === "IsTruncated") this.#isTruncated = this.#text() === "true";
 			else if (name === "NextContinuationToken") this.#nextToken = decodeEntities(this.#text());
+			else if (name === "Marker" || name === "Marker/") this.#isVersion1 = true;
 		}
+		if (this.#isBroken) return undefined;
+		const nextToken = this.#isTruncated ? this.#tokenOfNext() : undefined;
 		return {
 			objects: this.#objects,
 			prefixes: this.#prefixes,
-			nextToken: this.#isTruncated ? this.#nextToken : undefined,
+			nextToken,
 			undecodableKeys: this.#undecodableKeys,
 			hasMetadata: this.#hasMetadata,
+			isVersion1: this.#isVersion1,
+			isCut: this.#isTruncated && nextToken === undefined,
 		};
+	}
+
+	#tokenOfNext(): string | undefined {
+		const token = this.#nextToken === "" ? undefined : this.#nextToken;
+		return token ?? tokenAfterLast(this.#objects.at(-1)?.key, this.#prefixes.at(-1));
 	}
 
 	/** The name of the next tag, with a slash before it if it closes; the position is after it. */
@@ -75,12 +93,14 @@ class Scan {
 		for (let name = this.#nextTag(); name !== "/Contents"; name = this.#nextTag()) {
 			switch (name) {
 				case "":
+				case "Contents":
+					this.#breakOff();
 					return;
 				case "Key":
 					key = this.#name();
 					break;
 				case "Size":
-					sizeBytes = Number(this.#text());
+					sizeBytes = sizeOf(this.#text());
 					break;
 				case "LastModified":
 					modifiedMs = Date.parse(this.#text()) || 0;
@@ -94,7 +114,7 @@ class Scan {
 					break;
 				// Has an <ID> that is not the object's.
 				case "Owner":
-					this.#skipTo("</Owner>");
+					this.#skip("</Owner>");
 					break;
 				default:
 			}
@@ -104,7 +124,8 @@ class Scan {
 	}
 
 	#prefix(): void {
-		for (let name = this.#nextTag(); name !== "/CommonPrefixes" && name !== ""; name = this.#nextTag()) {
+		for (let name = this.#nextTag(); name !== "/CommonPrefixes"; name = this.#nextTag()) {
+			if (name === "" || name === "CommonPrefixes") return this.#breakOff();
 			if (name !== "Prefix") continue;
 			const prefix = this.#name();
 			if (prefix === undefined) this.#undecodableKeys++;
@@ -114,7 +135,11 @@ class Scan {
 
 	#metadata(): ObjectMetadata {
 		const metadata: Record<string, string> = {};
-		for (let name = this.#nextTag(); name !== "/UserMetadata" && name !== ""; name = this.#nextTag()) {
+		for (let name = this.#nextTag(); name !== "/UserMetadata"; name = this.#nextTag()) {
+			if (name === "") {
+				this.#breakOff();
+				break;
+			}
 			if (name.length <= metadataPrefix.length || !isMetadataName(name)) continue;
 			const value = this.#text();
 			metadata[name.slice(metadataPrefix.length).toLowerCase()] = decodeEntities(value);
@@ -122,9 +147,16 @@ class Scan {
 		return metadata;
 	}
 
-	#skipTo(tag: string): void {
-		const end = this.#xml.indexOf(tag, this.#position);
-		if (end !== -1) this.#position = end + tag.length;
+	/** To the end of an element; one without an end is looked for once, or a page of them would be searched through for each. */
+	#skip(closing: string): void {
+		const end = this.#xml.indexOf(closing, this.#position);
+		if (end === -1) this.#breakOff();
+		else this.#position = end + closing.length;
+	}
+
+	#breakOff(): void {
+		this.#isBroken = true;
+		this.#position = this.#xml.length;
 	}
 
 	/** A key; undefined if it is not UTF-8, which no string of ours can say. */
@@ -133,6 +165,11 @@ class Scan {
 		if (!this.#isEncoded) return text.includes("\ufffd") ? undefined : text;
 		return decodeUrl(text);
 	}
+}
+
+function sizeOf(text: string): number {
+	const size = /^\s*\d{1,16}\s*$/.test(text) ? Number(text) : Number.NaN;
+	return Number.isSafeInteger(size) ? size : Number.NaN;
 }
 
 const metadataPrefix = "x-amz-meta-";

@@ -1,5 +1,6 @@
 import type { Bucket } from "./bucket.ts";
 import { parseListAnswer, type ParsedList } from "./list-answer.ts";
+import { keyOfToken } from "./list-position.ts";
 import { S3Error, type ListPage, type ListRequest } from "./object-store.ts";
 
 const maximumEmptyPages = 1000;
@@ -9,6 +10,7 @@ export class Listings {
 	readonly #bucket: Bucket;
 	#listing: "unknown" | "plain" | "with-metadata" = "unknown";
 	#listsMetadata = false;
+	#answersVersion1 = false;
 
 	constructor(bucket: Bucket) {
 		this.#bucket = bucket;
@@ -25,15 +27,15 @@ export class Listings {
 		for (let emptyPages = 0; ; emptyPages++) {
 			const page = await this.#list(asked);
 			const { nextToken, objects, prefixes, undecodableKeys = 0 } = page;
-			if (nextToken === undefined) return page;
-			const goesOn = nextToken !== asked.continuationToken && emptyPages < maximumEmptyPages;
+			if (nextToken === undefined && !page.isCut) return page;
+			const goesOn = nextToken !== undefined && nextToken !== asked.continuationToken && emptyPages < maximumEmptyPages;
 			if (!goesOn) throw new S3Error("UNAVAILABLE", "ListObjectsV2: a listing that does not go on", { status: 200 });
 			if (objects.length + prefixes.length + undecodableKeys > 0) return page;
 			asked = { ...rest, continuationToken: nextToken };
 		}
 	}
 
-	async #list(request: ListRequest): Promise<ListPage> {
+	async #list(request: ListRequest): Promise<ParsedList> {
 		const { metadata: isWanted = true } = request;
 		if (!isWanted || this.#listing !== "with-metadata") {
 			const page = await this.#listPage(request, false);
@@ -65,8 +67,12 @@ export class Listings {
 			prefix,
 		};
 		if (delimiter !== undefined) query["delimiter"] = delimiter;
-		if (continuationToken !== undefined) query["continuation-token"] = continuationToken;
-		else if (startAfter !== undefined) query["start-after"] = startAfter;
+		const after = continuationToken === undefined ? startAfter : keyOfToken(continuationToken);
+		// For those that answer in version 1, whatever they are asked for: old Ceph, and gateways.
+		const isMarked = after !== undefined && this.#answersVersion1;
+		if (isMarked) query["marker"] = after;
+		if (after !== undefined) query["start-after"] = after;
+		else if (continuationToken !== undefined) query["continuation-token"] = continuationToken;
 		if (withMetadata) query["metadata"] = "true";
 		let page: ParsedList | undefined;
 		await this.#bucket.client.call({
@@ -81,6 +87,7 @@ export class Listings {
 			},
 		});
 		if (page === undefined) throw new Error("a list that was not read");
-		return page;
+		this.#answersVersion1 ||= page.isVersion1;
+		return page.isVersion1 && after !== undefined && !isMarked ? this.#listPage(request, withMetadata) : page;
 	}
 }

@@ -820,6 +820,18 @@ describe("Several programs and nodes", () => {
 		expect(await node(here, script)).toBe("3000 f3950 f3950-made f3970-renamed");
 	});
 
+	test("lists all names of a directory or fails, and takes no part of them for the whole", async () => {
+		const names = Array.from({ length: 25 }, (_, index) => `f${10 + index}`);
+		memory.server.fill(names.map((name) => `d/${name}`));
+		const here = await memory.mount({ volume: { ttlMs: 0 } });
+		for (const continues of ["position", "without-token", "version-1"] as const) {
+			memory.server.manners({ continues, pageSize: 10 });
+			expect(await ok(here, "ls d")).toBe(names.join("\n"));
+		}
+		memory.server.manners({ continues: "from-start", pageSize: 10 });
+		expect((await sh(here, "ls d")).err).toContain("Input/output error");
+	});
+
 	test("answers for absent names without a request while the directory is known", async () => {
 		await put("file", "x");
 		const here = await buckets.mount({ endpoint: buckets.proxy.endpoint });

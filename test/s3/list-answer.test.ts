@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { parseListAnswer } from "../../src/s3/list-answer.ts";
+import { keyOfToken } from "../../src/s3/list-position.ts";
 
 const root = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">';
 
@@ -22,6 +23,8 @@ describe("reads", () => {
 			nextToken: undefined,
 			undecodableKeys: 0,
 			hasMetadata: false,
+			isVersion1: false,
+			isCut: false,
 		});
 	});
 
@@ -48,6 +51,31 @@ describe("reads", () => {
 		});
 		const last = next.replace("true", "false");
 		expect(parseListAnswer(answer(last))?.nextToken).toBeUndefined();
+	});
+
+	test.each([
+		["its last key", object("a") + object("b"), "b"],
+		[
+			"the last key of its last prefix",
+			`${object("a")}<CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>`,
+			"b/\u{10FFFD}",
+		],
+		["whichever of them is later", `${object("c")}<CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>`, "c"],
+	])("where to go on without a token: after %s", (_, content, key) => {
+		for (const token of ["", "<NextContinuationToken/>", "<NextContinuationToken></NextContinuationToken>"]) {
+			const page = parseListAnswer(answer(`<IsTruncated>true</IsTruncated>${token}${content}`));
+			expect(keyOfToken(page?.nextToken ?? "")).toBe(key);
+			expect(page?.isCut).toBe(false);
+		}
+	});
+
+	test("that there is more and nothing to go on from", () => {
+		const page = parseListAnswer(answer("<IsTruncated>true</IsTruncated>"));
+		expect(page).toMatchObject({ nextToken: undefined, isCut: true });
+	});
+
+	test.each(["<Marker></Marker>", "<Marker/>", "<Marker>a</Marker>"])("version 1, by its %s", (marker) => {
+		expect(parseListAnswer(answer(marker))?.isVersion1).toBe(true);
 	});
 
 	test("metadata of MinIO, which are no XML", () => {
@@ -81,6 +109,24 @@ test("leaves out and counts what is no UTF-8", () => {
 	);
 	expect(page).toMatchObject({ objects: [{ key: "ok" }], prefixes: [], undecodableKeys: 2 });
 	expect(parseListAnswer(answer(object("a\ufffd")))).toMatchObject({ objects: [], undecodableKeys: 1 });
+});
+
+test.each(["", "-1", "1.5", "Infinity", "1e308", "0x10", "9007199254740993", "x"])(
+	"leaves out and counts an object of the size %j",
+	(size) => {
+		const page = parseListAnswer(answer(object("a").replace(">5<", `>${size}<`) + object("b")));
+		expect(page).toMatchObject({ objects: [{ key: "b" }], undecodableKeys: 1 });
+	},
+);
+
+test.each([
+	["an object", `${object("a").replace("</Contents>", "")}${object("b")}`],
+	["the last object", object("a").replace("</Contents>", "")],
+	["an owner", object("a", "<Owner><ID>1</ID>")],
+	["metadata", object("a", "<UserMetadata><X-Amz-Meta-A>1</X-Amz-Meta-A>").replace("</Contents>", "")],
+	["a prefix", "<CommonPrefixes><Prefix>a/</Prefix><CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>"],
+])("takes no answer in which %s does not end for the whole", (_, content) => {
+	expect(parseListAnswer(answer(content))).toBeUndefined();
 });
 
 test("is undefined for anything else", () => {

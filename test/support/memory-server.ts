@@ -11,9 +11,10 @@ export interface ListingManners {
 	readonly delayMs?: number;
 	/**
 	 * How a listing is gone on with: by a token that is a position, as Amazon does; by one of what was there at first, as MinIO does; without
-	 * any, though it says that there is more; or by version 1 whatever it is asked for, as Ceph 12 does.
+	 * any, though it says that there is more; or by version 1 whatever it is asked for, as Ceph 12 does. Or not at all: it begins from its
+	 * start again.
 	 */
-	readonly continues?: "position" | "snapshot" | "without-token" | "version-1";
+	readonly continues?: "position" | "snapshot" | "without-token" | "version-1" | "from-start";
 	/** Of names on a page; default: as many as it is asked for. */
 	readonly pageSize?: number;
 	/** Changes the answer before it is sent. */
@@ -110,7 +111,7 @@ class MemoryBucket {
 		const { continues = "position", pageSize = 1000, rewrite = (xml) => xml } = this.manners;
 		const [prefix, delimiter] = [query.get("prefix") ?? "", query.get("delimiter") ?? ""];
 		const isVersion1 = continues === "version-1";
-		let after = query.get(isVersion1 ? "marker" : "start-after") ?? "";
+		let after = continues === "from-start" ? "" : (query.get(isVersion1 ? "marker" : "start-after") ?? "");
 		let keys = this.keys;
 		const token = query.get("continuation-token");
 		if (token !== null && !isVersion1) {

@@ -89,6 +89,38 @@ test("each listing has all that this mount has made before it began, and nothing
 	expect(faults).toEqual([]);
 });
 
+test.each(["without-token", "version-1"] as const)(
+	"all names are listed, found, moved and removed where the server lists %s",
+	async (continues) => {
+		const names = namesOf(230);
+		const keys = [...names, "f0100-below/x", "é/below"].map((key) => `d/${key}`);
+		memory.server.fill(keys);
+		memory.server.manners({ continues, pageSize: 100 });
+		const here = await memory.mount({ volume: { ttlMs: 0 } });
+		const directory = join(here.target, "d");
+		const all = [...names, "f0100-below", "é"];
+		expect(await readdir(directory)).toEqual(all.toSorted());
+		expect((await stat(join(directory, nameOf(229)))).isFile()).toBe(true);
+		await expect(stat(join(directory, `${nameOf(220)}-absent`))).rejects.toThrow("ENOENT");
+		await rename(directory, join(here.target, "moved"));
+		expect(memory.server.keys.filter((key) => key.startsWith("moved/")).length).toBe(names.length + 2);
+		expect(memory.server.keys.filter((key) => key.startsWith("d/"))).toEqual([]);
+		await rm(join(here.target, "moved"), { recursive: true });
+		expect(memory.server.keys.filter((key) => key.startsWith("moved/"))).toEqual([]);
+	},
+);
+
+test.each([
+	["says that there is more and names nothing", (xml: string) => xml.replaceAll(/<Contents>.*<\/Contents>/gs, "")],
+	["begins from the start again", (xml: string) => xml],
+])("a listing is EIO, and no part of it the whole, where the server %s", async (kind, rewrite) => {
+	memory.server.fill(namesOf(30));
+	const again = kind.startsWith("begins");
+	memory.server.manners({ continues: again ? "from-start" : "without-token", pageSize: 10, rewrite });
+	const here = await memory.mount();
+	await expect(readdir(here.target)).rejects.toThrow("EIO");
+});
+
 test("what was removed while it is open is not listed, also where each name is asked for its attributes", async () => {
 	const here = await memory.mount({ volume: { attributes: "all", ttlMs: 0 } });
 	const { stdout } = await execa(
