@@ -205,6 +205,20 @@ test("makes who ends by itself wait for its close", async () => {
 	expect(await ended).toEqual([0, null]);
 });
 
+test("goes on serving while a program that another one takes the place of waits for its close", async () => {
+	await mounted.hold("flush");
+	// Python opens files to be closed then.
+	const program = `import os; f = open("f", "w"); f.write("content"); f.flush(); os.execv("/bin/true", ["true"])`;
+	const child = start(`exec python3 -c '${program}'`);
+	const ended = once(child, "exit");
+	await eventually(async () => (await mounted.stats()).held > 0);
+	// Longer than until its process is looked at, twice.
+	await sleep(1000);
+	expect(await bash(mounted.path, "mkdir other; ls")).toBe("f\nother\n");
+	await mounted.hold();
+	expect(await ended).toEqual([0, null]);
+});
+
 test("does not interrupt who gets signals that do not kill it", async () => {
 	await mounted.hold("mkdir");
 	const program = `process.on("SIGUSR2", () => undefined); require("fs").mkdirSync("new")`;
