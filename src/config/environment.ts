@@ -54,7 +54,9 @@ const schema = z.object({
 	FLUID_FUSE_LOG_LEVEL: z
 		.enum(["trace", "debug", "info", "warn", "error", "fatal"])
 		.default("info")
-		.describe("What is logged."),
+		.describe(
+			"What is logged: debug adds each request of the native driver to the server and what its cache on disk has, trace what the kernel asks for.",
+		),
 	FLUID_FUSE_SCRIPT: absolutePath.default("/opt/mount.sh").describe("The program of the driver script."),
 	FLUID_RUNTIME_CONFIG_PATH: absolutePath.optional().describe("Set by Fluid's CacheRuntime: the config file."),
 	MOUNT_POINT: absolutePath.optional().describe("Set by Fluid: targetPath, used where the config has none."),

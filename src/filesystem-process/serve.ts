@@ -7,6 +7,7 @@ import { createLog, type Logger } from "../log.ts";
 import type { S3Filesystem } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
+import { traced } from "./traced.ts";
 import { ServedVolumes } from "./volumes.ts";
 
 /** The descriptor of /dev/fuse that the launcher hands down. */
@@ -59,7 +60,7 @@ export async function serveFilesystem(
 	let isServing = false;
 	try {
 		served = new ServedVolumes(config, { variables, log, redactor, tell });
-		const { filesystem } = served;
+		const filesystem = log.isLevelEnabled("trace") ? traced(served.filesystem, log) : served.filesystem;
 		for (const told of early.splice(0)) obey(told);
 		const tellStats = (): void => {
 			const { rss, heapUsed } = memoryUsage();

@@ -75,7 +75,7 @@ export class ServedVolumes {
 				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
 			...(cache !== undefined && { cache, makeStagingDirectory: () => stagingFolder.make() }),
 			onDiskTrouble: (use: DiskUse, problem: DiskProblem | undefined) => this.#diskTrouble(use, problem),
-			log: (level: "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
+			log: (level: "debug" | "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
 		};
 		this.#settings = settings;
 		this.filesystem = createS3Filesystem(volumes, settings);
@@ -277,12 +277,13 @@ export class ServedVolumes {
 	}
 
 	#createStore(config: VolumeConfig, refusals: RefusalLog): ObjectStore {
-		const { variables } = this.#surroundings;
+		const { log, variables } = this.#surroundings;
 		return createObjectStore({
 			...storeOptions(config, variables, this.#credentialsOf(config)),
 			onEvent: (event) => {
 				this.#count(event);
 				refusals.take(event);
+				logRequest(log, config.bucket, event);
 			},
 		});
 	}
@@ -327,6 +328,29 @@ export class ServedVolumes {
 			onFailed: ({ code, message, hint }, retryInMs) =>
 				log.warn({ code, error: message, hint, retryInMs }, "no new keys of the pod's identity"),
 		});
+	}
+}
+
+function logRequest(log: Logger, bucket: string, event: StoreEvent): void {
+	// Each is one, so that even asking costs.
+	if (!log.isLevelEnabled("debug")) return;
+	switch (event.kind) {
+		case "request": {
+			const { kind: _, seconds, ...facts } = event;
+			log.debug({ bucket, ...facts, ms: Math.round(seconds * 1000) }, "request to the server");
+			return;
+		}
+		case "retry": {
+			const { kind: _, waitMs, ...facts } = event;
+			log.debug({ bucket, ...facts, waitMs: Math.round(waitMs) }, "to be tried again");
+			return;
+		}
+		case "failure":
+		case "concession":
+			// Those are logged for everybody.
+			return;
+		default:
+			event satisfies never;
 	}
 }
 

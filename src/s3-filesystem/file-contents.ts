@@ -52,7 +52,10 @@ export class FileContents {
 			get maximumReadAheadBytes() {
 				return settings.readAheadBytes;
 			},
-			...(diskCache !== undefined && { diskCache }),
+			...(diskCache !== undefined && {
+				diskCache,
+				onDiskRead: (read) => settings.log?.("debug", read, "looked for on the disk of the cache"),
+			}),
 		});
 		this.#staging = createStaging({
 			directory: settings.stagingDirectory,

@@ -241,7 +241,7 @@ export class Client {
 	async #pause(call: Call, tries: Tries, error: S3Error, waitMs: number): Promise<void> {
 		// A connection over which something went wrong may go through a server that does.
 		tries.isFresh = error.kind === "UNAVAILABLE";
-		this.#options.onEvent?.({ kind: "retry", operation: call.operation, reason: error.kind, waitMs });
+		this.#options.onEvent?.({ kind: "retry", operation: call.operation, key: call.key, reason: error.kind, waitMs });
 		const { promise, resolve } = Promise.withResolvers<void>();
 		const wake = (): void => resolve();
 		const timer = setTimeout(wake, waitMs);
@@ -380,8 +380,8 @@ export class Client {
 
 	#report(call: Call, startedAt: number, status: number, receivedBytes: number, sentBytes: number): void {
 		const seconds = (performance.now() - startedAt) / 1000;
-		const { operation } = call;
-		this.#options.onEvent?.({ kind: "request", operation, status, seconds, receivedBytes, sentBytes });
+		const { operation, key } = call;
+		this.#options.onEvent?.({ kind: "request", operation, key, status, seconds, receivedBytes, sentBytes });
 	}
 
 	#compose({ call, site, credentials, clockOffsetMs }: Attempt, expectsContinue: boolean): string {

@@ -216,12 +216,21 @@ export type StoreEvent =
 	| {
 			readonly kind: "request";
 			readonly operation: string;
+			/** Of an object; undefined: the request is about the bucket. */
+			readonly key: string | undefined;
+			/** 0: there was no answer. */
 			readonly status: number;
 			readonly seconds: number;
 			readonly receivedBytes: number;
 			readonly sentBytes: number;
 	  }
-	| { readonly kind: "retry"; readonly operation: string; readonly reason: S3ErrorKind; readonly waitMs: number }
+	| {
+			readonly kind: "retry";
+			readonly operation: string;
+			readonly key: string | undefined;
+			readonly reason: S3ErrorKind;
+			readonly waitMs: number;
+	  }
 	/** Refused for good, or failing for too long; not what is usual, such as an object that is not there. */
 	| { readonly kind: "failure"; readonly operation: string; readonly key: string; readonly error: S3Error }
 	/** The server, or the key, cannot do something, and it is done without. */

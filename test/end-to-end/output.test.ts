@@ -164,6 +164,47 @@ test("signals that mean nothing to it are ignored, never relayed, and open no de
 	expect(await pod.stop()).toBe(0);
 });
 
+/** What the native driver logs at that level while a file is read and a name is not found. */
+async function loggedAt(level: string): Promise<{ readonly requests: unknown[]; readonly operations: unknown[] }> {
+	const here = createPod({
+		...minioPod(minio, "data", { title: "native", name: "native" }),
+		env: { FLUID_FUSE_LOG_LEVEL: level },
+	});
+	here.start();
+	await here.untilReady();
+	expect(execFileSync("cat", [join(here.target, "hello.txt")], { encoding: "utf8", timeout: 10_000 })).toBe("hello\n");
+	expect(() => execFileSync("cat", [join(here.target, "absent")], { stdio: "pipe", timeout: 10_000 })).toThrow(
+		"absent",
+	);
+	await here.stop();
+	const told = (message: string): unknown[] => here.log.filter(({ msg }) => msg === message);
+	return { requests: told("request to the server"), operations: told("answered the kernel") };
+}
+
+test("at info nothing is logged of what goes well", async () => {
+	expect(await loggedAt("info")).toEqual({ requests: [], operations: [] });
+});
+
+test("at debug each request to the server is logged, and at trace what the kernel asks for, too", async () => {
+	const read = {
+		level: "debug",
+		bucket: "data",
+		operation: "GetObject",
+		key: "hello.txt",
+		status: 200,
+		receivedBytes: 6,
+	};
+	const debug = await loggedAt("debug");
+	expect(debug.requests).toContainEqual(expect.objectContaining({ ...read, ms: expect.any(Number) as number }));
+	expect(debug.operations).toEqual([]);
+	const trace = await loggedAt("trace");
+	expect(trace.requests).toContainEqual(expect.objectContaining(read));
+	expect(trace.operations).toContainEqual(
+		expect.objectContaining({ level: "trace", operation: "lookup", name: "absent", error: "ENOENT" }),
+	);
+	expect(trace.operations).toContainEqual(expect.objectContaining({ operation: "read", offset: 0 }));
+});
+
 test("goes on supervising when nobody reads its log", async () => {
 	const pod = createPod({
 		env: { FLUID_FUSE_DRIVER: "goofys", FLUID_FUSE_LOG_LEVEL: "trace" },

@@ -40,5 +40,9 @@ export interface FilesystemSettings {
 	readonly cache?: { readonly directory: string; readonly limitBytes: number };
 	/** Told when a disk begins to cost something, and when that is over. */
 	readonly onDiskTrouble?: (use: DiskUse, problem: DiskProblem | undefined) => void;
-	readonly log?: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
+	readonly log?: (
+		level: "debug" | "info" | "warn" | "error",
+		fields: Readonly<Record<string, unknown>>,
+		message: string,
+	) => void;
 }

@@ -1,5 +1,5 @@
 import type { CachedFile } from "./cached-file.ts";
-import { blockBytes, type DiskCache } from "./disk-cache.ts";
+import { blockBytes, type BlockRead, type DiskCache } from "./disk-cache.ts";
 import type { Span } from "./fetch-ranges.ts";
 import type { Part } from "./part.ts";
 
@@ -9,6 +9,14 @@ export interface SourceCounts {
 	fromDisk: number;
 }
 
+/** Told what was looked for on the disk: the rest comes from the server. */
+export type DiskReadListener = (read: {
+	readonly key: string;
+	readonly offset: number;
+	readonly lengthBytes: number;
+	readonly outcome: BlockRead["kind"];
+}) => void;
+
 /** More parts would only keep their memory until a slow disk has them. */
 const maximumKeeping = 4;
 
@@ -16,10 +24,12 @@ const maximumKeeping = 4;
 export class PartSource {
 	readonly counts: SourceCounts = { fetched: 0, fromDisk: 0 };
 	readonly #disk: DiskCache | undefined;
+	readonly #onDiskRead: DiskReadListener | undefined;
 	#keeping = 0;
 
-	constructor(disk: DiskCache | undefined) {
+	constructor(disk: DiskCache | undefined, onDiskRead?: DiskReadListener) {
 		this.#disk = disk;
+		this.#onDiskRead = onDiskRead;
 	}
 
 	/** Fills the part; returns what came from the store. */
@@ -34,6 +44,7 @@ export class PartSource {
 			if (span.isOnDisk) {
 				const into = part.view(span.start, span.end);
 				const read = await this.#disk.read(file.identity, file.version, span.start, into);
+				this.#onDiskRead?.({ key: file.version.key, offset: span.start, lengthBytes: into.length, outcome: read.kind });
 				if (read.kind === "read") {
 					this.counts.fromDisk += into.length;
 					part.progressed(span.end - part.start);

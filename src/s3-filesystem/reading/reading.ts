@@ -4,7 +4,7 @@ import type { DiskCache } from "./disk-cache.ts";
 import { firstFetch, pieceEnd, streamFetch, wholePages, type Span } from "./fetch-ranges.ts";
 import type { MemoryBudget } from "./memory.ts";
 import { backwardBytes, PartCache, type Need } from "./part-cache.ts";
-import { PartSource } from "./part-source.ts";
+import { PartSource, type DiskReadListener } from "./part-source.ts";
 import type { Part } from "./part.ts";
 import { ActiveStreams, ReadPattern, type ReadStream } from "./read-stream.ts";
 import { smallestWindowBytes } from "./read-window.ts";
@@ -19,6 +19,8 @@ export interface ReadingOptions {
 	/** Of one stream, in bytes; less when many share the budget. May change. Default: 64 MiB. */
 	readonly maximumReadAheadBytes?: number;
 	readonly diskCache?: DiskCache;
+	/** For logs. */
+	readonly onDiskRead?: DiskReadListener;
 }
 
 /** Only asked for its signal when it has to wait, as making one costs more than a read of what is there. */
@@ -76,7 +78,7 @@ class SharedReading implements Reading {
 	constructor(options: ReadingOptions) {
 		const { budget, diskCache, partSizeBytes = 8 * mebibyte } = options;
 		this.#diskCache = diskCache;
-		const source = new PartSource(diskCache);
+		const source = new PartSource(diskCache, options.onDiskRead);
 		const active = new ActiveStreams();
 		this.#shared = {
 			source,
