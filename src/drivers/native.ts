@@ -1,3 +1,4 @@
+import { mebibyte } from "../bytes.ts";
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -37,8 +38,6 @@ import { parseOptions } from "./parse-options.ts";
 import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 import { s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
-
-const mebibyte = 1024 ** 2;
 
 const options = z.strictObject({
 	...s3Options,

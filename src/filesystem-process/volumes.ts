@@ -1,3 +1,4 @@
+import { mebibyte } from "../bytes.ts";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../log.ts";
@@ -20,8 +21,6 @@ import {
 import { RefusalLog } from "./refusals.ts";
 import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
 import { addSecrets, storeOptions } from "./store-options.ts";
-
-const mebibyte = 1024 ** 2;
 
 interface Surroundings {
 	readonly variables: NodeJS.ProcessEnv;

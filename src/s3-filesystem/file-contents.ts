@@ -1,3 +1,4 @@
+import type { ObjectVersion } from "../s3/object-store.ts";
 import { randomUUID } from "node:crypto";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
@@ -24,7 +25,7 @@ import {
 import type { PathLocks } from "./names/path-locks.ts";
 import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
 import { NextNames } from "./names/next-names.ts";
-import { createReading, smallFileBytes, type FileVersion, type Reading } from "./reading/reading.ts";
+import { createReading, smallFileBytes, type Reading } from "./reading/reading.ts";
 import { freshSince } from "./names/validity.ts";
 import type { FilesystemSettings } from "./names/volume.ts";
 
@@ -73,7 +74,7 @@ export class FileContents {
 		void this.#staging.prepare();
 	}
 
-	versionOf(node: FileNode): FileVersion | undefined {
+	versionOf(node: FileNode): ObjectVersion | undefined {
 		const { version } = node;
 		return version && { key: keyOf(node), etag: version.etag, sizeBytes: version.sizeBytes };
 	}

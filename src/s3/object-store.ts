@@ -211,6 +211,13 @@ export interface ObjectStoreOptions {
 	readonly onEvent?: (event: StoreEvent) => void;
 }
 
+/** One version of an object. */
+export interface ObjectVersion {
+	readonly key: string;
+	readonly etag: string;
+	readonly sizeBytes: number;
+}
+
 /** For logs and metrics. */
 export type StoreEvent =
 	| {

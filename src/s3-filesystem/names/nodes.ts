@@ -1,10 +1,11 @@
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import { FuseError, type Attributes } from "../../fuse/filesystem.ts";
 import { currentTime, latest, timeOf, type Time } from "../../fuse/time.ts";
 import type { Draft } from "../writing/draft.ts";
 import { InodeNumbers } from "./inode-numbers.ts";
 import { DirectoryListing } from "./listing.ts";
 import type { NamesMemory } from "./names-memory.ts";
-import type { FileVersion, Reader } from "../reading/reading.ts";
+import type { Reader } from "../reading/reading.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./posix-metadata.ts";
 import type { VolumeOptions } from "./volume.ts";
 
@@ -95,7 +96,7 @@ export interface OpenFile {
 	readonly node: FileNode;
 	readonly writable: boolean;
 	/** What this handle reads, also when the bucket has a newer version; undefined: nothing is in the bucket yet. */
-	version: FileVersion | undefined;
+	version: ObjectVersion | undefined;
 	reader: Reader | undefined;
 }
 

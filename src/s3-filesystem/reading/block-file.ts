@@ -1,8 +1,8 @@
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import { hash } from "node:crypto";
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import type { FileVersion } from "./cached-file.ts";
 
 /** Of one file on the disk. */
 export const blockBytes = 1024 ** 2;
@@ -24,7 +24,7 @@ export interface BlockId {
 	readonly name: string;
 }
 
-export function blockId(identity: string, { key, etag, sizeBytes }: FileVersion, start: number): BlockId {
+export function blockId(identity: string, { key, etag, sizeBytes }: ObjectVersion, start: number): BlockId {
 	const digest = hash("sha256", JSON.stringify([identity, key, etag, sizeBytes, start]), "buffer");
 	return { digest, name: `${digest.toString("hex")}.part` };
 }

@@ -1,11 +1,6 @@
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import type { ObjectStore } from "../../s3/object-store.ts";
 import type { Part } from "./part.ts";
-
-export interface FileVersion {
-	readonly key: string;
-	readonly etag: string;
-	readonly sizeBytes: number;
-}
 
 /** What a read needs of an ObjectStore. */
 export type ReadableStore = Pick<ObjectStore, "get">;
@@ -20,7 +15,7 @@ export interface Position {
 export class CachedFile {
 	readonly name: string;
 	readonly identity: string;
-	readonly version: FileVersion;
+	readonly version: ObjectVersion;
 	/** The one that the version was opened with last: an older one may be closed. */
 	store: ReadableStore;
 	/** In the order of their starts; they never overlap. */
@@ -30,7 +25,7 @@ export class CachedFile {
 	/** Of those who read it in order. */
 	readonly positions = new Set<Position>();
 
-	constructor(name: string, identity: string, version: FileVersion, store: ReadableStore) {
+	constructor(name: string, identity: string, version: ObjectVersion, store: ReadableStore) {
 		this.name = name;
 		this.identity = identity;
 		this.version = version;
@@ -74,6 +69,6 @@ export class CachedFile {
 	}
 }
 
-export function nameOf(identity: string, { key, etag }: FileVersion): string {
+export function nameOf(identity: string, { key, etag }: ObjectVersion): string {
 	return `${identity}\0${key}\0${etag}`;
 }

@@ -1,3 +1,4 @@
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import { randomBytes } from "node:crypto";
 import { unlinkSync } from "node:fs";
 import { lstat, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
@@ -16,7 +17,6 @@ import {
 	isOursSync,
 	type BlockId,
 } from "./block-file.ts";
-import type { FileVersion } from "./cached-file.ts";
 
 export { blockBytes } from "./block-file.ts";
 
@@ -39,11 +39,11 @@ export interface DiskCache {
 	/** Files that were not what they were taken for. */
 	readonly damagedBlocks: number;
 	/** Whether it is worth trying to read the block. */
-	has(identity: string, version: FileVersion, start: number): boolean;
+	has(identity: string, version: ObjectVersion, start: number): boolean;
 	/** `into` holds the bytes if they were there; they are checked. Otherwise it holds anything. */
-	read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<BlockRead>;
+	read(identity: string, version: ObjectVersion, start: number, into: Buffer): Promise<BlockRead>;
 	/** Keeps the block if there is time and room for it. */
-	write(identity: string, version: FileVersion, start: number, bytes: Buffer): Promise<void>;
+	write(identity: string, version: ObjectVersion, start: number, bytes: Buffer): Promise<void>;
 	/** Somebody needs the disk more: removes so much, as far as there is so much, and keeps nothing more for a while. False: there was nothing. */
 	giveWay(bytes: number): boolean;
 }
@@ -126,11 +126,11 @@ class FolderOfBlocks implements DiskCache {
 		this.ready = Promise.race([prepared, sleep(answerMs, undefined, { ref: false })]);
 	}
 
-	has(identity: string, version: FileVersion, start: number): boolean {
+	has(identity: string, version: ObjectVersion, start: number): boolean {
 		return this.#files.size > 0 && this.#answers() && this.#files.has(blockId(identity, version, start).name);
 	}
 
-	async read(identity: string, version: FileVersion, start: number, into: Buffer): Promise<BlockRead> {
+	async read(identity: string, version: ObjectVersion, start: number, into: Buffer): Promise<BlockRead> {
 		const block = blockId(identity, version, start);
 		const size = this.#files.get(block.name);
 		if (size === undefined || !this.#answers()) return absent;
@@ -156,7 +156,7 @@ class FolderOfBlocks implements DiskCache {
 		return read;
 	}
 
-	async write(identity: string, version: FileVersion, start: number, bytes: Buffer): Promise<void> {
+	async write(identity: string, version: ObjectVersion, start: number, bytes: Buffer): Promise<void> {
 		const block = blockId(identity, version, start);
 		const { name } = block;
 		const size = diskBytes(headerBytes + bytes.length);

@@ -1,10 +1,4 @@
-/** Bytes of a file, from `start` to before `end`. */
-export interface Span {
-	readonly start: number;
-	readonly end: number;
-}
-
-const mebibyte = 1024 ** 2;
+import { type ByteRange, mebibyte } from "../../bytes.ts";
 const pageBytes = 4096;
 /** Requests for less than that cost more than they bring. */
 const smallestPieceBytes = 128 * 1024;
@@ -12,7 +6,7 @@ const smallestPieceBytes = 128 * 1024;
 const firstBytes = mebibyte;
 
 /** As little as possible: what random reads get. `room` is where nothing is in memory yet. */
-export function wholePages(gap: Span, room: Span): Span {
+export function wholePages(gap: ByteRange, room: ByteRange): ByteRange {
 	return {
 		start: Math.max(room.start, roundDown(gap.start, pageBytes)),
 		end: Math.min(room.end, roundUp(gap.end, pageBytes)),
@@ -20,14 +14,14 @@ export function wholePages(gap: Span, room: Span): Span {
 }
 
 /** For the first read of a file, which is likely to go on: a little more than it asks for. */
-export function firstFetch(gap: Span, room: Span, maximumBytes: number): Span {
+export function firstFetch(gap: ByteRange, room: ByteRange, maximumBytes: number): ByteRange {
 	const { start, end: least } = wholePages(gap, room);
 	const end = Math.min(roundUp(gap.end + smallestPieceBytes, firstBytes), start + maximumBytes);
 	return { start, end: Math.min(room.end, Math.max(least, end)) };
 }
 
 /** For a reader in order whose read-ahead was not enough, or was given up. */
-export function streamFetch(gap: Span, room: Span, windowBytes: number, maximumBytes: number): Span {
+export function streamFetch(gap: ByteRange, room: ByteRange, windowBytes: number, maximumBytes: number): ByteRange {
 	const { start, end: least } = wholePages(gap, room);
 	const pieceBytes = bytesAPiece(windowBytes, maximumBytes);
 	const unit = Math.min(pieceBytes, firstBytes);

@@ -1,7 +1,7 @@
+import { mebibyte } from "../../bytes.ts";
 import { containerMemoryBytes } from "./container-memory.ts";
 import type { MemoryBudget, PooledBuffer, Urgency } from "./memory.ts";
 
-const mebibyte = 1024 ** 2;
 const pageBytes = 4096;
 /** Buffers of this size and more are kept for the next one that needs such: fresh pages cost more than a copy. */
 const smallestKeptBytes = 256 * 1024;
@@ -17,11 +17,6 @@ export function defaultBudgetBytes(memoryBytes: number = containerMemoryBytes())
 	return Math.max(32 * mebibyte, Math.min(512 * mebibyte, quarter));
 }
 
-interface Waiter {
-	readonly sizeBytes: number;
-	readonly give: (buffer: PooledBuffer) => void;
-}
-
 class Budget implements MemoryBudget {
 	readonly limitBytes: number;
 	#usedBytes = 0;
@@ -29,8 +24,6 @@ class Budget implements MemoryBudget {
 	readonly #kept = new Map<number, Buffer[]>();
 	readonly #reclaimers: ((wantedBytes: number, urgency: Urgency) => number)[] = [];
 	readonly #listeners: (() => void)[] = [];
-	readonly #waiters: Waiter[] = [];
-	#isServing = false;
 
 	constructor(limitBytes: number) {
 		this.limitBytes = limitBytes;
@@ -48,41 +41,7 @@ class Budget implements MemoryBudget {
 		this.#listeners.push(listener);
 	}
 
-	becameReclaimable(): void {
-		if (this.#waiters.length > 0) this.#serve();
-	}
-
 	tryAllocate(sizeBytes: number, urgency: Urgency = "need"): PooledBuffer | undefined {
-		// Who waits comes first.
-		return this.#waiters.length > 0 ? undefined : this.#take(sizeBytes, urgency);
-	}
-
-	async allocate(sizeBytes: number, signal?: AbortSignal): Promise<PooledBuffer> {
-		signal?.throwIfAborted();
-		if (allocatedBytes(sizeBytes) > this.limitBytes)
-			throw new RangeError(`${sizeBytes} bytes are more than the memory budget of ${this.limitBytes}`);
-		const atOnce = this.tryAllocate(sizeBytes);
-		if (atOnce !== undefined) return atOnce;
-		const given = Promise.withResolvers<PooledBuffer>();
-		const waiter: Waiter = { sizeBytes, give: given.resolve };
-		const abort = (): void => {
-			const index = this.#waiters.indexOf(waiter);
-			// It was served in the same moment.
-			if (index === -1) return;
-			this.#waiters.splice(index, 1);
-			given.reject(signal?.reason);
-			this.#serve();
-		};
-		this.#waiters.push(waiter);
-		signal?.addEventListener("abort", abort, { once: true });
-		try {
-			return await given.promise;
-		} finally {
-			signal?.removeEventListener("abort", abort);
-		}
-	}
-
-	#take(sizeBytes: number, urgency: Urgency): PooledBuffer | undefined {
 		const wholeBytes = allocatedBytes(sizeBytes);
 		const missingBytes = (): number => this.#usedBytes + wholeBytes - this.limitBytes;
 		const kept = this.#kept.get(wholeBytes);
@@ -117,7 +76,6 @@ class Budget implements MemoryBudget {
 					if (kept === undefined) this.#kept.set(whole.length, [whole]);
 					else kept.push(whole);
 				}
-				if (this.#waiters.length > 0) this.#serve();
 				for (const listener of this.#listeners) listener();
 			},
 		};
@@ -140,22 +98,6 @@ class Budget implements MemoryBudget {
 		this.#usedBytes -= whole.length;
 		// Its memory goes now. Otherwise that is up to the garbage collector, which knows nothing of the budget.
 		(whole.buffer as ArrayBuffer).transfer(0);
-	}
-
-	#serve(): void {
-		// Reclaiming gives buffers back, which comes here again.
-		if (this.#isServing) return;
-		this.#isServing = true;
-		try {
-			for (let [first] = this.#waiters; first !== undefined; [first] = this.#waiters) {
-				const taken = this.#take(first.sizeBytes, "need");
-				if (taken === undefined) return;
-				this.#waiters.shift();
-				first.give(taken);
-			}
-		} finally {
-			this.#isServing = false;
-		}
 	}
 }
 

@@ -4,21 +4,14 @@ export interface MemoryBudget {
 	/** With the buffers that are kept for the next one who needs such. */
 	readonly usedBytes: number;
 	/**
-	 * A buffer of at least that size, from those that were given back if possible; undefined when the budget is used up, or when somebody waits
-	 * for memory. A wish leaves alone what others are about to use. Default: a need.
+	 * A buffer of at least that size, from those that were given back if possible; undefined when the budget is used up. A
+	 * wish leaves alone what others are about to use. Default: a need.
 	 */
 	tryAllocate(sizeBytes: number, urgency?: Urgency): PooledBuffer | undefined;
-	/**
-	 * Waits, in the order of asking, until others give something back; asks the reclaimers first. Rejects with the signal's reason, and with a
-	 * RangeError if it is more than the budget.
-	 */
-	allocate(sizeBytes: number, signal?: AbortSignal): Promise<PooledBuffer>;
 	/** Called when memory is short, oldest reclaimer first; gives back at least that much if it can and returns how much it did. */
 	addReclaimer(reclaim: (wantedBytes: number, urgency: Urgency) => number): void;
 	/** Called when something was given back. */
 	onFree(listener: () => void): void;
-	/** A reclaimer has something to give back that it did not have before: those who wait are served. */
-	becameReclaimable(): void;
 }
 
 export type Urgency = "wish" | "need";

@@ -1,17 +1,18 @@
+import type { ByteRange } from "../../bytes.ts";
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import { FuseError } from "../../fuse/filesystem.ts";
-import { CachedFile, nameOf, type FileVersion, type ReadableStore } from "./cached-file.ts";
-import type { Span } from "./fetch-ranges.ts";
+import { CachedFile, nameOf, type ReadableStore } from "./cached-file.ts";
 import type { MemoryBudget, PooledBuffer, Urgency } from "./memory.ts";
 import type { PartSource } from "./part-source.ts";
 import { Part } from "./part.ts";
 
 /** A read whose bytes are not all there. */
-export interface Need extends Span {
+export interface Need extends ByteRange {
 	readonly file: CachedFile;
 	/** What to fetch for a gap, if there is memory for that. `room` is where nothing is in memory yet. */
-	readonly wish: (gap: Span, room: Span) => Span;
+	readonly wish: (gap: ByteRange, room: ByteRange) => ByteRange;
 	/** What to fetch for it at least. */
-	readonly least: (gap: Span, room: Span) => Span;
+	readonly least: (gap: ByteRange, room: ByteRange) => ByteRange;
 }
 
 interface Waiter {
@@ -19,7 +20,7 @@ interface Waiter {
 	readonly resolve: (parts: Part[]) => void;
 }
 
-interface Reservation extends Span {
+interface Reservation extends ByteRange {
 	readonly memory: PooledBuffer;
 }
 
@@ -65,7 +66,7 @@ export class PartCache {
 		budget.onFree(() => this.#serve());
 	}
 
-	open(store: ReadableStore, version: FileVersion, identity: string): CachedFile {
+	open(store: ReadableStore, version: ObjectVersion, identity: string): CachedFile {
 		const name = nameOf(identity, version);
 		const file = this.#files.get(name) ?? new CachedFile(name, identity, version, store);
 		file.store = store;
@@ -89,7 +90,7 @@ export class PartCache {
 		this.#forgetIfUnused(file);
 	}
 
-	forget(version: FileVersion, identity: string): void {
+	forget(version: ObjectVersion, identity: string): void {
 		const file = this.#files.get(nameOf(identity, version));
 		if (file === undefined) return;
 		for (const part of file.parts.slice()) {
@@ -192,7 +193,7 @@ export class PartCache {
 		});
 	}
 
-	#reserve(need: Need, gap: Span, room: Span, urgency: Urgency): Reservation | undefined {
+	#reserve(need: Need, gap: ByteRange, room: ByteRange, urgency: Urgency): Reservation | undefined {
 		if (urgency === "wish") {
 			const span = need.wish(gap, room);
 			const memory = this.#budget.tryAllocate(span.end - span.start, "wish");
@@ -246,7 +247,7 @@ export class PartCache {
 	}
 
 	async #load(file: CachedFile, part: Part): Promise<void> {
-		let fetched: readonly Span[] = [];
+		let fetched: readonly ByteRange[] = [];
 		try {
 			fetched = await this.#source.load(file, part);
 			part.succeeded();
@@ -274,7 +275,6 @@ export class PartCache {
 			this.#free(part);
 			return;
 		}
-		this.#budget.becameReclaimable();
 		this.#serve();
 	}
 

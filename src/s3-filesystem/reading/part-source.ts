@@ -1,6 +1,6 @@
+import type { ByteRange } from "../../bytes.ts";
 import type { CachedFile } from "./cached-file.ts";
 import { blockBytes, type BlockRead, type DiskCache } from "./disk-cache.ts";
-import type { Span } from "./fetch-ranges.ts";
 import type { Part } from "./part.ts";
 
 /** What was brought in, in bytes. */
@@ -33,13 +33,13 @@ export class PartSource {
 	}
 
 	/** Fills the part; returns what came from the store. */
-	async load(file: CachedFile, part: Part): Promise<readonly Span[]> {
+	async load(file: CachedFile, part: Part): Promise<readonly ByteRange[]> {
 		if (this.#disk === undefined) {
 			await this.#fetch(file, part, part);
 			return [];
 		}
 		await this.#disk.ready;
-		const fetched: Span[] = [];
+		const fetched: ByteRange[] = [];
 		for (const span of this.#split(this.#disk, file, part)) {
 			if (span.isOnDisk) {
 				const into = part.view(span.start, span.end);
@@ -59,14 +59,14 @@ export class PartSource {
 	}
 
 	/** Whole blocks that came from the store go to the disk; undefined: there are none, or it is busy. */
-	keep(file: CachedFile, part: Part, fetched: readonly Span[]): Promise<void> | undefined {
+	keep(file: CachedFile, part: Part, fetched: readonly ByteRange[]): Promise<void> | undefined {
 		const disk = this.#disk;
 		const blocks = fetched.flatMap((span) => wholeBlocks(span, file.version.sizeBytes));
 		if (disk === undefined || blocks.length === 0 || this.#keeping >= maximumKeeping) return undefined;
 		return this.#write(disk, file, part, blocks);
 	}
 
-	async #write(disk: DiskCache, file: CachedFile, part: Part, blocks: readonly Span[]): Promise<void> {
+	async #write(disk: DiskCache, file: CachedFile, part: Part, blocks: readonly ByteRange[]): Promise<void> {
 		this.#keeping++;
 		try {
 			for (const { start, end } of blocks) {
@@ -78,15 +78,15 @@ export class PartSource {
 	}
 
 	/** The block around a position, if it is on the disk. */
-	blockOnDisk(file: CachedFile, position: number): Span | undefined {
+	blockOnDisk(file: CachedFile, position: number): ByteRange | undefined {
 		const start = Math.floor(position / blockBytes) * blockBytes;
 		if (this.#disk?.has(file.identity, file.version, start) !== true) return undefined;
 		return { start, end: Math.min(start + blockBytes, file.version.sizeBytes) };
 	}
 
 	/** In order: blocks that are on the disk, and what is between them. */
-	#split(disk: DiskCache, file: CachedFile, part: Part): (Span & { readonly isOnDisk: boolean })[] {
-		const spans: (Span & { readonly isOnDisk: boolean })[] = [];
+	#split(disk: DiskCache, file: CachedFile, part: Part): (ByteRange & { readonly isOnDisk: boolean })[] {
+		const spans: (ByteRange & { readonly isOnDisk: boolean })[] = [];
 		let fetchFrom = part.start;
 		for (const block of wholeBlocks(part, file.version.sizeBytes)) {
 			if (!disk.has(file.identity, file.version, block.start)) continue;
@@ -98,7 +98,7 @@ export class PartSource {
 		return spans;
 	}
 
-	async #fetch(file: CachedFile, part: Part, { start, end }: Span): Promise<void> {
+	async #fetch(file: CachedFile, part: Part, { start, end }: ByteRange): Promise<void> {
 		const { key, etag, sizeBytes } = file.version;
 		// The bytes of a whole object are compared with its checksum, which must be done before anybody reads them.
 		const isWhole = start === 0 && end === sizeBytes;
@@ -120,8 +120,8 @@ export class PartSource {
 	}
 }
 
-function wholeBlocks({ start, end }: Span, fileBytes: number): Span[] {
-	const blocks: Span[] = [];
+function wholeBlocks({ start, end }: ByteRange, fileBytes: number): ByteRange[] {
+	const blocks: ByteRange[] = [];
 	for (let at = Math.ceil(start / blockBytes) * blockBytes; at < end; at += blockBytes) {
 		const blockEnd = Math.min(at + blockBytes, fileBytes);
 		if (blockEnd <= end) blocks.push({ start: at, end: blockEnd });

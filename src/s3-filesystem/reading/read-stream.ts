@@ -1,7 +1,7 @@
+import { mebibyte } from "../../bytes.ts";
 import type { Position } from "./cached-file.ts";
 import { ReadWindow } from "./read-window.ts";
 
-const mebibyte = 1024 ** 2;
 /** Reads of one stream arrive out of order by so many at most, since the kernel has several under way. */
 const readsUnderWay = 8;
 const farthestBytes = 4 * mebibyte;

@@ -1,7 +1,9 @@
+import { type ByteRange, mebibyte } from "../../bytes.ts";
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import type { ReadResult, RequestContext } from "../../fuse/filesystem.ts";
-import type { CachedFile, FileVersion, ReadableStore } from "./cached-file.ts";
+import type { CachedFile, ReadableStore } from "./cached-file.ts";
 import type { DiskCache } from "./disk-cache.ts";
-import { firstFetch, pieceEnd, streamFetch, wholePages, type Span } from "./fetch-ranges.ts";
+import { firstFetch, pieceEnd, streamFetch, wholePages } from "./fetch-ranges.ts";
 import type { MemoryBudget } from "./memory.ts";
 import { backwardBytes, PartCache, type Need } from "./part-cache.ts";
 import { PartSource, type DiskReadListener } from "./part-source.ts";
@@ -9,8 +11,6 @@ import type { Part } from "./part.ts";
 import { ActiveStreams, ReadPattern, type ReadStream } from "./read-stream.ts";
 import { smallestWindowBytes } from "./read-window.ts";
 import { RecentFailures } from "./recent-failures.ts";
-
-export type { FileVersion } from "./cached-file.ts";
 
 export interface ReadingOptions {
 	readonly budget: MemoryBudget;
@@ -39,11 +39,11 @@ export interface Reader {
 /** What is read of objects, with one memory for all of them. */
 export interface Reading {
 	/** `identity` tells buckets apart: endpoint and name. */
-	open(store: ReadableStore, version: FileVersion, identity: string): Reader;
+	open(store: ReadableStore, version: ObjectVersion, identity: string): Reader;
 	/** Brings a small file as a whole, if nothing of it is there and there is memory, for somebody who is likely to open or to read it soon. */
-	prefetch(store: ReadableStore, version: FileVersion, identity: string): void;
+	prefetch(store: ReadableStore, version: ObjectVersion, identity: string): void;
 	/** Drops what is in memory of a version that nobody is going to open again. */
-	forget(version: FileVersion, identity: string): void;
+	forget(version: ObjectVersion, identity: string): void;
 	/** For metrics. */
 	readonly stats: Readonly<Record<string, number>>;
 }
@@ -52,7 +52,6 @@ export function createReading(options: ReadingOptions): Reading {
 	return new SharedReading(options);
 }
 
-const mebibyte = 1024 ** 2;
 /** Files up to this size are read with one request for all of them, which is what S3 has a checksum for. */
 export const smallFileBytes = mebibyte;
 /**
@@ -96,11 +95,11 @@ class SharedReading implements Reading {
 		};
 	}
 
-	open(store: ReadableStore, version: FileVersion, identity: string): Reader {
+	open(store: ReadableStore, version: ObjectVersion, identity: string): Reader {
 		return new HandleReader(this.#shared, this.#shared.cache.open(store, version, identity));
 	}
 
-	prefetch(store: ReadableStore, version: FileVersion, identity: string): void {
+	prefetch(store: ReadableStore, version: ObjectVersion, identity: string): void {
 		if (version.sizeBytes === 0 || version.sizeBytes > smallFileBytes) return;
 		const { cache } = this.#shared;
 		const file = cache.open(store, version, identity);
@@ -111,7 +110,7 @@ class SharedReading implements Reading {
 		else void part.untilSettled().finally(() => cache.close(file));
 	}
 
-	forget(version: FileVersion, identity: string): void {
+	forget(version: ObjectVersion, identity: string): void {
 		this.#shared.cache.forget(version, identity);
 	}
 
@@ -194,7 +193,7 @@ class HandleReader implements Reader {
 		return new PinnedResult(views, parts, cache);
 	}
 
-	async #wait(stream: ReadStream, span: Span, signal: AbortSignal | undefined): Promise<ReadResult> {
+	async #wait(stream: ReadStream, span: ByteRange, signal: AbortSignal | undefined): Promise<ReadResult> {
 		const { cache, counts } = this.#shared;
 		this.#failures.throwFor(span.start);
 		const startedAt = performance.now();
@@ -219,22 +218,22 @@ class HandleReader implements Reader {
 	}
 
 	/** Who has to wait may want more of it sooner. */
-	#grow(stream: ReadStream, { start, end }: Span): void {
+	#grow(stream: ReadStream, { start, end }: ByteRange): void {
 		if (stream.window.bytes === 0 || !stream.isAdvancing) return;
 		stream.window.waited(start, Math.max(stream.requestedEnd, end), this.#shared.windowLimitBytes(), performance.now());
 	}
 
-	#need(stream: ReadStream, { start, end }: Span): Need {
+	#need(stream: ReadStream, { start, end }: ByteRange): Need {
 		const { maximumPartBytes, source } = this.#shared;
 		const file = this.#file;
 		const { sizeBytes } = file.version;
 		const isFirst = start === 0 && !stream.isInOrder;
 		const isAhead = stream.isAdvancing && stream.window.bytes > 0;
-		const least = (gap: Span, room: Span): Span => {
+		const least = (gap: ByteRange, room: ByteRange): ByteRange => {
 			const isWholeFree = room.start === 0 && room.end === sizeBytes;
 			return isWholeFree && sizeBytes <= smallFileBytes ? room : wholePages(gap, room);
 		};
-		const wish = (gap: Span, room: Span): Span => {
+		const wish = (gap: ByteRange, room: ByteRange): ByteRange => {
 			if (sizeBytes <= smallFileBytes) return least(gap, room);
 			if (isFirst) return firstFetch(gap, room, maximumPartBytes);
 			if (isAhead) {

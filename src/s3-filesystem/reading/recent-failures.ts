@@ -1,4 +1,4 @@
-import type { Span } from "./fetch-ranges.ts";
+import type { ByteRange } from "../../bytes.ts";
 
 /** What fails faster is worth another try. */
 const worthKeepingMs = 1000;
@@ -6,7 +6,7 @@ const worthKeepingMs = 1000;
 const keptMs = 1000;
 const maximumKept = 16;
 
-interface Failure extends Span {
+interface Failure extends ByteRange {
 	readonly reason: unknown;
 	readonly at: number;
 }
@@ -23,7 +23,7 @@ export class RecentFailures {
 		this.#now = now;
 	}
 
-	add({ start, end }: Span, startedAt: number, reason: unknown): void {
+	add({ start, end }: ByteRange, startedAt: number, reason: unknown): void {
 		const at = this.#now();
 		if (at - startedAt < worthKeepingMs) return;
 		this.#kept = [...this.#kept.slice(1 - maximumKept), { start, end, reason, at }];

@@ -1,9 +1,4 @@
-export interface ByteRange {
-	readonly start: number;
-	/** Itself excluded. */
-	readonly end: number;
-}
-
+import type { ByteRange } from "../../bytes.ts";
 /** A set of bytes, as ranges in order that neither overlap nor touch. */
 export class ByteRanges {
 	/** Start and end in turn. */

@@ -1,7 +1,7 @@
+import type { ByteRange } from "../../bytes.ts";
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import { S3Error, type ObjectStore, type UploadBody, type Uploaded, type UploadedPart } from "../../s3/object-store.ts";
-import type { ByteRange } from "./byte-ranges.ts";
 import { planCommit, withoutCopy, type CommitStep } from "./commit-plan.ts";
-import type { BaseVersion } from "./base-version.ts";
 import { DraftError } from "./draft-error.ts";
 import type { DraftPart, DraftParts } from "./draft-parts.ts";
 import type { DraftUpload } from "./draft-upload.ts";
@@ -15,7 +15,7 @@ export interface StillDraft {
 	readonly staging: Staging;
 	readonly parts: DraftParts;
 	readonly sizeBytes: number;
-	readonly base: BaseVersion | undefined;
+	readonly base: ObjectVersion | undefined;
 	/** As far as the object's content is the file's, where nothing was changed. */
 	readonly baseBytes: number;
 }

@@ -1,3 +1,4 @@
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import type { Doubt } from "../../s3/doubt.ts";
 import {
 	S3Error,
@@ -8,7 +9,6 @@ import {
 	type Uploaded,
 	type UploadedPart,
 } from "../../s3/object-store.ts";
-import type { BaseVersion } from "./base-version.ts";
 
 /** What an object has beside its bytes. */
 export interface Description {
@@ -50,7 +50,7 @@ export class DraftUpload {
 		return this.#store.uploadPart(this.key, await this.#created(), index + 1, body);
 	}
 
-	async copy(index: number, base: BaseVersion, offset: number, lengthBytes: number): Promise<UploadedPart> {
+	async copy(index: number, base: ObjectVersion, offset: number, lengthBytes: number): Promise<UploadedPart> {
 		const { key, etag } = base;
 		return this.#store.copyPart(this.key, await this.#created(), index + 1, { key, etag, offset, lengthBytes });
 	}

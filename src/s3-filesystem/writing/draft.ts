@@ -1,8 +1,8 @@
+import type { ByteRange } from "../../bytes.ts";
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import type { ReadResult } from "../../fuse/filesystem.ts";
 import { Doubt } from "../../s3/doubt.ts";
 import { S3Error, type ObjectMetadata, type ObjectProperties, type ObjectStore } from "../../s3/object-store.ts";
-import type { BaseVersion } from "./base-version.ts";
-import type { ByteRange } from "./byte-ranges.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit.ts";
 import { DraftError } from "./draft-error.ts";
 import { DraftParts, isOnlyUploaded, lost, type DraftPart } from "./draft-parts.ts";
@@ -14,7 +14,7 @@ import { Turns } from "../../turns.ts";
 export { DraftError } from "./draft-error.ts";
 export { createStaging, type Staging } from "./staging.ts";
 
-export interface Committed extends BaseVersion {
+export interface Committed extends ObjectVersion {
 	/** The server's clock, when it told. */
 	readonly modifiedMs: number | undefined;
 	/** What the object has; undefined: nothing was to be committed. */
@@ -36,7 +36,7 @@ export interface DraftOptions {
 		shared<T>(work: () => Promise<T>): Promise<T>;
 	};
 	/** What is in the bucket now; undefined: nothing. */
-	readonly base: BaseVersion | undefined;
+	readonly base: ObjectVersion | undefined;
 	/** Of the file: the base's size, or 0 when it was opened with O_TRUNC. */
 	readonly sizeBytes: number;
 	readonly staging: Staging;
@@ -76,7 +76,7 @@ export class Draft {
 	readonly #keyLock: NonNullable<DraftOptions["keyLock"]>;
 	/** Writing, truncating, committing: one at a time, in the order of asking. */
 	readonly #turns = new Turns();
-	#base: BaseVersion | undefined;
+	#base: ObjectVersion | undefined;
 	#baseModifiedMs: number | undefined;
 	/** As far as the base's content is the file's where nothing is changed; zeros follow. */
 	#baseBytes: number;
@@ -187,7 +187,7 @@ export class Draft {
 	}
 
 	/** The same content has another key or another ETag now. Call it inside `hold` or after `commit`. */
-	rebase(base: BaseVersion): void {
+	rebase(base: ObjectVersion): void {
 		const { key, etag } = base;
 		if (this.#base?.key === key && this.#base.etag === etag) return;
 		this.#base = base;

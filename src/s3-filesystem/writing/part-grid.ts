@@ -1,3 +1,4 @@
+import { mebibyte } from "../../bytes.ts";
 /** Where the parts of a multipart upload begin and end: the same for every file, so that any part can be uploaded at any time. */
 export interface PartGrid {
 	/** What all parts hold together. */
@@ -16,22 +17,20 @@ export interface PartTier {
 	readonly count: number;
 }
 
-const MiB = 1024 ** 2;
-
 /** S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 export const s3Limits = {
 	parts: 10_000,
-	smallestPartBytes: 5 * MiB,
-	largestPartBytes: 5 * 1024 * MiB,
-	objectBytes: 5 * 1024 ** 2 * MiB,
+	smallestPartBytes: 5 * mebibyte,
+	largestPartBytes: 5 * 1024 * mebibyte,
+	objectBytes: 5 * 1024 ** 2 * mebibyte,
 } as const;
 
 /** 8 MiB up to 15 GiB, 64 MiB up to 140 GiB, 256 MiB up to 390 GiB, 970 MiB up to 5 TiB: few files are long enough to need large parts. */
 const tiers: readonly PartTier[] = [
-	{ partBytes: 8 * MiB, count: 2000 },
-	{ partBytes: 64 * MiB, count: 2000 },
-	{ partBytes: 256 * MiB, count: 1000 },
-	{ partBytes: 970 * MiB, count: 5000 },
+	{ partBytes: 8 * mebibyte, count: 2000 },
+	{ partBytes: 64 * mebibyte, count: 2000 },
+	{ partBytes: 256 * mebibyte, count: 1000 },
+	{ partBytes: 970 * mebibyte, count: 5000 },
 ];
 
 /**
@@ -46,7 +45,7 @@ export function s3PartGrid(stagingBytes: number): PartGrid {
 	return createPartGrid({
 		tiers: last === undefined ? before : [...before, { ...last, count }],
 		maximumSizeBytes: s3Limits.objectBytes,
-		copyBytes: 1024 * MiB,
+		copyBytes: 1024 * mebibyte,
 	});
 }
 

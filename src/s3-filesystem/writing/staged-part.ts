@@ -1,9 +1,10 @@
+import type { ByteRange } from "../../bytes.ts";
 import { ftruncateSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 
 import type { UploadBody } from "../../s3/object-store.ts";
-import { ByteRanges, type ByteRange } from "./byte-ranges.ts";
+import { ByteRanges } from "./byte-ranges.ts";
 import type { Staging } from "./staging.ts";
 
 /** What tmpfs and most disks give to a file at least. */

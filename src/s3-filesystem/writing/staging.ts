@@ -99,7 +99,6 @@ export class Staging {
 	#isSilent = false;
 	#count = 0;
 	#usedBytes = 0;
-	#peakBytes = 0;
 	/** Work under way that frees staging when it ends. */
 	#freeing = 0;
 	/** Room that was taken and has nothing in it yet. */
@@ -180,11 +179,6 @@ export class Staging {
 		return error;
 	}
 
-	/** The most that there ever was. */
-	get peakBytes(): number {
-		return this.#peakBytes;
-	}
-
 	/** The start of the names of one draft's files. */
 	nextPath(): string {
 		return join(this.directory, `${this.#name}-${++this.#count}`);
@@ -230,7 +224,6 @@ export class Staging {
 
 	reserveBeyondLimit(bytes: number): void {
 		this.#usedBytes += bytes;
-		this.#peakBytes = Math.max(this.#peakBytes, this.#usedBytes);
 	}
 
 	release(bytes: number): void {

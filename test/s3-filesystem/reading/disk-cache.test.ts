@@ -1,3 +1,4 @@
+import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { execFile } from "node:child_process";
 import {
 	copyFile,
@@ -21,7 +22,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createDiskCache, type BlockRead, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
 import type { DiskProblem } from "../../../src/s3-filesystem/disks/disk-trouble.ts";
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
-import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
+import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
 import { KiB, MiB, readInOrder, readOf } from "./reads.ts";
 import { createSourceInMemory } from "./source-in-memory.ts";
 
@@ -35,7 +36,7 @@ afterEach(async () => {
 	await rm(directory, { recursive: true, force: true, maxRetries: 20 });
 });
 
-const version: FileVersion = { key: "object", etag: "etag", sizeBytes: 10 * MiB + 100 };
+const version: ObjectVersion = { key: "object", etag: "etag", sizeBytes: 10 * MiB + 100 };
 const block = Buffer.alloc(MiB, "block");
 
 async function create(limitBytes = 100 * MiB): Promise<DiskCache> {

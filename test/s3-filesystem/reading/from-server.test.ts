@@ -1,10 +1,11 @@
+import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { fork } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
-import { createReading, type FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
+import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
 import type { ObjectStore } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { startFaultProxy, type FaultProxy } from "../../support/fault-proxy.ts";
@@ -55,7 +56,7 @@ function createStore(endpoint = minio.endpoint): ObjectStore {
 	return store;
 }
 
-async function versionOf(store: ObjectStore, key: string): Promise<FileVersion> {
+async function versionOf(store: ObjectStore, key: string): Promise<ObjectVersion> {
 	const { etag, sizeBytes } = await store.head(key);
 	return { key, etag, sizeBytes };
 }

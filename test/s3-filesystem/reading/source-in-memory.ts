@@ -1,7 +1,7 @@
+import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReadableStore } from "../../../src/s3-filesystem/reading/cached-file.ts";
-import type { FileVersion } from "../../../src/s3-filesystem/reading/reading.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 
 export interface SourceRequest {
@@ -12,7 +12,7 @@ export interface SourceRequest {
 }
 
 export interface SourceInMemory extends ReadableStore {
-	readonly version: FileVersion;
+	readonly version: ObjectVersion;
 	readonly content: Buffer;
 	readonly requests: SourceRequest[];
 	/** Bytes that were asked for. */

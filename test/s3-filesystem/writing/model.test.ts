@@ -1,10 +1,11 @@
+import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, expect, test, vi } from "vitest";
 
-import type { BaseVersion } from "../../../src/s3-filesystem/writing/base-version.ts";
-import { createStaging, Draft } from "../../../src/s3-filesystem/writing/draft.ts";
+import { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
+import { MeasuredStaging } from "./measured-staging.ts";
 import { createPartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 import { createBucketInMemory } from "./bucket-in-memory.ts";
@@ -110,8 +111,8 @@ async function play(
 		throw new S3Error("UNAVAILABLE", `${name} fails on purpose`);
 	};
 	const folder = nextDirectory();
-	const staging = createStaging({ directory: folder, limitBytes, grid, maximumUploads: 3 });
-	let base: BaseVersion | undefined;
+	const staging = new MeasuredStaging({ directory: folder, limitBytes, grid, maximumUploads: 3 });
+	let base: ObjectVersion | undefined;
 	let model: Buffer = Buffer.alloc(0);
 	if (baseBytes !== undefined) {
 		model = pattern(baseBytes, 7);
@@ -228,7 +229,12 @@ test("writers that share a staging limit all come to an end, with all their byte
 			fc.array(fc.array(operation, { minLength: 1, maxLength: 10 }), { minLength: 2, maxLength: 5 }),
 			async (files) => {
 				const bucket = createBucketInMemory({ smallestPartBytes: 16 * KiB });
-				const staging = createStaging({ directory: nextDirectory(), limitBytes: 32 * KiB, grid, maximumUploads: 2 });
+				const staging = new MeasuredStaging({
+					directory: nextDirectory(),
+					limitBytes: 32 * KiB,
+					grid,
+					maximumUploads: 2,
+				});
 				await Promise.all(
 					files.map(async (operations, number) => {
 						const draft = new Draft({
@@ -278,9 +284,9 @@ test("one draft may be written, read, truncated and committed by many at the sam
 				const { limitBytes } = settings;
 				// No write reaches further.
 				const written = longest / 2 + 5000;
-				const staging = createStaging({ directory: nextDirectory(), limitBytes, grid, maximumUploads: 3 });
+				const staging = new MeasuredStaging({ directory: nextDirectory(), limitBytes, grid, maximumUploads: 3 });
 				const model = pattern(settings.baseBytes ?? 0, 7);
-				let base: BaseVersion | undefined;
+				let base: ObjectVersion | undefined;
 				if (settings.baseBytes !== undefined) {
 					const { etag } = await bucket.put("file", { sizeBytes: model.length, read: () => [model] });
 					base = { key: "file", etag, sizeBytes: model.length };

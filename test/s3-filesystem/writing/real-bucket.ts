@@ -1,7 +1,9 @@
+import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 
-import type { BaseVersion } from "../../../src/s3-filesystem/writing/base-version.ts";
-import { createStaging, Draft, type DraftOptions, type Staging } from "../../../src/s3-filesystem/writing/draft.ts";
+import { Draft, type DraftOptions } from "../../../src/s3-filesystem/writing/draft.ts";
+import type { Staging } from "../../../src/s3-filesystem/writing/staging.ts";
+import { MeasuredStaging } from "./measured-staging.ts";
 import type { StagingOptions } from "../../../src/s3-filesystem/writing/staging.ts";
 import type { ObjectStore, StoreEvent } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
@@ -18,10 +20,10 @@ export interface RealBucket {
 	readonly requests: (StoreEvent & { readonly kind: "request" })[];
 	/** Another client of the bucket, through that endpoint. */
 	storeAt(endpoint: string, retryForMs: number): ObjectStore;
-	staging(limitBytes: number, directory?: string, more?: Partial<StagingOptions>): Staging;
+	staging(limitBytes: number, directory?: string, more?: Partial<StagingOptions>): MeasuredStaging;
 	draft(key: string, options: { readonly staging: Staging } & Partial<DraftOptions>): Draft;
 	/** Makes an object, and is what a draft may start from. */
-	put(key: string, bytes: Buffer): Promise<BaseVersion>;
+	put(key: string, bytes: Buffer): Promise<ObjectVersion>;
 	/** Ids of multipart uploads of that key that were neither completed nor aborted. */
 	multiparts(key: string): Promise<string[]>;
 	stop(): Promise<void>;
@@ -54,7 +56,7 @@ export async function startRealBucket(): Promise<RealBucket> {
 		requests,
 		storeAt,
 		staging: (limitBytes, path = `${directory.path}/${stagings++}`, more = {}) =>
-			createStaging({ directory: path, limitBytes, ...more }),
+			new MeasuredStaging({ directory: path, limitBytes, ...more }),
 		draft: (key, options) =>
 			new Draft({
 				store,
