@@ -47,7 +47,7 @@ async function runFilesystem(): Promise<number> {
 	return exitCode;
 }
 
-/** Each command loads only what it needs: a probe is started every few seconds. */
+/** Each command loads only what it needs. */
 async function runCommand(name: CommandName, words: readonly string[], { json, watch }: Flags): Promise<number> {
 	const environment = parseEnvironment(process.env);
 	const output = {
@@ -58,11 +58,11 @@ async function runCommand(name: CommandName, words: readonly string[], { json, w
 		case "run":
 			return runLauncher(environment);
 		case "probe":
-			return (await import("./cli/probe.ts")).probe(words[0] ?? "", environment, output);
+			return (await import("./cli/probe.ts")).refuseQuestion(words[0] ?? "");
 		case "status":
 			return (await import("./cli/status.ts")).status(environment, { json, watch }, output);
 		case "prestop":
-			return (await import("./cli/prestop.ts")).prestop(environment, output);
+			return (await import("./cli/prestop.ts")).clearWithoutLauncher(environment);
 		case "validate":
 			return (await import("./cli/validate.ts")).validate(
 				words[0],

@@ -27,6 +27,7 @@ interface Profile {
 			readonly env?: readonly { readonly name: string; readonly value: string }[];
 			readonly readinessProbe: Probe;
 			readonly livenessProbe: Probe;
+			readonly resources: { readonly requests: { readonly cpu: string } };
 			readonly lifecycle: { readonly preStop: Exec };
 		};
 	};
@@ -55,6 +56,10 @@ const names = readdirSync(examples, { withFileTypes: true }).flatMap((entry) =>
 
 const definitions = join(projectRoot, "../shared/fluid-crds");
 const haveDefinitions = existsSync(definitions);
+
+const [, shownProbes = ""] =
+	/^```yaml\n(readinessProbe:[^]*?)^```$/m.exec(readFileSync(join(projectRoot, "docs/probes.md"), "utf8")) ?? [];
+const advice = parse(shownProbes) as Profile["spec"]["fuse"];
 
 const temporary = mkdtempSync(join(tmpdir(), "fluid-fuse-examples-"));
 afterAll(() => rmSync(temporary, { recursive: true }));
@@ -116,6 +121,12 @@ describe.each(names)("examples/%s", (name) => {
 		expect(questionOf(fuse.readinessProbe, variables)).toBe("ready");
 		expect(questionOf(fuse.livenessProbe, variables)).toBe("live");
 		expect(commandOf(fuse.lifecycle.preStop.exec.command)).toMatchObject({ name: "prestop" });
+	});
+
+	test("the profile is as patient as docs/probes.md says, and asks for CPU", () => {
+		expect(numbersOf(fuse.readinessProbe)).toEqual(numbersOf(advice.readinessProbe));
+		expect(numbersOf(fuse.livenessProbe)).toEqual(numbersOf(advice.livenessProbe));
+		expect(fuse.resources.requests.cpu).toMatch(/^\d+m$/);
 	});
 
 	test.skipIf(!haveDefinitions)("Fluid's API accepts the manifests", () => {
@@ -229,6 +240,11 @@ test("config.json is rendered byte by byte as Fluid's own code does it", () => {
 			"\n",
 	);
 });
+
+/** When it is asked, and for how long. */
+function numbersOf(probe: Probe): Record<string, unknown> {
+	return Object.fromEntries(Object.entries(probe).filter(([, value]) => typeof value === "number"));
+}
 
 function commandOf([program, ...words]: readonly string[]) {
 	expect(program).toBe("fluid-fuse");

@@ -1,28 +1,16 @@
 import type { Environment } from "../config/environment.ts";
-import { LauncherError, type ErrorCode } from "../errors.ts";
+import { LauncherError } from "../errors.ts";
 import { popDeadLayers, rootSourcePrefix } from "../mounts/mount.ts";
 import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { realPath } from "../mounts/real-path.ts";
 import { unmount } from "../mounts/unmount.ts";
-import { requestLauncher } from "../probe/client.ts";
-import type { Output } from "./output.ts";
 
 /**
- * Has the launcher unmount everything and end. Without a launcher it takes away what a dead one left, and nothing else:
- * throws MOUNTPOINT_IN_USE when that is alive. Returns 0 when nothing is mounted any more, as often as it is called.
+ * The rest of `fluid-fuse prestop`, when bin/fluid-fuse has found no launcher, or one that ended before it had answered: only what is
+ * mounted tells. Takes away what a dead launcher left and nothing else, and throws MOUNTPOINT_IN_USE when that is alive. Returns 0 when
+ * nothing is mounted any more, as often as it is called.
  */
-export async function prestop(environment: Environment, output: Output): Promise<number> {
-	const answer = await requestLauncher(environment.FLUID_FUSE_RUN_DIR, "/prestop", {
-		method: "POST",
-		timeoutMs: environment.FLUID_FUSE_STOP_TIMEOUT + 1000,
-	});
-	if (answer.kind === "answer") {
-		if (answer.statusCode === 200) return 0;
-		const { code, message, hint } = JSON.parse(answer.body) as { code: ErrorCode; message: string; hint?: string };
-		throw new LauncherError(code, message, hint === undefined ? {} : { hint });
-	}
-	// No launcher, or one that ended before it had answered: only what is mounted tells.
-	output.err(`${answer.reason}\n`);
+export async function clearWithoutLauncher(environment: Environment): Promise<number> {
 	if (environment.MOUNT_POINT === undefined) return 0;
 	const target = await realPath(environment.MOUNT_POINT);
 	const left = await takeAwayWhatIsDead(target);

@@ -3,7 +3,6 @@ import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 
 export interface LauncherRequest {
-	readonly method?: "GET" | "POST";
 	/** For the whole exchange. */
 	readonly timeoutMs?: number;
 	readonly signal?: AbortSignal;
@@ -25,13 +24,13 @@ export function launcherSocket(runDirectory: string): string {
 export async function requestLauncher(
 	runDirectory: string,
 	path: string,
-	{ method = "GET", timeoutMs = 2000, signal }: LauncherRequest = {},
+	{ timeoutMs = 2000, signal }: LauncherRequest = {},
 ): Promise<LauncherAnswer> {
 	const socketPath = launcherSocket(runDirectory);
 	const deadline = AbortSignal.timeout(timeoutMs);
 	const either = signal === undefined ? deadline : AbortSignal.any([deadline, signal]);
 	try {
-		return await exchange(socketPath, path, method, either);
+		return await exchange(socketPath, path, either);
 	} catch (thrown) {
 		signal?.throwIfAborted();
 		if (deadline.aborted)
@@ -43,14 +42,9 @@ export async function requestLauncher(
 	}
 }
 
-async function exchange(
-	socketPath: string,
-	path: string,
-	method: string,
-	signal: AbortSignal,
-): Promise<LauncherAnswer> {
+async function exchange(socketPath: string, path: string, signal: AbortSignal): Promise<LauncherAnswer> {
 	const response = await new Promise<IncomingMessage>((resolve, reject) => {
-		request({ socketPath, path, method, signal, agent: false, headers: { host: "launcher" } }, resolve)
+		request({ socketPath, path, signal, agent: false, headers: { host: "launcher" } }, resolve)
 			.on("error", reject)
 			.end();
 	});

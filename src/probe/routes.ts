@@ -89,11 +89,14 @@ export function createRoutes({ status, metrics, actions }: RouteSources): Routes
 		prestop ??= actions.prestop();
 		try {
 			await prestop;
-			return json(200, { ok: true });
+			return text(200, "ok\n");
 		} catch (thrown) {
 			prestop = undefined;
-			const { code, message, hint } = toLauncherError(thrown);
-			return json(500, { ok: false, code, message, hint });
+			const { message, hint, exitCode } = toLauncherError(thrown);
+			// For a client that knows no JSON: bin/ask-launcher.
+			return answer(500, plainText, [`fluid-fuse: ${message}`, ...(hint === undefined ? [] : [hint]), ""].join("\n"), {
+				"fluid-fuse-exit-code": `${exitCode}`,
+			});
 		}
 	}
 }
@@ -129,8 +132,10 @@ function answer(statusCode: number, contentType: string, body: string, headers: 
 	};
 }
 
+const plainText = "text/plain; charset=utf-8";
+
 function text(statusCode: number, body: string): Answer {
-	return answer(statusCode, "text/plain; charset=utf-8", body);
+	return answer(statusCode, plainText, body);
 }
 
 function json(statusCode: number, value: unknown): Answer {
@@ -138,5 +143,5 @@ function json(statusCode: number, value: unknown): Answer {
 }
 
 function notAllowed(allow: string): Answer {
-	return answer(405, "text/plain; charset=utf-8", "method not allowed\n", { allow });
+	return answer(405, plainText, "method not allowed\n", { allow });
 }

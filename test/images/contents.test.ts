@@ -54,7 +54,7 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s", (image
 
 	test("has what Fluid's scripts call, and neither compiler nor npm", async () => {
 		const needed =
-			"bash cat grep expr sleep date awk wc ls df stat test mount umount mountpoint mkdir fusermount3 tini node fluid-fuse";
+			"bash cat grep expr sleep date awk wc ls df stat test mount umount mountpoint mkdir fusermount3 tini perl node fluid-fuse";
 		const unwanted = "npm npx corepack yarn gcc cc g++ make go python3 rustc curl wget";
 		const found = async (names: string) =>
 			(await inside(image, `for name in ${names}; do command -v $name >/dev/null && echo $name; done; true`)).split(

@@ -1,7 +1,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { requestLauncher } from "../../src/probe/client.ts";
 import { createRunDirectory, startServer } from "./running-server.ts";
 import { sampleMount, sampleStatus } from "./sample-status.ts";
@@ -33,16 +33,6 @@ describe("requestLauncher", () => {
 		expect(await requestLauncher(runDirectory, "/readyz")).toEqual({ kind: "answer", statusCode: 200, body: "ok\n" });
 		status = sampleStatus({ mounts: [sampleMount({ ready: false, state: "failed" })] });
 		expect(await requestLauncher(runDirectory, "/readyz")).toMatchObject({ kind: "answer", statusCode: 503 });
-	});
-
-	it("posts", async () => {
-		const prestop = vi.fn<() => Promise<void>>(async () => {});
-		const { runDirectory } = await startServer({ listen: { kind: "off" }, actions: { prestop } });
-		expect(await requestLauncher(runDirectory, "/prestop", { method: "POST" })).toMatchObject({
-			kind: "answer",
-			statusCode: 200,
-		});
-		expect(prestop).toHaveBeenCalledTimes(1);
 	});
 
 	it("says that no launcher runs", async () => {

@@ -309,7 +309,6 @@ describe("prestop", () => {
 		expect(prestop).not.toHaveBeenCalled();
 		const answer = await ask(socketPath, "/prestop", "POST");
 		expect(answer.statusCode).toBe(200);
-		expect(JSON.parse(answer.body)).toEqual({ ok: true });
 		expect(prestop).toHaveBeenCalledTimes(1);
 	});
 
@@ -335,12 +334,8 @@ describe("prestop", () => {
 		const { socketPath } = await startServer({ actions: { prestop } });
 		const answer = await ask(socketPath, "/prestop", "POST");
 		expect(answer.statusCode).toBe(500);
-		expect(JSON.parse(answer.body)).toEqual({
-			ok: false,
-			code: "MOUNTPOINT_UNUSABLE",
-			message: "the target is busy",
-			hint: "Stop process 42.",
-		});
+		expect(answer.headers["fluid-fuse-exit-code"]).toBe("73");
+		expect(answer.body).toBe("fluid-fuse: the target is busy\nStop process 42.\n");
 		await ask(socketPath, "/prestop", "POST");
 		expect(prestop).toHaveBeenCalledTimes(2);
 	});
