@@ -61,8 +61,8 @@ RUN /list-contents /image fluid-fuse "$VERSION" /sbom/fluid-fuse.cdx.json
 
 FROM image
 COPY --from=sbom /sbom /usr/share/sbom
-# tini reaps what drivers leave behind. Where a profile's command replaces this, fluid-fuse starts it itself.
-ENTRYPOINT ["tini", "--", "fluid-fuse"]
+# It starts tini, which reaps what drivers leave behind.
+ENTRYPOINT ["fluid-fuse"]
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown

@@ -2,7 +2,15 @@ import { chmod, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "./config/environment.ts";
-import { examine, hashOf, hasTargetPath, refuseMoves, type Fixed, type WantedMount } from "./config/examine.ts";
+import {
+	examine,
+	hashOf,
+	hasTargetPath,
+	refuseMoves,
+	withFaultsOfMounts,
+	type Fixed,
+	type WantedMount,
+} from "./config/examine.ts";
 import { ConfigError } from "./options/faults.ts";
 import { loadFluidFile, type LoadedFile } from "./config/load.ts";
 import { planMounts, type Plan, type PlannedMount, type RefusedMount } from "./config/plan.ts";
@@ -27,6 +35,7 @@ import { Fleet } from "./supervisor/fleet.ts";
 import { reportError } from "./supervisor/report.ts";
 import { SharedMount } from "./supervisor/shared-mount.ts";
 import type { Supervised } from "./supervisor/supervise.ts";
+import { clearLeftovers } from "./supervisor/take-down.ts";
 import type { DriverFileFault } from "./vendor/load.ts";
 
 /** What the launcher needs at the end for itself: the last log lines, closing the sockets. */
@@ -57,6 +66,7 @@ export interface LauncherOptions {
 /** Mounts what the config says and keeps it mounted. Resolves after a clean end, rejects with what made it give up. */
 export async function launch(options: LauncherOptions): Promise<void> {
 	const { log } = options;
+	if (options.signal.aborted) return;
 	// The kernel knows mounts by where they really are.
 	const runDirectory = await realPath(options.environment.FLUID_FUSE_RUN_DIR);
 	const environment = { ...options.environment, FLUID_FUSE_RUN_DIR: runDirectory };
@@ -73,8 +83,9 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		actions: { prestop: async () => launcher.stop("prestop") },
 	});
 	launcher.warnings.push(...server.warnings);
+	await clearLeftovers(join(runDirectory, "mounts"), log);
 	log.info({ addresses: server.addresses, version: options.version }, "launcher started");
-	const onAbort = (): void => void launcher.stop("signal");
+	const onAbort = (): void => launcher.askToStop("signal");
 	options.signal.addEventListener("abort", onAbort, { once: true });
 	if (options.signal.aborted) onAbort();
 	try {
@@ -104,7 +115,7 @@ async function makePrivateDirectory(path: string): Promise<void> {
 	await chmod(path, 0o700);
 }
 
-type StopReason = "signal" | "prestop" | "unmounted" | "hopeless";
+type StopReason = "signal" | "prestop" | "unmounted" | "hopeless" | "failed";
 
 class Launcher {
 	readonly warnings: string[] = [];
@@ -168,7 +179,7 @@ class Launcher {
 			onDeaf: (error) => log.warn({ err: error }, "changes of files are found by looking every two seconds only"),
 		});
 		try {
-			const loaded = await loadFluidFile(environment);
+			const loaded = await this.#load();
 			const plan = this.#planFor(loaded, environment.FLUID_FUSE_LAYOUT);
 			this.#plan = plan;
 			const configSeen = await signatureOf(plan.configFile);
@@ -184,13 +195,21 @@ class Launcher {
 			this.#root = new EmptyRoot(plan.targetPath);
 			this.#fleet = this.#createFleet(plan, this.#root);
 			this.#fixed = { targetPath: plan.targetPath, hasTargetPath: hasTargetPath(loaded.file), layout: undefined };
-			await this.#apply(plan, wanted);
+			// Who stops it waits for this, so that nothing begins after the end.
+			const applying = this.#apply(plan, wanted);
+			this.#applying = applying.then(() => undefined);
+			await applying;
 			// What has changed meanwhile is found at once.
 			watch.follow(filesOf(plan));
 			await this.#follow(watch, configSeen);
 			await this.#stopped;
 			if (this.#giveUp !== undefined) throw this.#giveUp;
 			log.info({ reason: this.stoppedBy }, "launcher stopped");
+		} catch (error) {
+			// Nothing that was begun is left behind, and what comes of that does not hide why.
+			if (this.#fleet !== undefined)
+				await this.stop("failed").catch((failure: unknown) => log.error({ err: failure }, "clean-up failed"));
+			throw error;
 		} finally {
 			this.#stopping.abort();
 			await watch.close();
@@ -205,12 +224,18 @@ class Launcher {
 		await this.#stopped;
 	}
 
+	/** The same for whoever does not wait: what goes wrong, `run` throws. */
+	askToStop(reason: StopReason): void {
+		this.stop(reason).catch(() => undefined);
+	}
+
 	async #drain(): Promise<void> {
 		const { environment, log } = this.#options;
 		const deadline = performance.now() + environment.FLUID_FUSE_STOP_TIMEOUT - farewellMs;
 		log.info({ reason: this.stoppedBy, stopTimeoutMs: environment.FLUID_FUSE_STOP_TIMEOUT }, "draining");
 		this.#stopping.abort();
-		await this.#applying;
+		// What it fails with, whoever began it throws.
+		await this.#applying.catch(() => undefined);
 		await this.#fleet?.drain(deadline);
 		await this.#root?.unmount();
 	}
@@ -231,7 +256,7 @@ class Launcher {
 			signal: this.#stopping.signal,
 			events: {
 				changed: () => this.#giveUpIfHopeless(),
-				unmountedFromOutside: () => void this.stop("unmounted"),
+				unmountedFromOutside: () => this.askToStop("unmounted"),
 			},
 		});
 	}
@@ -266,6 +291,16 @@ class Launcher {
 		}
 	}
 
+	/** Throws all faults at once, those of the mounts too. */
+	async #load(): Promise<LoadedFile> {
+		const { environment } = this.#options;
+		try {
+			return await loadFluidFile(environment);
+		} catch (error) {
+			throw await withFaultsOfMounts(error, (rest) => this.#planFor(rest, environment.FLUID_FUSE_LAYOUT));
+		}
+	}
+
 	/** Reads everything again and goes over to what it says; what is not usable leaves everything as it is. Never rejects. */
 	async #reload(watch: FileWatch, isConfigNew: boolean): Promise<void> {
 		const { environment, log } = this.#options;
@@ -273,7 +308,7 @@ class Launcher {
 		if (fixed === undefined || fleet === undefined) return;
 		try {
 			const before = await watch.signature();
-			const loaded = await loadFluidFile(environment);
+			const loaded = await this.#load();
 			const layout = fleet.isEmpty ? undefined : this.#plan?.layout;
 			refuseMoves(loaded, { ...fixed, layout });
 			const plan = this.#planFor(loaded, layout ?? environment.FLUID_FUSE_LAYOUT);
@@ -334,13 +369,19 @@ class Launcher {
 	async #beat(): Promise<void> {
 		const { signal } = this.#stopping;
 		while (!signal.aborted) {
-			const entries = await readMountinfo();
-			this.#beatAt = performance.now();
+			// When it cannot, for long, only a restart helps.
+			const entries = await readMountinfo().catch(() => undefined);
+			if (entries !== undefined) this.#beatAt = performance.now();
 			const root = this.#root;
-			if (root?.isMounted === true && this.#fleet?.servesTarget === false && !root.isThere(entries)) {
+			if (
+				entries !== undefined &&
+				root?.isMounted === true &&
+				this.#fleet?.servesTarget === false &&
+				!root.isThere(entries)
+			) {
 				this.#options.log.info({ target: this.#plan?.targetPath }, "unmounted from outside");
 				root.forget();
-				void this.stop("unmounted");
+				this.askToStop("unmounted");
 			}
 			await sleep(2000, undefined, { signal }).catch(() => undefined);
 		}
@@ -357,7 +398,7 @@ class Launcher {
 		const hint = first.hint === undefined ? {} : { hint: first.hint };
 		const message = supervisors.map(({ mount }, index) => explained(mount, errors[index]?.message)).join("\n");
 		this.#giveUp = new LauncherError(first.code, message, hint);
-		void this.stop("hopeless");
+		this.askToStop("hopeless");
 	}
 
 	#refusedStatus(mount: RefusedMount): MountStatus {
@@ -402,6 +443,8 @@ function keepWhatIsRefused(
 	const wanted: WantedMount[] = [];
 	const refused: RefusedMount[] = [];
 	const { sharedDriver } = fleet;
+	// What was refused before may have been mended.
+	for (const running of fleet.mounts) running.refuse(undefined);
 	const refuse = (mount: RefusedMount): void => {
 		const running = fleet.mounts.find(({ name }) => name === mount.name);
 		const isPlaceFree = !wanted.some(({ planned }) => planned.target === running?.target);

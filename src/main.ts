@@ -1,3 +1,4 @@
+import { onSignal } from "./signals.ts";
 import { writeFileSync } from "node:fs";
 import { inspect } from "node:util";
 import { parseArguments, type CommandName, type Flags } from "./cli/arguments.ts";
@@ -6,7 +7,7 @@ import { toLauncherError, type LauncherError } from "./errors.ts";
 import type { LoadedDrivers } from "./vendor/load.ts";
 import { version } from "./version.ts";
 
-/** The process edge: nothing else reads argv or the environment's variables, takes signals, or exits. */
+/** The process edge: nothing else, but for signals.ts, reads argv or the environment's variables, takes signals, or exits. */
 async function main(): Promise<number> {
 	// What the native driver starts, with its descriptor: nothing that people call.
 	if (process.argv[2] === "filesystem") return runFilesystem();
@@ -104,16 +105,12 @@ async function runLauncher(environment: Environment): Promise<number> {
 	const redactor = createRedactor();
 	const { logger: log, flush } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
 	const stop = new AbortController();
-	for (const signal of ["SIGTERM", "SIGINT"] as const) {
-		process.on(signal, () => {
-			log.info({ signal }, "signal received");
-			stop.abort();
-		});
-	}
-	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) {
-		// Never relayed: SIGUSR2, for one, makes s3fs log its credentials.
-		process.on(signal, () => log.info({ signal }, "signal ignored"));
-	}
+	onSignal((signal) => {
+		const isEnd = signal === "SIGTERM" || signal === "SIGINT";
+		// The others are never relayed: SIGUSR2, for one, makes s3fs log its credentials.
+		log.info({ signal }, isEnd ? "signal received" : "signal ignored");
+		if (isEnd) stop.abort();
+	});
 	try {
 		await launch({
 			environment,

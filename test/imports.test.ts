@@ -32,6 +32,8 @@ const rooms = [
 	"s3/http",
 	"errors.ts",
 	"named-file.ts",
+	"bytes.ts",
+	"signals.ts",
 	"turns.ts",
 	"version.ts",
 ];

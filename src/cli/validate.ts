@@ -1,10 +1,12 @@
 import type { Environment } from "../config/environment.ts";
 import { ConfigError, type Fault } from "../options/faults.ts";
-import { loadFluidFile } from "../config/load.ts";
-import { planMounts, type PlannedMount, type PlannedOption } from "../config/plan.ts";
+import { unique, withFaultsOfMounts } from "../config/examine.ts";
+import { loadFluidFile, type LoadedFile } from "../config/load.ts";
+import { planMounts, type Plan, type PlannedMount, type PlannedOption } from "../config/plan.ts";
 import { errorKinds } from "../errors.ts";
 import { parseListenAddress } from "../probe/listen-address.ts";
 import { createRedactor } from "../secrets/redact.ts";
+import type { Secret } from "../secrets/secret.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
 import { count, printable, rows } from "./terminal.ts";
@@ -69,19 +71,17 @@ async function check(
 	redactor: ReturnType<typeof createRedactor>,
 ): Promise<Report> {
 	const warnings: Fault[] = driverFileFaults.map(({ message }) => ({ path: "", message }));
+	const onSecret = (secret: Secret): void => redactor.add(secret);
+	const planOf = (file: LoadedFile): Plan => planMounts(file, { environment, drivers, driverFileFaults, onSecret });
 	let loaded;
 	try {
 		loaded = await loadFluidFile(environment);
-	} catch (error) {
+	} catch (thrown) {
+		const error = await withFaultsOfMounts(thrown, planOf);
 		if (!(error instanceof ConfigError)) throw error;
 		return { ok: false, configFile: error.where, mounts: [], faults: error.faults, warnings };
 	}
-	const plan = planMounts(loaded, {
-		environment,
-		drivers,
-		driverFileFaults,
-		onSecret: (secret) => redactor.add(secret),
-	});
+	const plan = planOf(loaded);
 	const faults = plan.refused.flatMap((mount) => mount.faults);
 	const mounts: ReportedMount[] = [];
 	for (const mount of plan.mounts) {
@@ -112,11 +112,6 @@ async function inspect(mount: PlannedMount) {
 		if (!(error instanceof ConfigError)) throw error;
 		return { faults: error.faults };
 	}
-}
-
-/** What is wrong with MOUNT_OPTIONS, for one, is found again for every mount. */
-function unique(faults: readonly Fault[]): Fault[] {
-	return [...new Map(faults.map((fault) => [`${fault.path}\n${fault.message}`, fault])).values()];
 }
 
 function renderPlan({ ok, configFile, targetPath, layout, together = false, mounts }: Report): string {

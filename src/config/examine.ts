@@ -1,8 +1,9 @@
 import type { PreparedMount } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { FluidFile } from "./schema.ts";
-import { fingerprint, unreadError, type PlannedMount } from "./plan.ts";
-import type { LoadedFile } from "./load.ts";
+import { ConfigError, type Fault } from "../options/faults.ts";
+import { fingerprint, unreadError, type Plan, type PlannedMount } from "./plan.ts";
+import { FluidFileError, type LoadedFile } from "./load.ts";
 
 /** A mount that the config wants, looked at. */
 export interface WantedMount {
@@ -25,6 +26,26 @@ export async function examine(planned: PlannedMount): Promise<WantedMount> {
 		const told = fingerprint(error.message);
 		return { planned, prepared: error, content: told, settings: told };
 	}
+}
+
+/** An error of the file, with what is wrong with its mounts as far as they can be looked at: all faults come at once. Never rejects. */
+export async function withFaultsOfMounts(error: unknown, plan: (rest: LoadedFile) => Plan): Promise<unknown> {
+	if (!(error instanceof FluidFileError) || error.rest === undefined) return error;
+	const { mounts, refused } = plan(error.rest);
+	const faults = [...error.faults, ...refused.flatMap((mount) => mount.faults)];
+	for (const mount of mounts) {
+		try {
+			await mount.inspect();
+		} catch (thrown) {
+			if (thrown instanceof ConfigError) faults.push(...thrown.faults);
+		}
+	}
+	return new ConfigError(unique(faults), error.where);
+}
+
+/** What is wrong with MOUNT_OPTIONS, for one, is found again for every mount. */
+export function unique(faults: readonly Fault[]): Fault[] {
+	return [...new Map(faults.map((fault) => [`${fault.path}\n${fault.message}`, fault])).values()];
 }
 
 /** Tells apart what two configs want, and nothing about the values of their secrets. */

@@ -16,6 +16,17 @@ export interface LoadedFile {
 	readonly targetPath: string;
 }
 
+/** Faults of the file as a whole. */
+export class FluidFileError extends ConfigError {
+	/** What the mounts can still be looked at by, with something that stands in for what is wrong; undefined: not at all. */
+	readonly rest: LoadedFile | undefined;
+
+	constructor(faults: readonly Fault[], where: string, rest?: LoadedFile) {
+		super(faults, where);
+		this.rest = rest;
+	}
+}
+
 /** Finds and reads Fluid's config file. Throws CONFIG_MISSING, or CONFIG_INVALID with all faults at once. */
 export async function loadFluidFile(environment: Environment): Promise<LoadedFile> {
 	const places = environment.FLUID_FUSE_CONFIG ?? environment.FLUID_RUNTIME_CONFIG_PATH ?? fluidPlaces;
@@ -59,8 +70,22 @@ export function parseFluidFile(text: string, where: string, mountPoint?: string)
 	// Looked at even when something else is wrong, so that all faults come at once.
 	const targetPath = fluidFile.shape.targetPath.safeParse(Object(json).targetPath).data ?? mountPoint;
 	if (!faults.some(({ path }) => path === "" || path === "targetPath")) faults.push(...targetFaults(targetPath));
-	if (parsed.data === undefined || targetPath === undefined || faults.length > 0) throw new ConfigError(faults, where);
+	if (parsed.data === undefined || targetPath === undefined || faults.length > 0) {
+		const file = parsed.data ?? withoutFields(json, parsed.error.issues);
+		throw new FluidFileError(faults, where, file && { path: where, file, targetPath: noPlace });
+	}
 	return { path: where, file: parsed.data, targetPath: posix.normalize(targetPath).replace(/\/$/, "") };
+}
+
+/** Nothing can be in it. */
+const noPlace = "/dev/null/targetPath";
+
+/** The file without those of its fields that have faults; undefined: it is no use without them. */
+function withoutFields(json: unknown, issues: readonly Issue[]): FluidFile | undefined {
+	const faulty = new Set(issues.map(({ path: [field] }) => field));
+	if (faulty.has(undefined) || faulty.has("mounts")) return undefined;
+	return fluidFile.safeParse(Object.fromEntries(Object.entries(Object(json)).filter(([field]) => !faulty.has(field))))
+		.data;
 }
 
 type Issue = NonNullable<ReturnType<typeof fluidFile.safeParse>["error"]>["issues"][number];

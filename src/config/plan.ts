@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join, posix } from "node:path";
-import type * as z from "zod";
 import { LauncherError } from "../errors.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import type { Environment } from "./environment.ts";
@@ -9,7 +8,7 @@ import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } fr
 import { FileFault, readNamedFile, realPathOf } from "../named-file.ts";
 import { placeMounts, type Place } from "./layout.ts";
 import type { LoadedFile } from "./load.ts";
-import { isPath, isSecret, optionMeta } from "../options/option.ts";
+import { isPath, isSecret, optionMeta, schemaOf } from "../options/option.ts";
 import type { FluidFile } from "./schema.ts";
 import { Secret } from "../secrets/secret.ts";
 import { readSecret, secretReference } from "./secrets.ts";
@@ -140,7 +139,7 @@ function refuseDisagreement(mounts: readonly PlannedMount[]): RefusedMount[] {
 	for (const [name, byDefault] of common) {
 		const says = (mount: PlannedMount): string => mount.common.get(name)?.value ?? byDefault;
 		// A value that is none is a fault of its own.
-		const schema = first?.driver.options.shape[name] as z.ZodType | undefined;
+		const schema = first && schemaOf(first.driver.options, name);
 		const [leader, ...others] = mounts.filter((mount) => schema?.safeParse(says(mount)).success === true);
 		for (const mount of others) {
 			if (leader === undefined || says(mount) === says(leader)) continue;
@@ -313,7 +312,8 @@ async function inspect(
 	context: Planning,
 ): Promise<Inspection> {
 	const { chosen, faults } = chooseOptions(driver, layers);
-	const raw: Record<string, string | Secret> = {};
+	// One may be called __proto__.
+	const raw = Object.create(null) as Record<string, string | Secret>;
 	const planned: PlannedOption[] = [];
 	const unread: UnreadFile[] = [];
 	const secretsDirectory = context.environment.FLUID_FUSE_SECRETS_DIR;
@@ -322,7 +322,7 @@ async function inspect(
 	const settings: [name: string, value: string][] = [];
 	const values: [name: string, value: string][] = [];
 	for (const [name, { value, from }] of chosen) {
-		const schema = driver.options.shape[name];
+		const schema = schemaOf(driver.options, name);
 		const secretWanted = schema !== undefined && isSecret(schema);
 		const reference = secretReference(value, secretsDirectory);
 		const isEncrypted = from.startsWith(below(path, "encryptOptions"));
@@ -404,7 +404,7 @@ interface NamedPath {
 /** The files and folders that options name. */
 function namedPaths(driver: Driver, raw: RawOptions): NamedPath[] {
 	return Object.entries(raw).flatMap(([option, given]) => {
-		const schema = driver.options.shape[option] as z.ZodType | undefined;
+		const schema = schemaOf(driver.options, option);
 		const value = given instanceof Secret ? given.reveal() : given;
 		// What is no path is a fault of another kind.
 		if (schema === undefined || isSecret(schema) || !schema.safeParse(value).success) return [];

@@ -1,5 +1,5 @@
 import type * as z from "zod";
-import { isSecret } from "../options/option.ts";
+import { isSecret, schemaOf } from "../options/option.ts";
 import { Secret } from "../secrets/secret.ts";
 import { DriverFaults, type DriverFault, type Mount, type RawOptions } from "./driver.ts";
 
@@ -24,6 +24,9 @@ export function parseOptions<Options extends z.ZodObject>(
 		at: { kind: "option", name: String(path[0] ?? "") },
 		message,
 	}));
+	// A type that takes any option leaves that one out, and whoever wrote it would not be told.
+	if (parsed.data !== undefined && Object.hasOwn(given, "__proto__"))
+		found.push({ at: { kind: "option", name: "__proto__" }, message: "no option can be called that" });
 	// Everything is looked at even when options are wrong, so that all faults come at once.
 	const wrong = new Set(found.map(({ at }) => (at.kind === "option" ? at.name : "")));
 	const options =
@@ -38,7 +41,7 @@ export function parseOptions<Options extends z.ZodObject>(
 /** Only options of the type secret know what one is. */
 function revealed(schema: z.ZodObject, raw: RawOptions): [name: string, value: string | Secret][] {
 	return Object.entries(raw).map(([name, value]) => {
-		const option = schema.shape[name] as z.ZodType | undefined;
+		const option = schemaOf(schema, name);
 		const isPlain = option === undefined || !isSecret(option);
 		return [name, isPlain && value instanceof Secret ? value.reveal() : value];
 	});

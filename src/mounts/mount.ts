@@ -123,24 +123,32 @@ export async function makeFolderInRoot(root: string, folder: string): Promise<vo
 	// A folder that a dead mount covers is there, though it cannot be looked at.
 	const exists = layersAt(await readMountinfo(), folder).length > 0 || (await isDirectory(folder));
 	if (exists) return;
-	await runMount(["-i", "-n", "-o", "remount,rw", "--", root], root);
-	try {
-		await makeDirectory(folder);
-	} finally {
-		await runMount(["-i", "-n", "-o", "remount,ro", "--", root], root);
-	}
+	await whileWritable(root, async () => makeDirectory(folder));
 }
 
 /** Takes away what `makeFolderInRoot` made, as far as it is empty. Not to be called twice at a time. */
 export async function removeFolderInRoot(root: string, folder: string): Promise<void> {
-	await runMount(["-i", "-n", "-o", "remount,rw", "--", root], root);
+	await whileWritable(root, async () => {
+		try {
+			for (let path = folder; path.startsWith(`${root}/`); path = dirname(path)) await rmdir(path);
+		} catch {
+			// Another mount is in it, or it is gone.
+		}
+	});
+}
+
+async function whileWritable(root: string, work: () => Promise<void>): Promise<void> {
+	const remount = async (mode: "rw" | "ro"): Promise<void> =>
+		runMount(["-i", "-n", "-o", `remount,${mode}`, "--", root], root);
+	await remount("rw");
 	try {
-		for (let path = folder; path.startsWith(`${root}/`); path = dirname(path)) await rmdir(path);
-	} catch {
-		// Another mount is in it, or it is gone.
-	} finally {
-		await runMount(["-i", "-n", "-o", "remount,ro", "--", root], root);
+		await work();
+	} catch (error) {
+		// What comes of this does not hide what has failed.
+		await remount("ro").catch(() => undefined);
+		throw error;
 	}
+	await remount("ro");
 }
 
 /**

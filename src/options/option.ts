@@ -19,6 +19,11 @@ export interface OptionMeta {
 
 type Description = Omit<OptionMeta, "type">;
 
+/** The type of the option, if there is one of that name: it may be `constructor`, which every object has. */
+export function schemaOf({ shape }: z.ZodObject, name: string): z.ZodType | undefined {
+	return Object.hasOwn(shape, name) ? (shape[name] as z.ZodType) : undefined;
+}
+
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const control = /[\u0000-\u001f\u007f]/;
 

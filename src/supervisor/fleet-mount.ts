@@ -38,7 +38,10 @@ export class FleetMount {
 	#applied: WantedMount;
 	#wanted: WantedMount;
 	#isJoining: boolean;
+	/** What keeps it from becoming what is wanted. */
 	#obstacle: string | undefined;
+	/** What is wrong with what the config says of it now. */
+	#refusal: string | undefined;
 	#superseded = new AbortController();
 	#converging: Promise<void> = Promise.resolve();
 
@@ -73,11 +76,12 @@ export class FleetMount {
 
 	status(): MountStatus {
 		const status = this.#control.status();
+		const pendingChange = this.#refusal ?? this.#obstacle;
 		if (this.#isJoining && this.#control.everReady) this.#isJoining = false;
 		return {
 			...status,
 			...(this.#isJoining && { joining: true }),
-			...(this.#obstacle !== undefined && { pendingChange: this.#obstacle }),
+			...(pendingChange !== undefined && { pendingChange }),
 		};
 	}
 
@@ -103,9 +107,9 @@ export class FleetMount {
 		this.#applied = { ...this.#applied, planned: next.planned };
 	}
 
-	/** The config wants something of it that cannot be: it goes on as it is. */
-	refuse(error: LauncherError): void {
-		this.#obstacle = `refused: ${error.message}`;
+	/** The config wants something of it that cannot be: it goes on as it is. Undefined: nothing is wrong with it any more. */
+	refuse(error: LauncherError | undefined): void {
+		this.#refusal = error && `refused: ${error.message}`;
 	}
 
 	/** Makes it another mount of the same place, as soon as that can be. */

@@ -111,7 +111,10 @@ export class Fleet {
 		const takesTarget = this.#shared !== undefined || this.#order.includes(targetPath) || this.#own.has(targetPath);
 		if (!takesTarget) await root.ensure(rootSource(planned));
 		const byTarget = new Map(wanted.map((mount) => [mount.planned.target, mount]));
-		for (const action of actions) await this.#carryOut(action, byTarget.get(action.target));
+		for (const action of actions) {
+			if (this.#options.signal.aborted) break;
+			await this.#carryOut(action, byTarget.get(action.target));
+		}
 		this.#isStarted = true;
 		return actions;
 	}

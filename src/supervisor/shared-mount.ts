@@ -34,7 +34,7 @@ export class SharedMount implements Supervised {
 	readonly readOnly = false;
 	readonly driver: PlannedMount["driver"];
 	readonly #options: SharedMountOptions;
-	readonly #members: SharedMember[];
+	readonly #members: Set<SharedMember>;
 	readonly #stop = new AbortController();
 	#session: SharedSession | undefined;
 
@@ -45,7 +45,7 @@ export class SharedMount implements Supervised {
 		if (first === undefined) throw new RangeError("no mounts to be shared");
 		this.target = targetPath;
 		this.driver = first.driver;
-		this.#members = mounts.map((mount) => this.#member(mount));
+		this.#members = new Set(mounts.map((mount) => this.#member(mount)));
 	}
 
 	#member(mount: PlannedMount): SharedMember {
@@ -59,13 +59,13 @@ export class SharedMount implements Supervised {
 	/** One more mount; it is shown as soon as it can be served. */
 	add(mount: PlannedMount): SharedMember {
 		const member = this.#member(mount);
-		this.#members.push(member);
+		this.#members.add(member);
 		void member.begin(this.#stop.signal);
 		return member;
 	}
 
 	member(target: string): SharedMember | undefined {
-		return this.#members.find(({ mount, isLeaving }) => mount.target === target && !isLeaving);
+		return this.#members.values().find(({ mount, isLeaving }) => mount.target === target && !isLeaving);
 	}
 
 	/** One mount less. Its folder is in sight for `visibleMs` as long as files are open in it; those go on for `hiddenMs` more. */
@@ -75,21 +75,21 @@ export class SharedMount implements Supervised {
 			member.served === undefined || this.#session === undefined
 				? { hidden: Promise.resolve(), removed: Promise.resolve(0) }
 				: this.#session.remove(member.served.folder, limits);
-		void departure.removed.then(() => this.#members.splice(this.#members.indexOf(member), 1));
+		void departure.removed.then(() => this.#members.delete(member));
 		return departure;
 	}
 
 	get names(): string[] {
-		return this.#members.map(({ mount }) => mount.name);
+		return [...this.#members].map(({ mount }) => mount.name);
 	}
 
 	/** Throws when none of the mounts can be served: what may pass first, with the reasons of all. */
 	async prepare(): Promise<{ readonly mount: PreparedMount }> {
-		await Promise.all(this.#members.map(async (member) => member.begin(this.#stop.signal)));
-		const errors = this.#members.map(({ refusal }) => refusal);
+		await Promise.all([...this.#members].map(async (member) => member.begin(this.#stop.signal)));
+		const errors = [...this.#members].map(({ refusal }) => refusal);
 		if (errors.length > 0 && !errors.includes(undefined)) {
 			const first = errors.find((error) => error?.permanent === false) ?? errors[0];
-			const message = this.#members.map(({ mount, refusal }) => `${mount.name}: ${refusal?.message}`).join("\n");
+			const message = [...this.#members].map(({ mount, refusal }) => `${mount.name}: ${refusal?.message}`).join("\n");
 			const hint = first?.hint === undefined ? {} : { hint: first.hint };
 			throw new LauncherError(first?.code ?? "INTERNAL", message, { ...hint, cause: first });
 		}
@@ -97,7 +97,7 @@ export class SharedMount implements Supervised {
 	}
 
 	async #start(context: StartContext): Promise<SharedSession> {
-		const members = this.#members.flatMap((member) => (member.isLeaving ? [] : (member.served ?? [])));
+		const members = [...this.#members].flatMap((member) => (member.isLeaving ? [] : (member.served ?? [])));
 		const session = await this.driver.startTogether?.(members, { ...context, readOnly: this.readOnly });
 		if (session === undefined) throw new Error(`${this.driver.name} does not serve several mounts`);
 		this.#session = session;
@@ -106,7 +106,9 @@ export class SharedMount implements Supervised {
 		});
 		// Those that were admitted meanwhile, and those that were removed.
 		for (const member of this.#members) this.#show(member);
-		const shown = new Set(this.#members.flatMap(({ served, isLeaving }) => (isLeaving ? [] : (served?.folder ?? []))));
+		const shown = new Set(
+			[...this.#members].flatMap(({ served, isLeaving }) => (isLeaving ? [] : (served?.folder ?? []))),
+		);
 		for (const { folder } of members) if (!shown.has(folder)) session.remove(folder, { visibleMs: 0, hiddenMs: 0 });
 		return session;
 	}
@@ -127,7 +129,7 @@ export class SharedMount implements Supervised {
 		const { served } = member;
 		const refusals = served === undefined ? undefined : this.#session?.refusals?.(served.folder);
 		const rest = { ...others, ...reportedRefusals(refusals, this.#options.redact) };
-		const first = this.#members.find(({ served }) => served !== undefined);
+		const first = this.#members.values().find(({ served }) => served !== undefined);
 		if (member !== first) return member.status(rest);
 		return member.status({
 			...rest,

@@ -254,12 +254,12 @@ export class MountSupervisor {
 				if (wanted.aborted) break;
 				delayMs = this.#broken(toLauncherError(thrown));
 			}
-			await this.#endSession().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
+			await this.#cleanUp(async () => this.#endSession());
 			if (await this.#wasUnmountedWithin(delayMs)) break;
 		}
 		this.#retryAt = undefined;
 		this.#dispatch({ kind: "unwanted" });
-		await this.#release().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
+		await this.#release();
 		this.#dispatch({ kind: "released" });
 		this.#detached.resolve();
 	}
@@ -348,9 +348,11 @@ export class MountSupervisor {
 			await this.#untilStaged(session, next, directory, startedAt + this.#options.timing.startTimeoutMs);
 			await this.#bind(directory);
 		} catch (error) {
-			await session?.stop({ graceMs: 300 });
-			await clearDirectory(directory);
-			await rmdir(directory);
+			await this.#cleanUp(async () => {
+				await session?.stop({ graceMs: 300 });
+				await clearDirectory(directory);
+				await rmdir(directory);
+			});
 			throw error;
 		}
 		const retired = new RetiredDriver({
@@ -419,7 +421,9 @@ export class MountSupervisor {
 	}
 
 	async #isStillThere(): Promise<boolean> {
-		return isAmong(this.#layers.at(-1), layersAt(await readMountinfo(), this.mount.target));
+		const entries = await readMountinfo().catch(() => undefined);
+		// Who cannot look has not seen it go.
+		return entries === undefined || isAmong(this.#layers.at(-1), layersAt(entries, this.mount.target));
 	}
 
 	#unmountedFromOutside(): void {
@@ -579,7 +583,15 @@ export class MountSupervisor {
 			]);
 			if (signal.aborted) return;
 			const ours = this.#layers.at(-1);
-			const here = layersAt(await readMountinfo(), this.mount.target);
+			const entries = await readMountinfo().catch(() => undefined);
+			if (entries === undefined) {
+				if (ending !== undefined) throw this.#causeOf(ending);
+				// That says nothing about the mount, which applications use.
+				this.#ailment = "the list of mounts cannot be read";
+				this.#dispatch({ kind: "ailing" });
+				continue;
+			}
+			const here = layersAt(entries, this.mount.target);
 			// What was seen may be of before or after another driver was bound over this one.
 			await this.#replacing;
 			if (this.#session !== session || this.#layers.at(-1) !== ours) continue;
@@ -601,11 +613,7 @@ export class MountSupervisor {
 				this.#unmountedFromOutside();
 				return;
 			}
-			if (ending !== undefined) {
-				throw ending.kind === "failed"
-					? ending.cause
-					: new LauncherError("DRIVER_FAILED", `${this.mount.driver.name} ended by itself`);
-			}
+			if (ending !== undefined) throw this.#causeOf(ending);
 			this.#visible = here.at(-1)?.id === ours?.id;
 			await this.#look();
 			if (
@@ -621,6 +629,13 @@ export class MountSupervisor {
 			this.#dispatch({ kind: this.#ailment === undefined && this.#backend?.ok !== false ? "well" : "ailing" });
 			if (this.#isReady()) this.#wakeWaiters();
 		}
+	}
+
+	/** Why it has to be started again. */
+	#causeOf(ending: Ending): LauncherError {
+		return ending.kind === "failed"
+			? toLauncherError(ending.cause)
+			: new LauncherError("DRIVER_FAILED", `${this.mount.driver.name} ended by itself`);
 	}
 
 	/** Asks for a statfs and draws the conclusions; throws MOUNT_HUNG past the limit. */
@@ -711,23 +726,30 @@ export class MountSupervisor {
 		for (const wake of this.#waiters) wake();
 	}
 
-	/** Takes everything down in order; each step has its share of the time that is left. */
+	/** Takes everything down in order; each step has its share of the time that is left. Never rejects. */
 	async #release(): Promise<void> {
 		await this.#replacing;
 		const remains = this.#remains();
 		const byDefault = limitsUntil(Number.POSITIVE_INFINITY);
-		await detach(remains, () => (this.#limits ?? byDefault).detachUntil);
+		await this.#cleanUp(async () => detach(remains, () => (this.#limits ?? byDefault).detachUntil));
 		this.#layers = [];
 		this.#visible = false;
 		this.#detached.resolve();
 		const endUntil = (): number => (this.#limits ?? byDefault).endUntil;
 		await Promise.all([
-			endDriver(remains, endUntil),
+			this.#cleanUp(async () => endDriver(remains, endUntil)),
 			...[...this.#retired].map(async (retired) => retired.finish(endUntil)),
 		]);
 		this.#session = undefined;
-		await clearDirectory(this.#directory);
-		await rmdir(this.#directory);
+		await this.#cleanUp(async () => {
+			await clearDirectory(this.#directory);
+			await rmdir(this.#directory);
+		});
+	}
+
+	/** What fails in it is told, and is no reason to leave the rest undone or to hide why it was needed. */
+	async #cleanUp(work: () => Promise<void>): Promise<void> {
+		await work().catch((error: unknown) => this.#log.error({ err: error }, "clean-up failed"));
 	}
 
 	#remains(): Remains {

@@ -1,4 +1,4 @@
-import { mkdir, rm, rmdir } from "node:fs/promises";
+import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
@@ -110,6 +110,10 @@ async function abort(remains: Remains, why: string): Promise<void> {
 /** Leaves the private directory empty: no credentials, nothing mounted. */
 export async function clearDirectory(directory: string): Promise<void> {
 	const staging = stagingOf(directory);
+	// Keys go first, whatever may keep the mount.
+	for (const name of await readdir(directory).catch(() => [])) {
+		if (join(directory, name) !== staging) await rm(join(directory, name), { recursive: true, force: true });
+	}
 	for (let tries = 0; tries < 8 && layersAt(await readMountinfo(), staging).length > 0; tries++) {
 		await unmount(staging, { lazy: true, force: true });
 	}
@@ -119,6 +123,19 @@ export async function clearDirectory(directory: string): Promise<void> {
 	});
 	await rm(directory, { recursive: true, force: true });
 	await mkdir(directory, { recursive: true, mode: 0o700 });
+}
+
+/** What a launcher that was killed has left: keys, and what its drivers, which ended with it, had mounted. Never rejects. */
+export async function clearLeftovers(folder: string, log: Logger): Promise<void> {
+	const names = await readdir(folder).catch(() => []);
+	for (const name of names) {
+		try {
+			await clearDirectory(join(folder, name));
+			await rmdir(join(folder, name));
+		} catch (error) {
+			log.error({ err: error, name }, "clean-up failed");
+		}
+	}
 }
 
 /** The promise's value, or undefined when it takes longer. */

@@ -43,11 +43,14 @@ export class Trial {
 				await trial.#untilMounted();
 				return trial;
 			} catch (error) {
-				await trial.remove();
+				await trial.remove().catch(() => undefined);
 				throw error;
 			}
 		} catch (error) {
-			await rm(folder, { recursive: true, force: true, maxRetries: 0 }).catch(() => undefined);
+			// Never through a mount that is still there: that would empty a bucket.
+			await rmdir(mountpoint)
+				.then(async () => rm(folder, { recursive: true }))
+				.catch(() => undefined);
 			throw error;
 		}
 	}

@@ -56,6 +56,37 @@ describe("validate", () => {
 		expect(out).not.toMatch(/HIDDEN|hidden/);
 	});
 
+	it("says what is wrong with the file and with its mounts at once", async () => {
+		const text = fileWith(
+			[
+				{ mountPoint: "s3://bucket-a", name: "a", options: { "read-ahed": "1Mi" } },
+				{ mountPoint: "ftp://b", name: "b" },
+			],
+			{
+				targetPath: "relative",
+				accessModes: ["ReadOnlyMny"],
+			},
+		);
+		const { exitCode, err } = await check(text, { FLUID_FUSE_LAYOUT: "named" });
+		expect(exitCode).toBe(78);
+		expect(err).toContain("targetPath: expected an absolute path");
+		expect(err).toContain(
+			'accessModes[0]: expected one of ReadOnlyMany, ReadWriteMany, ReadWriteOnce, ReadWriteOncePod, found "ReadOnlyMny"',
+		);
+		expect(err).toContain('mounts[0].options.read-ahed: unknown option of native (did you mean "read-ahead"?)');
+		expect(err).toContain("mounts[1].mountPoint");
+		expect(err).toContain("4 faults");
+		const options = {
+			env: { FLUID_FUSE_CONFIG: join(temporaryFolder(), "config.json"), PATH: process.env["PATH"] },
+			extendEnv: false,
+			reject: false,
+		} as const;
+		writeFileSync(options.env.FLUID_FUSE_CONFIG, text);
+		const run = await execa(program, [], { ...options, timeout: 20_000 });
+		expect(run.exitCode).toBe(78);
+		expect(run.all ?? run.stdout + run.stderr).toContain("read-ahed");
+	});
+
 	it("says the same as data", async () => {
 		const { exitCode, out, err } = await check(fixture("minio.json"), {}, true);
 		expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });

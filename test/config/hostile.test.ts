@@ -221,3 +221,45 @@ describe("no message holds a secret's value", () => {
 		expect(faults).toEqual(["mounts[0].options.region: expected a region such as us-east-1"]);
 	});
 });
+
+/** What every object of JavaScript has, and what sets its prototype. */
+const inherited = ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"];
+// In an object literal `__proto__` would be no key.
+const inheritedOptions = JSON.parse(`{${inherited.map((name) => `"${name}": "x"`).join(", ")}}`) as Record<
+	string,
+	string
+>;
+
+describe("names that every object has", () => {
+	it.each(["native", "goofys", "s3fs"])("are unknown options of %s", async (driver) => {
+		const text = fileWith([{ ...source, options: { driver } }]);
+		const faulty = text.replace(
+			`"driver":"${driver}"`,
+			`"driver":"${driver}",${inherited.map((name) => `"${name}":"x"`).join()}`,
+		);
+		const { faults } = (await outcome(faulty)) as { faults: string[] };
+		expect(faults).toEqual(
+			expect.arrayContaining(inherited.map((name) => `mounts[0].options.${name}: unknown option of ${driver}`)),
+		);
+	});
+
+	it("are options of a script, but for one that would get lost on the way", async () => {
+		const withOptions = (given: object): string =>
+			fileWith([{ ...source, options: { driver: "script", ONE: "1" } }]).replace(
+				'"ONE":"1"',
+				JSON.stringify(given).slice(1, -1),
+			);
+		const { ["__proto__"]: _, ...possible } = inheritedOptions;
+		const { options } = await inspectOnly(withOptions(possible));
+		expect(options.map(({ name, value }) => [name, value])).toEqual(Object.entries(possible));
+		expect(await faultsOf(withOptions(inheritedOptions))).toEqual([
+			'mounts[0].options.__proto__: no option can be called that, found "x"',
+		]);
+	});
+
+	it.each(inherited)("%s is no driver", async (driver) => {
+		expect(await faultsOf(fileWith([{ ...source, options: { driver } }]))).toEqual([
+			expect.stringContaining(`mounts[0].options.driver: unknown driver "${driver}"`),
+		]);
+	});
+});

@@ -121,6 +121,23 @@ describe.each(s3Drivers())("$title", (driver) => {
 		}
 	});
 
+	test("stopped while it begins with many mounts, it begins with none any more, and leaves nothing", async () => {
+		const many = Array.from({ length: 16 }, (_, index) => ({ mountPoint: "minio://one", name: `mount-${index}` }));
+		const here = createPod(podWith(many));
+		here.start();
+		await until(
+			() => here.output.includes('"to":"checking"'),
+			20_000,
+			() => here.output,
+		);
+		expect(await here.stop()).toBe(0);
+		const draining = here.log.findIndex(({ msg }) => msg === "draining");
+		// But for the one that it was at.
+		expect(here.log.slice(draining).filter(({ to }) => to === "checking").length).toBeLessThanOrEqual(1);
+		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
+		expect(readdirSync(here.runDirectory)).toEqual([]);
+	});
+
 	test("one bad mount never stops the other, and is reported", async () => {
 		const here = createPod(
 			podWith([

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startMinio, type Minio } from "../support/minio.ts";
@@ -199,6 +200,53 @@ describe.each(s3Drivers())("$title", (driver) => {
 		for (const [name, data] of Object.entries(secrets)) here.writeSecret(name, data);
 		await here.untilReady();
 		expect(await here.stop()).toBe(0);
+	});
+});
+
+describe.each(s3Drivers().filter(({ name }) => name !== "native"))("keys in files for $title", (driver) => {
+	/** Without a look into what is mounted there. */
+	const keyFiles = (here: Pod): string[] =>
+		readdirSync(join(here.runDirectory, "mounts")).flatMap((id) => {
+			const folder = join(here.runDirectory, "mounts", id);
+			const names = readdirSync(folder).filter((name) => name !== "staging");
+			return names.filter((name) => leaks(readFileSync(join(folder, name), "utf8"), [minio.secretKey]).length > 0);
+		});
+
+	test("that a killed launcher left are gone when the next one is there, whatever it mounts", async () => {
+		const here = createPod(minioPod(minio, "data", driver));
+		here.start();
+		await here.untilReady();
+		here.launcher?.kill("SIGKILL");
+		expect(await here.ended()).toBe(137);
+		expect(keyFiles(here)).toHaveLength(1);
+		here.writeConfig(here.renderConfig({ mounts: [] }));
+		here.start();
+		await here.untilReady();
+		expect(filesBelow(here.runDirectory)).toEqual([]);
+		expect(readdirSync(join(here.runDirectory, "mounts"))).toEqual([]);
+		expect(await here.stop()).toBe(0);
+	});
+
+	test("are gone with a driver that died, though its mount cannot be taken away", async () => {
+		const programs = mkdtempSync(join(tmpdir(), "fluid-fuse-programs-"));
+		writeFileSync(join(programs, "umount"), "#!/bin/sh\necho umount: cannot >&2\nexit 32\n", { mode: 0o755 });
+		try {
+			const path = [programs, driver.programs].filter((part) => part !== undefined).join(":");
+			const options = minioPod(minio, "data", driver, { programs: path });
+			const here = createPod({ ...options, env: { ...options.env, FLUID_FUSE_STOP_TIMEOUT: "4s" } });
+			here.start();
+			await here.untilReady();
+			process.kill((await here.mount()).pid ?? 0, "SIGKILL");
+			await until(
+				() => here.log.some(({ msg }) => msg === "clean-up failed"),
+				20_000,
+				() => here.output,
+			);
+			expect(keyFiles(here)).toEqual([]);
+			expect(await here.stop()).toBe(0);
+		} finally {
+			rmSync(programs, { recursive: true });
+		}
 	});
 });
 

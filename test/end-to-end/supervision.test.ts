@@ -75,6 +75,23 @@ describe.each(s3Drivers())("$title", (driver) => {
 		},
 	);
 
+	test("goes on while it cannot look at the mounts, since that says nothing about them", async () => {
+		const here = createPod(driver);
+		here.start();
+		await here.untilReady();
+		const { pid } = await here.mount();
+		// No file can be opened and no process be started any more.
+		const allow = (files: string): void => void execFileSync("prlimit", ["--pid", `${here.pid}`, `--nofile=${files}`]);
+		const before = execFileSync("prlimit", ["--pid", `${here.pid}`, "--nofile", "-o", "SOFT,HARD", "--noheadings"]);
+		allow("3:");
+		await sleep(7000);
+		expect(readThroughMount(join(here.target, "hello.txt"))).toBe("hello\n");
+		allow(`${before.toString().trim().split(/\s+/)[0]}:`);
+		await here.untilReady();
+		expect(await here.mount()).toMatchObject({ pid, restarts: 0, state: "ready" });
+		expect(await here.stop()).toBe(0);
+	});
+
 	test("a new launcher mounts over what a killed one has left, and heals who had it mounted", async () => {
 		const here = createPod(driver);
 		const { target, folder } = here;

@@ -41,7 +41,7 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s", (image
 		const [{ Config: config }] = JSON.parse(stdout) as [
 			{ Config: { Labels: Record<string, string>; Entrypoint: string[]; Cmd?: string[]; Volumes?: object } },
 		];
-		expect(config.Entrypoint).toEqual(["tini", "--", "fluid-fuse"]);
+		expect(config.Entrypoint).toEqual(["fluid-fuse"]);
 		expect([config.Cmd ?? [], config.Volumes ?? {}]).toEqual([[], {}]);
 		const label = (name: string) => config.Labels[`org.opencontainers.image.${name}`];
 		expect(label("title")).toBe(image === "native" ? "fluid-fuse" : `fluid-fuse-${image}`);

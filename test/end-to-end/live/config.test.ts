@@ -112,6 +112,31 @@ describe("a config that is not usable", () => {
 		expect(await here.stop()).toBe(0);
 	});
 
+	test("in one mount is no pending change any more once it is mended", async () => {
+		const here = await podWith([mount("one"), mount("two")]);
+		const pending = async () => (await here.mount("one")).pendingChange;
+		const faulty: [Partial<FluidMount>, string][] = [
+			[{ options: { "red-ahead": "1Mi" } }, "red-ahead"],
+			[{ options: { driver: "nativ" } }, "nativ"],
+			[{ mountPoint: "ftp://one" }, "ftp"],
+		];
+		for (const [bad, problem] of faulty) {
+			here.writeConfig(here.renderConfig({ mounts: [mount("one", bad), mount("two")] }));
+			await until(
+				async () => (await pending())?.includes(problem) === true,
+				10_000,
+				() => here.output,
+			);
+			here.writeConfig(here.renderConfig());
+			await until(
+				async () => (await pending()) === undefined,
+				10_000,
+				() => `still pending:\n${here.output}`,
+			);
+		}
+		expect(await here.stop()).toBe(0);
+	});
+
 	test("in one mount keeps that one alone as it is", async () => {
 		const here = await podWith([mount("one"), mount("two")]);
 		here.writeConfig(
