@@ -98,6 +98,8 @@ function renderMount(mount: MountStatus, now: Date): string {
 	if (mount.reason !== undefined && mount.reason !== lastError?.message) facts.push(["reason", mount.reason]);
 	for (const { about, message, since: begun } of mount.troubles ?? [])
 		facts.push(["trouble", `${about}, for ${elapsed(begun, now)}\n${message}`]);
+	for (const { message, noticed, since: begun } of mount.concessions ?? [])
+		facts.push(["without", `${message}\nfor ${elapsed(begun, now)}: ${noticed}`]);
 	if (mount.refusals !== undefined) facts.push(refusalRow(mount.refusals, now));
 	if (lastError !== undefined) {
 		facts.push(["error", `${lastError.code}, ${elapsed(lastError.at, now)} ago\n${lastError.message}`]);

@@ -121,6 +121,8 @@ export interface Session {
 	troubles?(): readonly DriverTrouble[];
 	/** What the backend has refused, of one folder of several, or of the mount: `""`. Undefined: nothing. Absent: it cannot tell. */
 	refusals?(folder: string): Refusals | undefined;
+	/** What its backend lacks or does wrong, of one folder of several, or of the mount: `""`. Absent: it cannot tell. */
+	concessions?(folder: string): readonly DriverConcession[];
 }
 
 export interface Refusals {
@@ -138,6 +140,18 @@ export interface Refusal {
 	/** For a person: what was asked for, and the backend's own words. */
 	readonly message: string;
 	readonly hint?: string | undefined;
+}
+
+/** What a backend lacks or does wrong, and what is done instead. */
+export interface DriverConcession {
+	/** One of a closed set, for labels. */
+	readonly name: string;
+	/** For a person. */
+	readonly message: string;
+	/** RFC 3339, UTC. */
+	readonly since: string;
+	/** What showed it. */
+	readonly noticed: string;
 }
 
 export interface DriverTrouble {

@@ -20,6 +20,7 @@ import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
 import type {
+	DriverConcession,
 	CheckContext,
 	Departure,
 	Driver,
@@ -227,12 +228,14 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		let stats: Readonly<Record<string, number>> = {};
 		let troubles: readonly DriverTrouble[] = [];
 		const refusals = new Map<string, Refusals>();
+		const concessions = new Map<string, readonly DriverConcession[]>();
 		const departures = new Departures(send);
 		child.on("message", (message) => {
 			const { data } = report.safeParse(message);
 			if (data?.kind === "stats") ({ stats } = data);
 			else if (data?.kind === "troubles") ({ troubles } = data);
 			else if (data?.kind === "refusals") refusals.set(data.folder, data.refusals);
+			else if (data?.kind === "concessions") concessions.set(data.folder, data.concessions);
 			else if (data !== undefined) departures.told(data);
 		});
 		void ended.then(() => departures.end());
@@ -271,6 +274,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			remove: (folder, limits) => {
 				known.delete(folder);
 				refusals.delete(folder);
+				concessions.delete(folder);
 				return departures.begin(folder, limits);
 			},
 			update: async (given) => {
@@ -283,6 +287,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 			stats: () => stats,
 			troubles: () => troubles,
 			refusals: (folder) => refusals.get(folder),
+			concessions: (folder) => concessions.get(folder) ?? [],
 		};
 	} catch (error) {
 		close();

@@ -111,6 +111,17 @@ const refusals = z.strictObject({
 	}),
 });
 
+/** What a server lacks or does wrong, and what is done instead. */
+const concession = z.strictObject({
+	name: z.string(),
+	/** For a person. */
+	message: z.string(),
+	/** RFC 3339, UTC. */
+	since: z.string(),
+	/** The answer that showed it, and to which request. */
+	noticed: z.string(),
+});
+
 /** What the process tells the launcher. */
 export const report = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
@@ -118,6 +129,8 @@ export const report = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),
 	/** All that there was of that folder's bucket by now. */
 	z.strictObject({ kind: z.literal("refusals"), folder: z.string(), refusals }),
+	/** All that are made by now for the server of that folder's bucket. */
+	z.strictObject({ kind: z.literal("concessions"), folder: z.string(), concessions: z.array(concession) }),
 	/** Of a folder that was to be removed: nothing can be opened in it any more. */
 	z.strictObject({ kind: z.literal("hidden"), departure: z.number() }),
 	/** Nothing is left of it; so many files were given up with changes that are in no bucket. */
@@ -127,6 +140,7 @@ export const report = z.discriminatedUnion("kind", [
 export type Order = z.input<typeof order>;
 export type Report = z.input<typeof report>;
 export type Refusals = z.input<typeof refusals>;
+export type Concession = z.input<typeof concession>;
 export type Trouble = z.input<typeof trouble>;
 export type FilesystemConfig = z.input<typeof filesystem>;
 export type VolumeConfig = z.input<typeof volume>;

@@ -1,4 +1,3 @@
-import type { Ability } from "../s3/abilities.ts";
 import type { S3Error, StoreEvent } from "../s3/object-store.ts";
 import type { Logger } from "../log.ts";
 import type { Refusals } from "./messages.ts";
@@ -10,18 +9,6 @@ const maximumCodes = 32;
 const maximumKinds = 256;
 /** Whoever looks at the status is no faster. */
 const tellEveryMs = 1000;
-
-/** What a server does without, for who reads the log. */
-const withoutThat: Readonly<Record<Ability, string>> = {
-	checksums: "CRC-32 of what is sent: it is an MD5 sum",
-	conditions: "writing only what is not there: it is looked up before",
-	"conditional-reads": "reading only a certain version (If-Match): the version of each answer is compared",
-	"conditional-deletes": "deleting only a certain version",
-	"multi-delete": "deleting many objects with one request",
-	"part-copies": "copying parts of objects: their bytes are sent",
-	"storage-class": "the storage class of an object that is written anew: it gets the one of new objects",
-	tags: "the tags of an object that is written anew: it has none",
-};
 
 const archivedHint = "The object is in an archive class: restore it before it is read or copied (RestoreObject).";
 const hints: ReadonlyMap<string, string> = new Map([
@@ -42,7 +29,6 @@ export class RefusalLog {
 	readonly #tell: (refusals: Refusals) => void;
 	readonly #counts = new Map<string, number>();
 	readonly #lines = new Map<string, { readonly at: number; since: number }>();
-	readonly #without = new Set<Ability>();
 	#last: Refusals["last"] | undefined;
 	#timer: NodeJS.Timeout | undefined;
 	#isTold = true;
@@ -65,11 +51,9 @@ export class RefusalLog {
 			case "failure":
 				this.#failed(event.operation, event.key, event.error);
 				return;
-			case "concession":
-				this.#conceded(event.ability, event.error);
-				return;
 			case "request":
 			case "retry":
+			case "concession":
 				return;
 			default:
 				event satisfies never;
@@ -106,13 +90,6 @@ export class RefusalLog {
 			this.#log.warn(facts, isRefused ? "the server has refused a request" : "a request failed for too long");
 		});
 		this.#news();
-	}
-
-	#conceded(ability: Ability, error: S3Error): void {
-		if (this.#without.has(ability)) return;
-		this.#without.add(ability);
-		const facts = { folder: this.#folder, without: withoutThat[ability], serverCode: error.code, error: error.message };
-		this.#log.warn(facts, "the server does not take something, and is used without it");
 	}
 
 	/** `others`: those of its kind that were not said since the last line. */

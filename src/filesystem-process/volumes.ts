@@ -7,6 +7,7 @@ import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../s3
 import { defaultBudgetBytes } from "../s3-filesystem/reading/memory-budget.ts";
 import { createIdentity, type Identity } from "../s3/identity/identity.ts";
 import type { CredentialsSource, ObjectStore, StoreEvent } from "../s3/object-store.ts";
+import type { ServerKnowledge } from "../s3/server-knowledge.ts";
 import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
@@ -18,6 +19,7 @@ import {
 	type Trouble,
 	type VolumeConfig,
 } from "./messages.ts";
+import { KnownServers } from "./known-servers.ts";
 import { RefusalLog } from "./refusals.ts";
 import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
 import { addSecrets, storeOptions } from "./store-options.ts";
@@ -48,6 +50,7 @@ export class ServedVolumes {
 	readonly #surroundings: Surroundings;
 	readonly #settings: { readAheadBytes: number };
 	readonly #volumes = new Map<string, ServedVolume>();
+	readonly #servers: KnownServers;
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
 	readonly #troubles = new Map<DiskUse, Trouble>();
@@ -59,7 +62,12 @@ export class ServedVolumes {
 	constructor(config: FilesystemConfig, surroundings: Surroundings) {
 		this.#config = config;
 		this.#surroundings = surroundings;
-		const { log } = surroundings;
+		const { log, redactor } = surroundings;
+		this.#servers = new KnownServers({
+			log,
+			redact: (text) => redactor.redact(text),
+			news: (server) => this.#tellConcessions(server),
+		});
 		const { stagingDirectory, cache } = config;
 		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
 		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
@@ -233,6 +241,14 @@ export class ServedVolumes {
 		tell({ kind: "troubles", troubles: [...this.#troubles.values()] });
 	}
 
+	#tellConcessions(server: ServerKnowledge): void {
+		for (const { config } of this.#volumes.values()) {
+			const { folder } = config;
+			if (this.#servers.at(config) === server)
+				this.#surroundings.tell({ kind: "concessions", folder, concessions: this.#servers.concessionsOf(server) });
+		}
+	}
+
 	#serve(config: VolumeConfig): ServedVolume | undefined {
 		const { log, redactor, tell } = this.#surroundings;
 		addSecrets(config, redactor);
@@ -267,6 +283,8 @@ export class ServedVolumes {
 			};
 			const served = { config, volume, stores: [store], refusals };
 			this.#volumes.set(folder, served);
+			const knowledge = this.#servers.at(config);
+			if (knowledge.concessions.length > 0) this.#tellConcessions(knowledge);
 			return served;
 		} catch (error) {
 			log.error({ err: error, folder: config.folder, bucket: config.bucket }, "the folder cannot be served");
@@ -279,6 +297,7 @@ export class ServedVolumes {
 		const { log, variables } = this.#surroundings;
 		return createObjectStore({
 			...storeOptions(config, variables, this.#credentialsOf(config)),
+			knowledge: this.#servers.at(config),
 			onEvent: (event) => {
 				this.#count(event);
 				refusals.take(event);

@@ -60,6 +60,11 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		"Requests that the server has refused for good, or failed to answer for too long, by the server's code.",
 		["mount", "code"],
 	);
+	const concessions = gauge(
+		"server_concession",
+		"1 for each thing that the server lacks or does wrong, and that is done without.",
+		["mount", "concession"],
+	);
 	const droppedLines = counter("driver_dropped_lines_total", "Log lines of the driver that were not kept.", ["mount"]);
 	const driverStat = gauge("driver_stat", "Counts and sizes that the driver tells of itself, by their names.", [
 		"mount",
@@ -121,6 +126,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			mountTroubles,
 			backendOk,
 			refusals,
+			concessions,
 			droppedLines,
 			driverStat,
 		])
@@ -134,6 +140,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			mountTroubles.set({ mount }, facts.troubles?.length ?? 0);
 			if (facts.backend !== undefined) backendOk.set({ mount }, facts.backend.ok ? 1 : 0);
 			for (const [code, count] of Object.entries(facts.refusals?.counts ?? {})) refusals.inc({ mount, code }, count);
+			for (const { name: concession } of facts.concessions ?? []) concessions.set({ mount, concession }, 1);
 			droppedLines.inc({ mount }, facts.droppedLines);
 			for (const [stat, value] of Object.entries(facts.driverStats ?? {}))
 				driverStat.set({ mount, driver, stat }, value);

@@ -101,6 +101,9 @@ export const pageScript = String.raw`
 		const refused = mount.refusals === undefined ? undefined : mount.refusals.last;
 		show(field.refused, refused !== undefined);
 		write(field.refused, refused === undefined ? "" : "Refused " + age(refused.at) + " ago: " + refused.message + (refused.hint === undefined ? "" : " What to do: " + refused.hint));
+		const concessions = mount.concessions || [];
+		show(field.concessions, concessions.length > 0);
+		write(field.concessions, concessions.map((concession) => concession.message).join(" "));
 		show(field.error, error !== undefined);
 		if (error !== undefined) {
 			field.error.dataset.tone = current ? "bad" : "off";

@@ -61,6 +61,7 @@ export const page = `<!doctype html>
 		<p class="reason" data-field="reason"></p>
 		<p class="reason" data-field="troubles"></p>
 		<p class="reason" data-field="refused"></p>
+		<p class="reason" data-field="concessions"></p>
 		<div class="error" data-field="error">
 			<p class="title"><strong data-field="errorTitle"></strong> <code data-field="errorCode"></code> <span class="quiet" data-field="errorAt"></span></p>
 			<p data-field="errorMessage"></p>

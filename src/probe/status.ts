@@ -1,4 +1,4 @@
-import type { DriverTrouble, Refusals } from "../drivers/driver.ts";
+import type { DriverConcession, DriverTrouble, Refusals } from "../drivers/driver.ts";
 import type { ErrorClass, ErrorCode } from "../errors.ts";
 
 export const mountStates = [
@@ -66,6 +66,8 @@ export interface MountStatus {
 	readonly troubles?: readonly DriverTrouble[];
 	/** What its server has refused for good, or failed to do for too long, since the driver's start; absent when there was nothing. */
 	readonly refusals?: Refusals;
+	/** What its server lacks or does wrong, and is done without; absent when there is nothing. */
+	readonly concessions?: readonly DriverConcession[];
 	/** Lines that the driver wrote too fast or too long to keep. */
 	readonly droppedLines: number;
 	/** Counts and sizes of the driver's process by their names, at most some seconds old. Several mounts of one process: at the first. */

@@ -1,18 +1,25 @@
-/** What not every server can, nor every key may. */
-export type Ability =
-	/** CRC-32 of what is sent: else it is an MD5 sum. */
-	| "checksums"
-	/** Writing only what is not there: else it is looked up before. */
-	| "conditions"
-	/** Reading only a certain version: else the answer's is compared. */
-	| "conditional-reads"
-	/** Deleting only a certain version. */
-	| "conditional-deletes"
-	/** Many keys in one request. */
-	| "multi-delete"
-	/** Copying parts of objects: else their bytes are sent. */
-	| "part-copies"
-	/** An object keeps its storage class: else it gets the one of new objects. */
-	| "storage-class"
-	/** An object keeps its tags: else it has none. */
-	| "tags";
+/** What not every server can, nor every key may: what such a server does, and what is done instead, for who reads log and status. */
+export const abilities = {
+	checksums: "does not take CRC-32 of what is sent: it is an MD5 sum",
+	conditions: "does not know If-None-Match: what must not be there is looked up before it is written",
+	"conditional-reads": "does not know If-Match for reads: the version of each answer is compared",
+	"conditional-deletes":
+		"does not know If-Match for deletions: what was replaced since it was listed is not told apart",
+	"multi-delete": "does not delete many objects with one request: each has its own",
+	"part-copies": "does not copy parts of objects: their bytes are sent",
+	"copied-checksums": "does not say the checksums of parts that it copies: uploads are begun without",
+	"copy-conditions":
+		"does not compare the version that is to be copied (x-amz-copy-source-if-match): it is looked up before and after",
+	"copy-conditions-of-parts":
+		"does not compare the version that is to be copied, of objects that were put together (x-amz-copy-source-if-match): it is looked up before and after",
+	"part-gaps":
+		"does not take uploads without some part numbers: what does not change of a file is copied in small parts",
+	"read-checksums":
+		"does not tell the checksums of what is read (x-amz-checksum-mode): small files are not compared with them",
+	"completed-versions":
+		"does not say the version of an object that was put together, or another one than later: it is asked for",
+	"storage-class": "does not take the storage class of an object that is written anew: it gets the one of new objects",
+	tags: "does not take, or not from this key, the tags of an object that is written anew: it has none",
+} as const satisfies Readonly<Record<string, string>>;
+
+export type Ability = keyof typeof abilities;

@@ -1,14 +1,7 @@
-import { hash } from "node:crypto";
-import type { Call } from "./client.ts";
 import type { Answer } from "./http/connection.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { objectHeaders } from "./object-headers.ts";
 import { S3Error, type ObjectMetadata } from "./object-store.ts";
-
-/** A body that is signed, since that costs nothing. */
-export function smallBody(bytes: Buffer): Pick<Call, "body" | "bodyHash"> {
-	return { body: { sizeBytes: bytes.length, read: () => [bytes] }, bodyHash: hash("sha256", bytes) };
-}
 
 export function checkKey(key: string): void {
 	if (key === "") throw new S3Error("REFUSED", "a key must not be empty");

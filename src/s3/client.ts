@@ -35,6 +35,8 @@ export interface Call {
 	readonly priority: Priority;
 	/** What a condition that does not hold means. Default: OBJECT_REPLACED. */
 	readonly preconditionMeans?: S3ErrorKind;
+	/** What it means that the server fails again and again in the same words. Default: that it may pass. */
+	readonly repeatedFailureMeans?: S3ErrorKind | undefined;
 	/** So many bytes the server has to copy before it answers, which takes longer, and during which it may keep the answer open with white space. */
 	readonly workBytes?: number;
 	/** Not over a connection that nobody has used for so long, in milliseconds; 0: over a new one. */
@@ -63,6 +65,11 @@ interface Tries {
 	staleConnections: number;
 	/** The connection broke without an answer to a body: the server may have had something to say about its headers. */
 	asksBeforeBody: boolean;
+	/** How often, and with what, the server has failed in the same words. */
+	sameFailures: number;
+	lastFailure: string;
+	/** Answers that nobody understood. */
+	oddAnswers: number;
 	hasCorrectedClock: boolean;
 	regions: number;
 	/** When keys were refused for the first time, and the last of them. */
@@ -94,6 +101,8 @@ const rotationBaseMs = 200;
 /** Of each connection that a server closed while it was idle, a request notices only one. */
 const maximumStaleConnections = 4;
 const maximumRegions = 2;
+const maximumOddAnswers = 3;
+const maximumSameFailures = 3;
 /** A server that copies or puts together works for a while before it answers. */
 const workPatience = 4;
 /** And it may keep its answer open for so many times the limit of silence, and a second more for each MiB. */
@@ -173,6 +182,9 @@ export class Client {
 			isFresh: false,
 			staleConnections: 0,
 			asksBeforeBody: false,
+			sameFailures: 0,
+			lastFailure: "",
+			oddAnswers: 0,
 			hasCorrectedClock: false,
 			regions: 0,
 			refusedSince: undefined,
@@ -231,7 +243,15 @@ export class Client {
 		const now = performance.now();
 		tries.failingSince ??= Math.min(now, lastByteAt);
 		const leftMs = tries.failingSince + this.#retryForMs - now;
-		if (leftMs <= 0) throw error;
+		if (error.status === 500 && call.repeatedFailureMeans !== undefined) {
+			tries.sameFailures = error.message === tries.lastFailure ? tries.sameFailures + 1 : 1;
+			tries.lastFailure = error.message;
+			const { message, status, code } = error;
+			if (tries.sameFailures >= maximumSameFailures)
+				throw new S3Error(call.repeatedFailureMeans, message, { status, code, cause: error });
+		}
+		if (verdict.isOdd === true) tries.oddAnswers++;
+		if (leftMs <= 0 || tries.oddAnswers >= maximumOddAnswers) throw error;
 		const wantedMs = Math.max(verdict.afterMs, this.#pace.reserve(), backoffMs(tries.retries, verdict.baseMs));
 		tries.retries++;
 		// Whatever is asked for, the last try is made at the end of the time.

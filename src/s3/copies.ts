@@ -1,18 +1,24 @@
 import { checkKey, hasMetadata, isKind, sizeOf } from "./answers.ts";
+import { isOfServer } from "./of-server.ts";
 import type { Ability } from "./abilities.ts";
 import { copySource, type Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
+import { copyVersion } from "./copy-condition.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
-import { Doubt } from "./doubt.ts";
+import type { Deletions } from "./deletions.ts";
+import { Doubt, type Looks } from "./doubt.ts";
 import type { Heads } from "./heads.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { wasMadeSince } from "./made-since.ts";
 import type { MultipartUploads } from "./multipart-uploads.ts";
-import { mayNotBeCopied, metadataHeaders, serverTimeMs } from "./object-headers.ts";
+import { mayNotBeCopied, meaningOfFailures, metadataHeaders, serverTimeMs } from "./object-headers.ts";
 import type { ObjectMaking } from "./object-making.ts";
 import { S3Error, type ObjectHeaders, type ObjectStore, type Uploaded } from "./object-store.ts";
 import { printable } from "./printable.ts";
+import type { Puts } from "./puts.ts";
 import { elementText, rootName } from "./xml.ts";
+
+const emptyBody = { sizeBytes: 0, crc32: 0, read: () => [] };
 
 type CopyOptions = NonNullable<Parameters<ObjectStore["copy"]>[2]>;
 
@@ -21,15 +27,25 @@ export class Copies {
 	readonly #bucket: Bucket;
 	readonly #heads: Heads;
 	readonly #making: ObjectMaking;
+	readonly #puts: Puts;
+	readonly #deletions: Deletions;
 	readonly #uploads: MultipartUploads;
 
 	constructor(
 		bucket: Bucket,
-		parts: { readonly heads: Heads; readonly making: ObjectMaking; readonly uploads: MultipartUploads },
+		parts: {
+			readonly heads: Heads;
+			readonly making: ObjectMaking;
+			readonly puts: Puts;
+			readonly deletions: Deletions;
+			readonly uploads: MultipartUploads;
+		},
 	) {
 		this.#bucket = bucket;
 		this.#heads = parts.heads;
 		this.#making = parts.making;
+		this.#puts = parts.puts;
+		this.#deletions = parts.deletions;
 		this.#uploads = parts.uploads;
 	}
 
@@ -37,6 +53,7 @@ export class Copies {
 		checkKey(from);
 		checkKey(to);
 		const { etag, metadata, onlyIfAbsent = false } = options;
+		if (from.endsWith("/") && (options.sizeBytes ?? 0) === 0) return this.#copyMarker(from, to, options);
 		// Not every server that knows the condition knows it for copies, and they do not tell.
 		if (onlyIfAbsent) await this.#heads.refuseIfPresent(to);
 		const isKnown = options.properties !== undefined && (metadata !== undefined || !mayNotBeCopied(options.properties));
@@ -66,16 +83,47 @@ export class Copies {
 		}
 	}
 
+	/** Not every server has an object for a directory that it could copy: it is made anew. */
+	async #copyMarker(from: string, to: string, options: CopyOptions): Promise<Uploaded> {
+		const source = await this.#headOf(from, options.etag);
+		if (source.sizeBytes > 0) return this.copy(from, to, { ...options, sizeBytes: source.sizeBytes });
+		const { metadata = source.metadata, properties = source.properties, onlyIfAbsent = false } = options;
+		return this.#puts.put(to, emptyBody, { metadata, properties, tagged: from, onlyIfAbsent });
+	}
+
 	async #headOf(from: string, etag: string | undefined): Promise<ObjectHeaders> {
 		const source = await this.#heads.head(from);
-		if (etag !== undefined && source.etag !== etag)
+		if (etag !== undefined && source.etag !== etag && source.etag !== "")
 			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
 		return source;
 	}
 
 	async #copyObject(from: string, to: string, options: CopyOptions, headers: RequestHeaders): Promise<Uploaded> {
+		const { etag } = options;
+		if (etag === undefined) return this.#copyOnce(from, to, options, headers);
+		return copyVersion(
+			this.#bucket,
+			this.#heads,
+			{ key: from, etag, isReplaced: from === to },
+			{
+				copy: async (compared) => this.#copyOnce(from, to, { ...options, etag: compared }, headers),
+				undo: async (copied) => this.#deletions.delete(to, copied.etag),
+			},
+		);
+	}
+
+	async #copyOnce(
+		from: string,
+		to: string,
+		options: Omit<CopyOptions, "etag"> & { readonly etag?: string | undefined },
+		headers: RequestHeaders,
+	): Promise<Uploaded> {
 		const { etag, metadata, sizeBytes } = options;
 		const doubt = new Doubt();
+		const looks: Looks = async (answer) =>
+			wasMadeSince(answer, doubt) &&
+			(sizeBytes === undefined || sizeOf(answer) === sizeBytes) &&
+			(metadata === undefined || hasMetadata(answer, metadata));
 		let copied: Uploaded | undefined;
 		try {
 			const answer = await this.#bucket.client.call({
@@ -84,28 +132,26 @@ export class Copies {
 				key: to,
 				priority: "read",
 				workBytes: sizeBytes ?? 0,
+				...meaningOfFailures(headers),
 				...(headers["if-none-match"] !== undefined && etag === undefined && { preconditionMeans: "EXISTS" as const }),
 				onDoubt: () => doubt.begin(),
 				headers: () => ({ ...headers, ...copySource(this.#bucket, from, etag) }),
-				check: ({ body }) => {
-					const text = body.toString();
-					const found = rootName(text) === "CopyObjectResult" ? elementText(text, "ETag") : undefined;
-					if (found === undefined) return "an answer that is not S3's";
+				check: (answer) => {
+					const text = answer.body.toString();
+					if (!isOfServer(answer)) return "an answer that is not S3's";
+					const found = rootName(text) === "CopyObjectResult" ? withoutQuotes(elementText(text, "ETag") ?? "") : "";
 					const modifiedMs = Date.parse(elementText(text, "LastModified") ?? "");
-					copied = { etag: withoutQuotes(found), modifiedMs: Number.isNaN(modifiedMs) ? undefined : modifiedMs };
+					copied = { etag: found, modifiedMs: Number.isNaN(modifiedMs) ? undefined : modifiedMs };
 					return undefined;
 				},
 			});
-			return { etag: copied?.etag ?? "", modifiedMs: copied?.modifiedMs ?? serverTimeMs(answer) };
+			if (copied === undefined || copied.etag === "") return await this.#heads.made(to, looks);
+			return { etag: copied.etag, modifiedMs: copied.modifiedMs ?? serverTimeMs(answer) };
 		} catch (error) {
 			if (!isKind(error, "OBJECT_REPLACED") && !isKind(error, "EXISTS")) throw error;
 			// A copy onto itself gives the object another version, and an earlier try may have done that.
-			const present = await this.#heads.presentIf(to, doubt, async (answer) => wasMadeSince(answer, doubt));
-			const isOurs =
-				present !== undefined &&
-				(sizeBytes === undefined || sizeOf(present.answer) === sizeBytes) &&
-				(metadata === undefined || hasMetadata(present.answer, metadata));
-			if (isOurs) return present.uploaded;
+			const present = await this.#heads.presentIf(to, doubt, looks);
+			if (present !== undefined) return present.uploaded;
 			throw error;
 		}
 	}
@@ -119,7 +165,7 @@ export class Copies {
 		const { etag, sizeBytes, metadata, properties } = source ?? (await this.#headOf(from, options.etag));
 		const own = metadataHeaders(options.metadata ?? metadata);
 		const making = await this.#making.of(options.properties ?? properties, from);
-		const create = async (): Promise<string> => this.#uploads.begin(to, own, making);
+		const create = async (): Promise<string> => this.#uploads.begin(to, own, making, { sendsBytes: false });
 		const { onlyIfAbsent = false } = options;
 		return copyInParts(this.#uploads, { from: { key: from, etag, sizeBytes }, to, create, onlyIfAbsent });
 	}

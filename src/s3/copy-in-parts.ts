@@ -44,7 +44,7 @@ export async function copyInParts(
 		};
 		const outcomes = await Promise.allSettled(Array.from({ length: Math.min(partsAtOnce, count) }, worker));
 		for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-		return await store.completeMultipart(to, uploadId, parts, { onlyIfAbsent });
+		return await store.completeMultipart(to, uploadId, parts, { onlyIfAbsent, sizeBytes: from.sizeBytes });
 	} catch (error) {
 		// Best effort: what stays behind is what the bucket's lifecycle is for.
 		await store.abortMultipart(to, uploadId).catch(() => undefined);

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
-import { checkKey, isKind, smallBody } from "./answers.ts";
+import { checkKey, isKind } from "./answers.ts";
+import { smallBody } from "./upload.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
@@ -24,11 +25,8 @@ export class Deletions {
 		this.#bucket = bucket;
 	}
 
-	async delete(key: string): Promise<void> {
-		await this.#delete(key, undefined);
-	}
-
-	async #delete(key: string, etag: string | undefined): Promise<void> {
+	/** With a version: only that one, where the server can tell. */
+	async delete(key: string, etag?: string): Promise<void> {
 		checkKey(key);
 		const condition: RequestHeaders = etag === undefined ? {} : { "if-match": `"${etag}"` };
 		await this.#bucket.knowledge.conceding(etag === undefined ? [] : ["conditional-deletes"], async (lacking) =>
@@ -52,8 +50,9 @@ export class Deletions {
 		if (keys.length > keysPerDelete) throw new S3Error("REFUSED", `more than ${keysPerDelete} keys at once`);
 		for (const key of keys) checkKey(key);
 		const canTogether = !this.#bucket.knowledge.lacks("multi-delete");
-		const together = canTogether ? keys.filter(isExpressible) : [];
-		const alone = canTogether ? keys.filter((key) => !isExpressible(key)) : keys;
+		const ordered = insideOut(keys);
+		const together = canTogether ? ordered.filter(isExpressible) : [];
+		const alone = canTogether ? ordered.filter((key) => !isExpressible(key)) : ordered;
 		return [...(await this.#deleteTogether(together, etags)), ...(await this.#deleteEach(alone, etags))];
 	}
 
@@ -101,18 +100,22 @@ export class Deletions {
 
 	async #deleteEach(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
 		const failures: KeyFailure[] = [];
-		const left = keys.values();
-		const worker = async (): Promise<void> => {
+		// Directories one after the other, when all that is in them is gone.
+		const files = keys.filter((key) => !key.endsWith("/"));
+		const left = files.values();
+		const directories = keys.filter((key) => key.endsWith("/")).values();
+		const worker = async (left: Iterable<string>): Promise<void> => {
 			for (const key of left) {
 				try {
-					await this.#delete(key, etags.get(key));
+					await this.delete(key, etags.get(key));
 				} catch (error) {
 					if (!(error instanceof S3Error)) throw error;
 					failures.push({ key, error });
 				}
 			}
 		};
-		await Promise.all(Array.from({ length: Math.min(deletesAtOnce, keys.length) }, worker));
+		await Promise.all(Array.from({ length: Math.min(deletesAtOnce, files.length) }, async () => worker(left)));
+		await worker(directories);
 		return failures;
 	}
 }
@@ -124,4 +127,10 @@ export async function orGone(work: Promise<unknown>): Promise<void> {
 		// Some servers say it of what is gone already, and what they do not keep is not there.
 		if (!isKind(error, "NOT_FOUND") && !isKind(error, "NAME_TOO_LONG")) throw error;
 	}
+}
+
+/** Some servers refuse to delete a directory's object before those of what is in it. */
+function insideOut(keys: readonly string[]): string[] {
+	const directories = keys.filter((key) => key.endsWith("/"));
+	return [...keys.filter((key) => !key.endsWith("/")), ...directories.toSorted((a, b) => b.length - a.length)];
 }

@@ -1,7 +1,8 @@
 import { checkKey, etagOf, hasEtag, isKind, sizeOf } from "./answers.ts";
+import { isOfServer } from "./of-server.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
-import type { Doubt } from "./doubt.ts";
+import type { Doubt, Looks } from "./doubt.ts";
 import type { Answer } from "./http/connection.ts";
 import { objectHeaders } from "./object-headers.ts";
 import { S3Error, type ObjectHeaders, type Uploaded } from "./object-store.ts";
@@ -32,18 +33,53 @@ export class Heads {
 			priority: "read",
 			signal,
 			headers: () => ({ ...this.#bucket.encryption.access, ...headers }),
-			check: (answer) => (hasEtag(answer) && sizeOf(answer) !== undefined ? undefined : "an answer that is not S3's"),
+			check: (answer) => {
+				const sizeBytes = sizeOf(answer);
+				// Directories' objects have no version with some servers, and need none.
+				const isMarker = sizeBytes === 0 && isOfServer(answer);
+				return sizeBytes !== undefined && (hasEtag(answer) || isMarker) ? undefined : "an answer that is not S3's";
+			},
 		});
 	}
 
-	async refuseIfPresent(key: string): Promise<void> {
+	/** With its checksum, if the server has one and tells. */
+	async askWithChecksum(key: string): Promise<Answer> {
+		return this.#bucket.knowledge.conceding(["read-checksums"], async (lacking) =>
+			this.ask(key, { headers: lacking.has("read-checksums") ? {} : { "x-amz-checksum-mode": "ENABLED" } }),
+		);
+	}
+
+	/** `mayBeHidden`: who may not look does without. */
+	async refuseIfPresent(key: string, { mayBeHidden = false }: { readonly mayBeHidden?: boolean } = {}): Promise<void> {
 		try {
 			await this.ask(key);
 		} catch (error) {
-			if (isKind(error, "NOT_FOUND")) return;
+			if (isKind(error, "NOT_FOUND") || (mayBeHidden && isKind(error, "DENIED"))) return;
 			throw error;
 		}
 		throw new S3Error("EXISTS", `${printable(key, 300)} is there already`, { status: 412 });
+	}
+
+	/**
+	 * What was just made of that key, as a server that did not tell its version, or not the one that it tells later, says now. Throws
+	 * OBJECT_REPLACED when it does not look like that, and what was made is gone again.
+	 */
+	async made(key: string, looks: Looks): Promise<Uploaded> {
+		let answer: Answer;
+		try {
+			answer = await this.ask(key);
+		} catch (error) {
+			if (!isKind(error, "NOT_FOUND")) throw error;
+			// Of another object than that which may be missing before something is made.
+			throw new S3Error("UNAVAILABLE", `HeadObject ${printable(key, 300)}: what was just stored is not there`, {
+				status: 404,
+				cause: error,
+			});
+		}
+		if (await looks(answer)) return uploadedOf(answer);
+		throw new S3Error("OBJECT_REPLACED", `HeadObject ${printable(key, 300)}: what was just stored was replaced`, {
+			status: 200,
+		});
 	}
 
 	/** The object, if an earlier try may have made it and it looks like that. */
@@ -54,13 +90,17 @@ export class Heads {
 	): Promise<{ readonly answer: Answer; readonly uploaded: Uploaded } | undefined> {
 		if (!doubt.exists) return undefined;
 		try {
-			const answer = await this.ask(key, { headers: { "x-amz-checksum-mode": "ENABLED" } });
+			const answer = await this.askWithChecksum(key);
 			if (!(await isOurs(answer))) return undefined;
-			return { answer, uploaded: { etag: etagOf(answer), modifiedMs: objectHeaders(answer, 0).modifiedMs } };
+			return { answer, uploaded: uploadedOf(answer) };
 		} catch (error) {
 			// Asked for later it may tell. Otherwise why the request itself was refused says more.
 			if (isKind(error, "UNAVAILABLE") || isKind(error, "THROTTLED") || isKind(error, "ABORTED")) throw error;
 			return undefined;
 		}
 	}
+}
+
+function uploadedOf(answer: Answer): Uploaded {
+	return { etag: etagOf(answer), modifiedMs: objectHeaders(answer, 0).modifiedMs };
 }

@@ -33,6 +33,16 @@ function decodeUtf8(value: string): string {
 	return text.includes("\ufffd") ? value : text;
 }
 
+/** Some servers keep less of it than others, and fail with the rest as if it might pass. */
+export function meaningOfFailures(headers: RequestHeaders): { readonly repeatedFailureMeans?: "NO_SPACE" } {
+	const isLong = Object.keys(headers).some(
+		(name) => name.startsWith(metadataPrefix) && (headers[name] ?? "").length > longMetadata,
+	);
+	return isLong ? { repeatedFailureMeans: "NO_SPACE" } : {};
+}
+
+const longMetadata = 128;
+
 /** What is kept of an object as it was told. */
 const propertyNames = [
 	"content-type",

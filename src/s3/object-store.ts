@@ -1,5 +1,8 @@
-import type { Ability } from "./abilities.ts";
 import type { Doubt } from "./doubt.ts";
+import type { S3Error, S3ErrorKind } from "./s3-error.ts";
+import type { Concession, ServerKnowledge } from "./server-knowledge.ts";
+
+export { S3Error, type S3ErrorKind } from "./s3-error.ts";
 
 /** One bucket, as a filesystem needs it: https://docs.aws.amazon.com/AmazonS3/latest/API/ */
 export interface ObjectStore {
@@ -65,16 +68,18 @@ export interface ObjectStore {
 		partNumber: number,
 		from: { readonly key: string; readonly etag: string; readonly offset: number; readonly lengthBytes: number },
 	): Promise<UploadedPart>;
-	/** `parts` in the order of their numbers. */
+	/** `parts` in the order of their numbers. `sizeBytes`: of all together, by which the object is known. */
 	completeMultipart(
 		key: string,
 		uploadId: string,
 		parts: readonly UploadedPart[],
-		options?: { readonly onlyIfAbsent?: boolean; readonly doubt?: Doubt },
+		options?: { readonly onlyIfAbsent?: boolean; readonly doubt?: Doubt; readonly sizeBytes?: number },
 	): Promise<Uploaded>;
 	abortMultipart(key: string, uploadId: string): Promise<void>;
 	/** Whether listings hold the objects' metadata, which only MinIO does. Known after the first listing. */
 	readonly listsMetadata: boolean;
+	/** Whether part numbers may be missing, as far as is known: what has been refused for that is UNSUPPORTED. */
+	readonly takesGaps: boolean;
 	/** The next request is signed with these. */
 	setCredentials(credentials: CredentialsSource): void;
 	/** Ends all connections; requests under way fail. */
@@ -208,6 +213,8 @@ export interface ObjectStoreOptions {
 	readonly retryForMs?: number;
 	/** Requests under way at most; fewer when the server throttles. Default: 32. */
 	readonly maximumRequests?: number;
+	/** Of the server, shared with other stores. Default: none yet. */
+	readonly knowledge?: ServerKnowledge;
 	readonly onEvent?: (event: StoreEvent) => void;
 }
 
@@ -240,50 +247,5 @@ export type StoreEvent =
 	  }
 	/** Refused for good, or failing for too long; not what is usual, such as an object that is not there. */
 	| { readonly kind: "failure"; readonly operation: string; readonly key: string; readonly error: S3Error }
-	/** The server, or the key, cannot do something, and it is done without. */
-	| { readonly kind: "concession"; readonly ability: Ability; readonly error: S3Error };
-
-export type S3ErrorKind =
-	/** No such object. */
-	| "NOT_FOUND"
-	/** It is gone, or elsewhere. */
-	| "NO_BUCKET"
-	/** The object has another version than asked for (412). */
-	| "OBJECT_REPLACED"
-	| "EXISTS"
-	/** 403, expired or unknown keys too, and an object that has to be restored from an archive first. */
-	| "DENIED"
-	/** The server has no room, or a quota is used up. */
-	| "NO_SPACE"
-	/** Throttled (429, 503) for longer than `retryForMs`. */
-	| "THROTTLED"
-	/** Out of reach or failing for longer than `retryForMs`. */
-	| "UNAVAILABLE"
-	| "CHECKSUM_WRONG"
-	/** The server cannot do what was asked (501, 405). */
-	| "UNSUPPORTED"
-	/** The server does not keep keys, or parts of keys, of this length. */
-	| "NAME_TOO_LONG"
-	/** Refused for good: the key is not legal, the object too large. */
-	| "REFUSED"
-	| "ABORTED";
-
-export class S3Error extends Error {
-	override readonly name = "S3Error";
-	readonly kind: S3ErrorKind;
-	/** HTTP status, or 0 without an answer. */
-	readonly status: number;
-	/** The server's own code, such as NoSuchKey. */
-	readonly code: string | undefined;
-
-	constructor(
-		kind: S3ErrorKind,
-		message: string,
-		options: { readonly status?: number; readonly code?: string | undefined; readonly cause?: unknown } = {},
-	) {
-		super(message, { cause: options.cause });
-		this.kind = kind;
-		this.status = options.status ?? 0;
-		this.code = options.code;
-	}
-}
+	/** The server, or the key, cannot do something, or does it wrong. Told by a store that has its knowledge to itself. */
+	| ({ readonly kind: "concession" } & Concession);

@@ -15,7 +15,7 @@ export async function readObject(
 	client: Client,
 	key: string,
 	options: ReadOptions,
-	request: { readonly headers: RequestHeaders; readonly isConditional: boolean },
+	request: { readonly headers: RequestHeaders; readonly isConditional: boolean; readonly asksChecksum: boolean },
 ): Promise<void> {
 	const { offset, into, etag, objectSizeBytes, signal, onProgress } = options;
 	if (into.length === 0) return;
@@ -60,7 +60,7 @@ export async function readObject(
 				return {
 					...(request.isConditional && { "if-match": `"${etag}"` }),
 					...request.headers,
-					...(isWhole && from === 0 ? { "x-amz-checksum-mode": "ENABLED" } : { range }),
+					...(!isWhole || from > 0 ? { range } : request.asksChecksum ? { "x-amz-checksum-mode": "ENABLED" } : {}),
 				};
 			},
 			accept,

@@ -1,17 +1,13 @@
-import { checkKey, etagOf, hasMetadata, isKind } from "./answers.ts";
 import type { Ability } from "./abilities.ts";
+import { checkKey } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
 import { Client } from "./client.ts";
 import { Copies } from "./copies.ts";
 import { Deletions } from "./deletions.ts";
-import { Doubt } from "./doubt.ts";
 import { encryptionHeaders } from "./encryption.ts";
 import { Heads } from "./heads.ts";
-import { createIntegrity } from "./integrity.ts";
 import { Listings } from "./listings.ts";
-import { wasMadeSince } from "./made-since.ts";
 import { MultipartUploads } from "./multipart-uploads.ts";
-import { metadataHeaders, serverTimeMs } from "./object-headers.ts";
 import { ObjectMaking } from "./object-making.ts";
 import type {
 	CredentialsSource,
@@ -20,14 +16,11 @@ import type {
 	ObjectHeaders,
 	ObjectStore,
 	ObjectStoreOptions,
-	PutOptions,
-	UploadBody,
-	Uploaded,
 } from "./object-store.ts";
+import { Puts } from "./puts.ts";
 import { readObject, type ReadOptions } from "./read-object.ts";
 import { ServerKnowledge } from "./server-knowledge.ts";
 import { tellingFailures } from "./tell-failures.ts";
-import { upload } from "./upload.ts";
 
 /** Throws a LauncherError if there is no URL for that bucket. Nothing is sent before the first request. */
 export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
@@ -35,13 +28,10 @@ export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
 	return options.onEvent === undefined ? store : tellingFailures(store, options.onEvent);
 }
 
-/** No server closes what was used so recently. */
-const freshMs = 1000;
-
 class Store implements ObjectStore {
 	readonly #bucket: Bucket;
 	readonly #heads: Heads;
-	readonly #making: ObjectMaking;
+	readonly #puts: Puts;
 	readonly #listings: Listings;
 	readonly #uploads: MultipartUploads;
 	readonly #copies: Copies;
@@ -51,18 +41,31 @@ class Store implements ObjectStore {
 		this.#bucket = {
 			client: new Client(options),
 			encryption: encryptionHeaders(options.encryption),
-			knowledge: new ServerKnowledge(options.onEvent),
+			knowledge:
+				options.knowledge ??
+				new ServerKnowledge((concession) => options.onEvent?.({ kind: "concession", ...concession })),
 		};
 		this.#heads = new Heads(this.#bucket);
-		this.#making = new ObjectMaking(this.#bucket, options);
+		const making = new ObjectMaking(this.#bucket, options);
+		this.#puts = new Puts(this.#bucket, this.#heads, making);
 		this.#listings = new Listings(this.#bucket);
-		this.#uploads = new MultipartUploads(this.#bucket, this.#heads, this.#making);
-		this.#copies = new Copies(this.#bucket, { heads: this.#heads, making: this.#making, uploads: this.#uploads });
+		this.#uploads = new MultipartUploads(this.#bucket, this.#heads, making);
 		this.#deletions = new Deletions(this.#bucket);
+		this.#copies = new Copies(this.#bucket, {
+			heads: this.#heads,
+			making,
+			puts: this.#puts,
+			deletions: this.#deletions,
+			uploads: this.#uploads,
+		});
 	}
 
 	get listsMetadata(): boolean {
 		return this.#listings.listsMetadata;
+	}
+
+	get takesGaps(): boolean {
+		return !this.#bucket.knowledge.lacks("part-gaps");
 	}
 
 	setCredentials(credentials: CredentialsSource): void {
@@ -76,10 +79,13 @@ class Store implements ObjectStore {
 	async get(key: string, options: ReadOptions): Promise<void> {
 		checkKey(key);
 		const { client, encryption, knowledge } = this.#bucket;
-		await knowledge.conceding(["conditional-reads"], async (lacking) =>
+		const isWhole = options.offset === 0 && options.into.length === options.objectSizeBytes;
+		const used: Ability[] = isWhole ? ["conditional-reads", "read-checksums"] : ["conditional-reads"];
+		await knowledge.conceding(used, async (lacking) =>
 			readObject(client, key, options, {
 				headers: encryption.access,
 				isConditional: !lacking.has("conditional-reads"),
+				asksChecksum: !lacking.has("read-checksums"),
 			}),
 		);
 	}
@@ -92,49 +98,8 @@ class Store implements ObjectStore {
 		return this.#listings.list(request);
 	}
 
-	async put(
-		key: string,
-		body: UploadBody,
-		{ metadata = {}, properties = { headers: {} }, onlyIfAbsent = false, doubt = new Doubt() }: PutOptions = {},
-	): Promise<Uploaded> {
-		checkKey(key);
-		const own = metadataHeaders(metadata);
-		const making = await this.#making.of(properties, key);
-		const integrity = createIntegrity(body);
-		doubt.sends(async (answer) => hasMetadata(answer, metadata) && integrity.wasOf(answer));
-		const used: Ability[] = onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"];
-		return this.#bucket.knowledge.conceding([...used, ...making.used], async (lacking) => {
-			const headers = {
-				...own,
-				...making.headers(lacking),
-				...(await integrity.headers(!lacking.has("checksums"))),
-				...(onlyIfAbsent && !lacking.has("conditions") && { "if-none-match": "*" }),
-			};
-			try {
-				if (onlyIfAbsent && lacking.has("conditions")) await this.#heads.refuseIfPresent(key);
-				const answer = await upload(this.#bucket, {
-					operation: "PutObject",
-					key,
-					body,
-					headers,
-					doubt,
-					preconditionMeans: "EXISTS",
-					// On a connection that the server closed while nobody used it, the request looks like one whose answer was lost.
-					...(onlyIfAbsent && { maximumIdleMs: freshMs }),
-				});
-				return { etag: etagOf(answer), modifiedMs: serverTimeMs(answer) };
-			} catch (error) {
-				if (!isKind(error, "EXISTS")) throw error;
-				// It may be there because of an earlier try, whose answer was lost.
-				const present = await this.#heads.presentIf(key, doubt, async (answer) => wasMadeSince(answer, doubt));
-				if (present === undefined) throw error;
-				const isThis = hasMetadata(present.answer, metadata) && (await integrity.isOf(present.answer));
-				if (isThis) return present.uploaded;
-				if (!(await doubt.hasSent(present.answer))) throw error;
-				// With what it was to hold when an earlier call failed.
-				return this.put(key, body, { metadata, properties });
-			}
-		});
+	async put(...wanted: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
+		return this.#puts.put(...wanted);
 	}
 
 	async delete(key: string): Promise<void> {

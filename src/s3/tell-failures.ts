@@ -3,7 +3,7 @@ import { S3Error, type ObjectStore, type ObjectStoreOptions, type S3ErrorKind } 
 /** What happens without anything being wrong with the server, the key or the way there. */
 const usual: ReadonlySet<S3ErrorKind> = new Set(["NOT_FOUND", "OBJECT_REPLACED", "EXISTS", "ABORTED"]);
 
-/** The same store, which tells of everything that could not be done; of a server that cannot copy parts, that they are done without. */
+/** The same store, which tells of everything that could not be done. */
 export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectStoreOptions["onEvent"]>): ObjectStore {
 	const tell = (operation: string, key: string, error: unknown): void => {
 		if (error instanceof S3Error && !usual.has(error.kind)) onEvent({ kind: "failure", operation, key, error });
@@ -44,9 +44,8 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 			try {
 				return await store.copyPart(key, uploadId, partNumber, from);
 			} catch (error) {
-				if (error instanceof S3Error && error.kind === "UNSUPPORTED")
-					onEvent({ kind: "concession", ability: "part-copies", error });
-				else tell("UploadPartCopy", key, error);
+				// It is done without.
+				if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) tell("UploadPartCopy", key, error);
 				throw error;
 			}
 		},
@@ -55,6 +54,9 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 		abortMultipart: async (key, uploadId) => told("AbortMultipartUpload", key, store.abortMultipart(key, uploadId)),
 		get listsMetadata() {
 			return store.listsMetadata;
+		},
+		get takesGaps() {
+			return store.takesGaps;
 		},
 		setCredentials: (credentials) => store.setCredentials(credentials),
 		close: () => store.close(),

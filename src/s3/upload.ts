@@ -1,7 +1,10 @@
+import { hash } from "node:crypto";
 import { hasEtag, isKind } from "./answers.ts";
+import { isOfServer } from "./of-server.ts";
 import type { Bucket } from "./bucket.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { Call, RequestHeaders } from "./client.ts";
 import type { Doubt } from "./doubt.ts";
+import { meaningOfFailures } from "./object-headers.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
 
 /** Of the bytes that a server found to be others than their checksum says. */
@@ -19,9 +22,11 @@ export async function upload(
 		readonly doubt?: Doubt;
 		readonly preconditionMeans?: "EXISTS";
 		readonly maximumIdleMs?: number;
+		/** Nothing else can tell the version. */
+		readonly needsEtag: boolean;
 	},
 ): Promise<Answer> {
-	const { operation, key, body, headers, query, doubt, preconditionMeans } = call;
+	const { operation, key, body, headers, query, doubt, preconditionMeans, needsEtag } = call;
 	const { maximumIdleMs = Number.POSITIVE_INFINITY } = call;
 	for (let tries = 1; ; tries++) {
 		try {
@@ -32,7 +37,9 @@ export async function upload(
 				body,
 				priority: "write",
 				headers: () => headers,
-				check: (answer) => (hasEtag(answer) ? undefined : "an answer that is not S3's"),
+				...meaningOfFailures(headers),
+				check: (answer) =>
+					hasEtag(answer) || (!needsEtag && isOfServer(answer)) ? undefined : "an answer that is not S3's",
 				onDoubt: () => doubt?.begin(),
 				maximumIdleMs: tries > 1 ? 0 : maximumIdleMs,
 				...(query !== undefined && { query }),
@@ -42,4 +49,9 @@ export async function upload(
 			if (!isKind(error, "CHECKSUM_WRONG") || tries === uploadTries) throw error;
 		}
 	}
+}
+
+/** A body that is signed, since that costs nothing. */
+export function smallBody(bytes: Buffer): Pick<Call, "body" | "bodyHash"> {
+	return { body: { sizeBytes: bytes.length, read: () => [bytes] }, bodyHash: hash("sha256", bytes) };
 }

@@ -1,3 +1,4 @@
+import { isOfServer } from "./of-server.ts";
 import { clockSkewMs } from "./clock-skew.ts";
 import type { Answer, ExchangeError } from "./http/connection.ts";
 import type { Credentials } from "./location.ts";
@@ -11,7 +12,14 @@ export type Verdict =
 	| { readonly kind: "ok" }
 	| { readonly kind: "failed"; readonly error: S3Error }
 	/** May pass: to be tried again, the first time after about `baseMs` and not before `afterMs`. */
-	| { readonly kind: "retry"; readonly error: S3Error; readonly baseMs: number; readonly afterMs: number }
+	| {
+			readonly kind: "retry";
+			readonly error: S3Error;
+			readonly baseMs: number;
+			readonly afterMs: number;
+			/** The server's own answer, and we do not understand it: it will hardly be another one. */
+			readonly isOdd?: boolean;
+	  }
 	/** The answer to a HEAD cannot say what is wrong. */
 	| { readonly kind: "ask"; readonly error: S3Error }
 	/** Our clock is wrong; the server's says this. */
@@ -50,7 +58,9 @@ export function judgeAnswer(answer: Answer, facts: Facts): Verdict {
 	if (isSuccess) {
 		const problem = facts.check?.(answer);
 		if (problem === undefined) return { kind: "ok" };
-		return { kind: "retry", error: fault("UNAVAILABLE", problem, facts, status), baseMs: failedBaseMs, afterMs: 0 };
+		const isOdd = isOfServer(answer);
+		const error = fault("UNAVAILABLE", problem, facts, status);
+		return { kind: "retry", error, baseMs: failedBaseMs, afterMs: 0, isOdd };
 	}
 	const told = parseServerError(text, facts.credentials);
 	const code = told?.code ?? minioCode(headers);
@@ -159,6 +169,8 @@ function kindOf(status: number, code: string | undefined, facts: Facts): S3Error
 		case 408:
 		case 425:
 			return "UNAVAILABLE";
+		// Of a condition on what is written, some servers say this.
+		case 304:
 		case 412:
 			return facts.preconditionMeans;
 		case 416:

@@ -1,4 +1,4 @@
-import type { Refusals } from "../drivers/driver.ts";
+import type { DriverConcession, Refusals } from "../drivers/driver.ts";
 import type { LauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
@@ -35,6 +35,14 @@ export function reportedRefusals(
 	if (refusals === undefined) return {};
 	const { counts, last } = refusals;
 	return { refusals: { counts, last: { ...last, message: redact(last.message) } } };
+}
+
+export function reportedConcessions(
+	concessions: readonly DriverConcession[] | undefined,
+	redact: Reporting["redact"],
+): Pick<MountStatus, "concessions"> {
+	if (concessions === undefined || concessions.length === 0) return {};
+	return { concessions: concessions.map((each) => ({ ...each, noticed: redact(each.noticed) })) };
 }
 
 /** What the last check of a backend said. */

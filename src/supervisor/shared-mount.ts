@@ -6,7 +6,14 @@ import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createMountBackoff } from "./backoff.ts";
-import { failedCheck, reportedRefusals, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
+import {
+	failedCheck,
+	reportedConcessions,
+	reportedRefusals,
+	reportError,
+	untilNextCheckMs,
+	type BackendHealth,
+} from "./report.ts";
 import type { Changed, ChangeOptions, Supervised, Timing } from "./supervise.ts";
 
 export interface SharedMountOptions {
@@ -125,10 +132,12 @@ export class SharedMount implements Supervised {
 
 	/** One mount of the config by itself, from what is true of the mount that they share. */
 	status(member: SharedMember, shared: MountStatus): MountStatus {
-		const { driverStats, troubles, refusals: _, ...others } = shared;
+		const { driverStats, troubles, refusals: _, concessions: __, ...others } = shared;
 		const { served } = member;
 		const refusals = served === undefined ? undefined : this.#session?.refusals?.(served.folder);
-		const rest = { ...others, ...reportedRefusals(refusals, this.#options.redact) };
+		const concessions = served === undefined ? undefined : this.#session?.concessions?.(served.folder);
+		const { redact } = this.#options;
+		const rest = { ...others, ...reportedRefusals(refusals, redact), ...reportedConcessions(concessions, redact) };
 		const first = this.#members.values().find(({ served }) => served !== undefined);
 		if (member !== first) return member.status(rest);
 		return member.status({

@@ -9,7 +9,14 @@ import { statfs } from "../mounts/statfs.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createMountBackoff } from "./backoff.ts";
-import { failedCheck, reportedRefusals, reportError, untilNextCheckMs, type BackendHealth } from "./report.ts";
+import {
+	failedCheck,
+	reportedConcessions,
+	reportedRefusals,
+	reportError,
+	untilNextCheckMs,
+	type BackendHealth,
+} from "./report.ts";
 import { nextState, type MountEvent } from "./state.ts";
 import { RetiredDriver } from "./retired-driver.ts";
 import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
@@ -200,6 +207,7 @@ export class MountSupervisor {
 			...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
 			...(this.#lastError !== undefined && { lastError: this.#lastError }),
 			...reportedRefusals(this.#session?.refusals?.(""), this.#options.redact),
+			...reportedConcessions(this.#session?.concessions?.(""), this.#options.redact),
 			droppedLines: this.#droppedLines,
 			...(troubles.length > 0 && {
 				troubles: troubles.map((trouble) => ({ ...trouble, message: this.#options.redact(trouble.message) })),

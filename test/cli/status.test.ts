@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { renderStatus, status } from "../../src/cli/status.ts";
 import { parseEnvironment } from "../../src/config/environment.ts";
 import { createRunDirectory, startServer } from "../probe/running-server.ts";
-import { accessDenied, refusal, sampleMount, sampleStatus } from "../probe/sample-status.ts";
+import { accessDenied, concession, refusal, sampleMount, sampleStatus } from "../probe/sample-status.ts";
 import { captured } from "./captured.ts";
 
 const show = async (runDirectory: string, json: boolean) => {
@@ -41,6 +41,17 @@ describe("status", () => {
 				"  refused   InvalidObjectState, 1m ago, 3 in all",
 				"            GetObject old.bin: InvalidObjectState (The operation is not valid.)",
 				"            Restore it.",
+				"",
+			].join("\n"),
+		);
+	});
+
+	it("shows what the server lacks, and what has shown it", () => {
+		const mount = sampleMount({ concessions: [concession] });
+		expect(renderStatus(sampleStatus({ mounts: [mount] }), secondsLater(120))).toContain(
+			[
+				"  without   The server does not know If-Match for reads.",
+				"            for 1m: GetObject old.bin: NotImplemented",
 				"",
 			].join("\n"),
 		);

@@ -90,18 +90,3 @@ test("bounds what a server can make it remember, whatever it calls its errors", 
 	expect(counts["other"]).toBe(1000 - 32 + 3);
 	expect(told.at(-1)?.last.hint).toBeUndefined();
 });
-
-test("says once what a server does not take and is used without", () => {
-	for (let index = 0; index < 3; index++) {
-		const error = new S3Error("UNSUPPORTED", "GetObject a: NotImplemented", { status: 501, code: "NotImplemented" });
-		refusals.take({ kind: "concession", ability: "conditional-reads", error });
-	}
-	expect(lines).toMatchObject([
-		{
-			without: expect.stringContaining("If-Match"),
-			error: expect.any(String),
-			msg: expect.stringContaining("without"),
-		},
-	]);
-	expect(told).toEqual([]);
-});

@@ -3,7 +3,7 @@ import { register } from "prom-client";
 import { describe, expect, it } from "vitest";
 import { createMetrics } from "../../src/probe/metrics.ts";
 import { mountStates } from "../../src/probe/status.ts";
-import { refusal, sampleMount, sampleStatus } from "./sample-status.ts";
+import { concession, refusal, sampleMount, sampleStatus } from "./sample-status.ts";
 
 interface Sample {
 	readonly name: string;
@@ -48,6 +48,7 @@ describe("metrics", () => {
 					troubles: [{ about: "disk of cache", message: "full", since: "2026-07-31T03:00:00Z" }],
 					driverStats: { dirty_bytes: 7 },
 					refusals: { counts: { AccessDenied: 4 }, last: refusal },
+					concessions: [concession],
 				}),
 				sampleMount({ name: "b", driver: "s3fs", state: "failed", ready: false }),
 			],
@@ -62,6 +63,8 @@ describe("metrics", () => {
 			expect(value(samples, "fluid_fuse_driver_dropped_lines_total", { mount: "a" })).toBe(5);
 			expect(value(samples, "fluid_fuse_refusals_total", { mount: "a", code: "AccessDenied" })).toBe(4);
 			expect(value(samples, "fluid_fuse_refusals_total", { mount: "b" })).toBeUndefined();
+			expect(value(samples, "fluid_fuse_server_concession", { mount: "a", concession: "conditional-reads" })).toBe(1);
+			expect(value(samples, "fluid_fuse_server_concession", { mount: "b" })).toBeUndefined();
 			expect(value(samples, "fluid_fuse_mount_layers", { mount: "a" })).toBe(2);
 			expect(value(samples, "fluid_fuse_mount_troubles", { mount: "a" })).toBe(1);
 			expect(value(samples, "fluid_fuse_mount_troubles", { mount: "b" })).toBe(0);
@@ -147,6 +150,7 @@ describe("docs/metrics.md", () => {
 			backend: { ok: true, checkedAt: "2026-07-31T03:00:00Z" },
 			driverStats: { dirty_bytes: 0 },
 			refusals: { counts: { AccessDenied: 1 }, last: refusal },
+			concessions: [concession],
 		};
 		const metrics = createMetrics(() => sampleStatus({ mounts: [sampleMount(facts)] }));
 		metrics.countError("data", "DRIVER_FAILED");

@@ -4,7 +4,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { LauncherStatus } from "../../src/probe/status.ts";
 import { startServer } from "./running-server.ts";
-import { accessDenied, refusal, sampleMount, sampleStatus } from "./sample-status.ts";
+import { accessDenied, concession, refusal, sampleMount, sampleStatus } from "./sample-status.ts";
 
 const executablePath = "/usr/bin/chromium";
 const missing = !existsSync(executablePath);
@@ -31,6 +31,7 @@ const troubled = () => [
 		backend: { ok: false, checkedAt: secondsAgo(4) },
 		layers: 2,
 		refusals: { counts: { InvalidObjectState: 1 }, last: { ...refusal, at: secondsAgo(61) } },
+		concessions: [concession],
 	}),
 	sampleMount({
 		name: "weights",
@@ -150,6 +151,7 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 			"2 stacked",
 			"Refused 1 min ",
 			"GetObject old.bin: InvalidObjectState (The operation is not valid.) What to do: Restore it.",
+			"The server does not know If-Match for reads.",
 			"2 min ",
 			"pid 42",
 		]) {

@@ -1,4 +1,4 @@
-import type { Refusal } from "../../src/drivers/driver.ts";
+import type { DriverConcession, Refusal } from "../../src/drivers/driver.ts";
 import type { LauncherStatus, MountStatus, ReportedError } from "../../src/probe/status.ts";
 
 /** A healthy mount; `changes` make it another. */
@@ -54,4 +54,11 @@ export const refusal: Refusal = {
 	code: "InvalidObjectState",
 	message: "GetObject old.bin: InvalidObjectState (The operation is not valid.)",
 	hint: "Restore it.",
+};
+
+export const concession: DriverConcession = {
+	name: "conditional-reads",
+	message: "The server does not know If-Match for reads.",
+	since: "2026-07-31T03:01:00.000Z",
+	noticed: "GetObject old.bin: NotImplemented",
 };

@@ -67,6 +67,7 @@ async function record(
 const etag = "0123456789abcdef0123456789abcdef";
 
 function answerLikeS3({ method, url, headers }: Received): Reply {
+	if (method === "HEAD" && url === "/bucket/m") return { status: 404 };
 	if (method === "HEAD") return { headers: { etag: `"${etag}"`, "content-length": "3" } };
 	if (method === "GET" && url.includes("list-type=2"))
 		return { body: "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>" };
@@ -119,7 +120,12 @@ const operations = [
 	"POST /bucket/m?uploads=",
 	"PUT /bucket/m?partNumber=1&uploadId=id",
 	"PUT /bucket/m?partNumber=2&uploadId=id",
+	// Whether that is the checksum of the part, or of the whole object.
+	"HEAD /bucket/a",
+	"HEAD /bucket/m",
 	"POST /bucket/m?uploadId=id",
+	// Whether the version that it said is the one that it says, the first time.
+	"HEAD /bucket/m",
 	"DELETE /bucket/m?uploadId=id",
 	"DELETE /bucket/a",
 	"POST /bucket/?delete=",
@@ -155,7 +161,10 @@ test("asks what S3 is asked, and signs it", async () => {
 		"",
 		"",
 		"",
+		"",
+		"",
 		"*",
+		"",
 		"",
 		"",
 		"",
@@ -177,12 +186,12 @@ test("asks what S3 is asked, and signs it", async () => {
 	});
 	expect(requests[5]?.headers["x-amz-checksum-algorithm"]).toBe("CRC32");
 	expect(requests[7]?.headers["x-amz-copy-source-range"]).toBe("bytes=0-2");
-	expect(requests[8]?.body).toContain(
+	expect(requests[10]?.body).toContain(
 		`<Part><PartNumber>1</PartNumber><ETag>&#34;${etag}&#34;</ETag><ChecksumCRC32>NSRBwg==</ChecksumCRC32></Part>`,
 	);
-	expect(requests[8]?.body).toContain("<ChecksumCRC32>AAAAAA==</ChecksumCRC32>");
-	expect(requests[11]?.body).toContain("<Key>a&#38;b</Key>");
-	expect(requests[11]?.headers["content-md5"]).toBeDefined();
+	expect(requests[10]?.body).toContain("<ChecksumCRC32>AAAAAA==</ChecksumCRC32>");
+	expect(requests[14]?.body).toContain("<Key>a&#38;b</Key>");
+	expect(requests[14]?.headers["content-md5"]).toBeDefined();
 });
 
 test("without credentials signs nothing", async () => {
@@ -282,7 +291,7 @@ test("shows a customer's key wherever it is needed, and nowhere else", async () 
 	const key = Buffer.alloc(32, 1).toString("base64");
 	const isSent = (name: string): unknown[] => sent(requests, name).map((value) => value === key);
 	expect(isSent("x-amz-server-side-encryption-customer-key")).toEqual(
-		operations.map((_, index) => [0, 1, 3, 4, 5, 6, 7, 8].includes(index)),
+		operations.map((_, index) => [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11].includes(index)),
 	);
 	expect(isSent("x-amz-copy-source-server-side-encryption-customer-key")).toEqual(
 		operations.map((_, index) => [4, 7].includes(index)),

@@ -100,20 +100,30 @@ export class DirectoryMove {
 		}
 	}
 
-	/** Deletes what was copied; the directory's own object goes last: as long as something is left, the directory is. */
+	/**
+	 * Deletes what was copied; the directory's own object goes last: as long as something is left, the directory is. Those of the
+	 * directories in it go after what is in them, since some servers refuse it otherwise.
+	 */
 	async deleteOld(): Promise<void> {
+		const markers: ListedObject[] = [];
 		for await (const objects of this.#pagesBelow(this.#from)) {
 			const copied = objects.filter((object) => object.key !== this.#from && this.#isCopied(object));
-			await this.#deleteVersions(copied);
+			markers.push(...copied.filter(isMarker));
+			await this.#deleteVersions(copied.filter((object) => !isMarker(object)));
 		}
+		await this.#deleteVersions(markers.toReversed());
 		if (this.#marker !== undefined) await this.#deleteVersions([this.#marker]);
 	}
 
 	/** Only what is still what was put there. */
 	async #takeBack(): Promise<void> {
+		const markers: ListedObject[] = [];
 		for await (const objects of this.#pagesBelow(this.#to)) {
-			await this.#deleteVersions(objects.filter(({ key, etag }) => this.moved.get(key)?.version.etag === etag));
+			const ours = objects.filter(({ key, etag }) => this.moved.get(key)?.version.etag === etag);
+			markers.push(...ours.filter(isMarker));
+			await this.#deleteVersions(ours.filter((object) => !isMarker(object)));
 		}
+		await this.#deleteVersions(markers.toReversed());
 	}
 
 	async #deleteCopies(keys: readonly string[]): Promise<void> {
@@ -150,4 +160,8 @@ export class DirectoryMove {
 			token = page.nextToken;
 		} while (token !== undefined);
 	}
+}
+
+function isMarker({ key }: ListedObject): boolean {
+	return key.endsWith("/");
 }

@@ -43,9 +43,22 @@ export function planCommit({ grid, sizeBytes, baseBytes, stateOf }: DraftShape):
 	return steps;
 }
 
+/** A copy as one for each part of the grid, for servers that want every part number. */
+export function withoutJoins(grid: PartGrid, step: CommitStep & { readonly kind: "copy" }): CommitStep[] {
+	let { offset } = step;
+	return withoutCopy(grid, step).map(({ index, sizeBytes }) => {
+		const copy = { kind: "copy", index, offset, sizeBytes } as const;
+		offset += sizeBytes;
+		return copy;
+	});
+}
+
 /** A copy as the uploads that do the same, for servers that cannot copy. */
-export function withoutCopy(grid: PartGrid, step: CommitStep & { readonly kind: "copy" }): CommitStep[] {
-	const steps: CommitStep[] = [];
+export function withoutCopy(
+	grid: PartGrid,
+	step: CommitStep & { readonly kind: "copy" },
+): (CommitStep & { readonly kind: "upload" })[] {
+	const steps: (CommitStep & { readonly kind: "upload" })[] = [];
 	const end = step.offset + step.sizeBytes;
 	let { index } = step;
 	for (let { offset } = step; offset < end; offset += grid.sizeOf(index++)) {

@@ -1,7 +1,7 @@
 import type { ByteRange } from "../../bytes.ts";
 import type { ObjectVersion } from "../../s3/object-store.ts";
 import { S3Error, type ObjectStore, type UploadBody, type Uploaded, type UploadedPart } from "../../s3/object-store.ts";
-import { planCommit, withoutCopy, type CommitStep } from "./commit-plan.ts";
+import { planCommit, withoutCopy, withoutJoins, type CommitStep } from "./commit-plan.ts";
 import { DraftError } from "./draft-error.ts";
 import type { DraftPart, DraftParts } from "./draft-parts.ts";
 import type { DraftUpload } from "./draft-upload.ts";
@@ -60,9 +60,10 @@ export async function uploadMissingParts(draft: StillDraft, upload: DraftUpload)
 				step satisfies never;
 		}
 	};
-	const steps = upload.canCopy
-		? plan
-		: plan.flatMap((step) => (step.kind === "copy" ? withoutCopy(staging.grid, step) : [step]));
+	const steps = plan.flatMap((step) => {
+		if (step.kind !== "copy" || (upload.canCopy && draft.store.takesGaps)) return [step];
+		return upload.canCopy ? withoutJoins(staging.grid, step) : withoutCopy(staging.grid, step);
+	});
 	await inParallel(steps, staging.maximumUploads, carryOut);
 	return done.toSorted((a, b) => a.partNumber - b.partNumber);
 }

@@ -57,7 +57,7 @@ export class DraftUpload {
 
 	async complete(
 		parts: readonly UploadedPart[],
-		options: { readonly onlyIfAbsent: boolean; readonly doubt: Doubt },
+		options: { readonly onlyIfAbsent: boolean; readonly doubt: Doubt; readonly sizeBytes: number },
 	): Promise<Uploaded> {
 		return this.#store.completeMultipart(this.key, await this.#created(), parts, options);
 	}

@@ -512,14 +512,17 @@ export class Draft {
 	}
 
 	async #completeUpload(): Promise<Committed> {
+		const { store } = this.#options;
 		for (let attempt = 1; ; attempt++) {
 			const upload = this.#openUpload(true);
+			const { takesGaps } = store;
 			try {
 				const parts = await uploadMissingParts(this.#still(), upload);
 				const isMoved = upload.key !== this.#options.key();
 				const { etag, modifiedMs } = await upload.complete(parts, {
 					onlyIfAbsent: this.#onlyIfAbsent || isMoved,
 					doubt: this.#doubt,
+					sizeBytes: this.#sizeBytes,
 				});
 				this.#upload = undefined;
 				const { key, description } = upload;
@@ -527,6 +530,8 @@ export class Draft {
 				this.#adopt(committed);
 				return await this.#bringUpToDate(committed, upload.isFinal);
 			} catch (error) {
+				// Each part number is wanted, as has turned out just now.
+				if (takesGaps && !store.takesGaps) continue;
 				if (!isUploadGone(error)) throw error;
 				this.#forgetUpload(upload, error);
 				if (this.#isLost !== undefined) throw this.#isLost;

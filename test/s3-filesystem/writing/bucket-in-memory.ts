@@ -158,6 +158,7 @@ export function createBucketInMemory({ smallestPartBytes }: { readonly smallestP
 		list: () => Promise.reject(new Error("not needed")),
 		deleteMany: () => Promise.reject(new Error("not needed")),
 		setCredentials: () => undefined,
+		takesGaps: true,
 		close: () => undefined,
 	};
 	return bucket;
