@@ -78,6 +78,7 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		status: () => launcher.status(),
 		metrics,
 		listen: parseListenAddress(environment.FLUID_FUSE_PROBE_ADDRESS),
+		byDefault: (options.variables["FLUID_FUSE_PROBE_ADDRESS"] ?? "") === "",
 		runDirectory,
 		log,
 		actions: { prestop: async () => launcher.stop("prestop") },

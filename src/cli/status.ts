@@ -65,7 +65,10 @@ export function renderStatus(launcher: LauncherStatus, now: Date): string {
 function configRow({ state, hash, appliedAt, error }: ConfigStatus, now: Date): [string, string] {
 	const applied = `applied ${elapsed(appliedAt, now)} ago, hash ${hash.slice(0, 12)}`;
 	if (state === "applied") return ["reload", applied];
-	return ["reload", `rejected: ${error?.message ?? ""}\n${error?.hint ?? ""}\nstill in use: ${applied}`];
+	return [
+		"reload",
+		`rejected: ${error?.code ?? ""}: ${error?.message ?? ""}\n${error?.hint ?? ""}\nstill in use: ${applied}`,
+	];
 }
 
 function changeRow(

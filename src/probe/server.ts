@@ -19,7 +19,9 @@ export interface ProbeServerOptions extends RouteSources {
 	readonly listen: ListenAddress;
 	/** Holds `launcher.sock`; has to exist. */
 	readonly runDirectory: string;
-	readonly log: Pick<Logger, "warn" | "error">;
+	/** Nobody has asked for `listen`: it is the default. */
+	readonly byDefault?: boolean;
+	readonly log: Pick<Logger, "info" | "warn" | "error">;
 }
 
 export interface ProbeServer {
@@ -53,8 +55,14 @@ export async function startProbeServer(options: ProbeServerOptions): Promise<Pro
 			);
 			addresses.push(listen.kind === "unix" ? `unix:${listen.path}` : boundUrl(server));
 		} catch (thrown) {
-			warnings.push(explainListenFailure(listen, thrown));
-			log.warn({ err: thrown, address: formatListenAddress(listen) }, "probes over HTTP are not available");
+			// Exec probes need no port, and with the default two datasets on one node want the same.
+			const expected =
+				options.byDefault === true && thrown instanceof Error && "code" in thrown && thrown.code === "EADDRINUSE";
+			if (!expected) warnings.push(explainListenFailure(listen, thrown));
+			log[expected ? "info" : "warn"](
+				{ err: thrown, address: formatListenAddress(listen) },
+				"probes over HTTP are not available",
+			);
 		}
 	}
 

@@ -60,6 +60,16 @@ describe("where it listens", () => {
 		expect((await ask(first.url, "/readyz")).statusCode).toBe(200);
 	});
 
+	it("does not warn of a taken port that nobody asked for", async () => {
+		const first = await startServer();
+		const listen = { kind: "tcp", host: "127.0.0.1", port: Number(new URL(first.url).port) } as const;
+		const second = await startServer({ listen, byDefault: true });
+		expect([second.warnings, second.logged]).toEqual([[], []]);
+		expect((await ask(second.socketPath, "/readyz")).statusCode).toBe(200);
+		const elsewhere = { kind: "tcp", host: "192.0.2.1", port: 0 } as const;
+		expect((await startServer({ listen: elsewhere, byDefault: true })).warnings).toHaveLength(1);
+	});
+
 	it("warns about an address that this machine does not have", async () => {
 		const server = await startServer({ listen: { kind: "tcp", host: "192.0.2.1", port: 0 } });
 		expect(server.warnings).toEqual([expect.stringContaining("this pod has no such address")]);
