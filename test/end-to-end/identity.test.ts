@@ -231,8 +231,9 @@ describe("a mount without keys", () => {
 		await here.untilReady();
 		expect(regions[0]).toBe("eu-north-1");
 		expect(await read(here, 3)).toBe("content 3");
-		// Who looks at the bucket first, and then the filesystem's process.
-		expect(regions).toEqual(["eu-north-1", "us-east-1", "eu-north-1", "us-east-1"]);
+		expect(regions[1]).toBe("us-east-1");
+		// Who looks at the bucket from time to time has learnt it by itself, and may be asking at this moment.
+		expect(new Set(regions).size).toBe(2);
 	});
 
 	test("with keys of another server is refused with that in the hint", async () => {

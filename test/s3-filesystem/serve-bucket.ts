@@ -20,7 +20,9 @@ process.once("message", (served: ServedBucket) => {
 
 async function run(served: ServedBucket): Promise<void> {
 	const { store: storeOptions, settings, volume, readOnly } = served;
-	const log = (level: string, fields: object, message: string): void => say({ kind: "log", level, message, fields });
+	const log = (level: string, fields: object, message: string): void => {
+		if (level !== "debug") say({ kind: "log", level, message, fields });
+	};
 	const plainStore = createObjectStore({
 		...storeOptions,
 		endpoint: new URL(storeOptions.endpoint),
