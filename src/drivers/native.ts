@@ -1,4 +1,3 @@
-import { mebibyte } from "../bytes.ts";
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -6,6 +5,7 @@ import { closeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
+import { mebibyte } from "../bytes.ts";
 import { choice, duration, flag, integer, path, secret, size, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import {
@@ -20,10 +20,10 @@ import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
 import type {
-	DriverConcession,
 	CheckContext,
 	Departure,
 	Driver,
+	DriverConcession,
 	DriverFault,
 	DriverTrouble,
 	Member,

@@ -1,6 +1,6 @@
-import { mebibyte } from "../bytes.ts";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { mebibyte } from "../bytes.ts";
 import type { Logger } from "../log.ts";
 import type { DiskProblem, DiskUse } from "../s3-filesystem/disks/disk-trouble.ts";
 import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../s3-filesystem/index.ts";

@@ -1,8 +1,7 @@
-import type { ObjectVersion } from "../s3/object-store.ts";
 import { randomUUID } from "node:crypto";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
-import { S3Error } from "../s3/object-store.ts";
+import { S3Error, type ObjectVersion } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { createStaging, Draft, type Staging } from "./writing/draft.ts";
 import { createMemoryBudget } from "./reading/memory-budget.ts";

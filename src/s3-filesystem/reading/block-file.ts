@@ -1,8 +1,8 @@
-import type { ObjectVersion } from "../../s3/object-store.ts";
 import { hash } from "node:crypto";
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
+import type { ObjectVersion } from "../../s3/object-store.ts";
 
 /** Of one file on the disk. */
 export const blockBytes = 1024 ** 2;

@@ -1,5 +1,4 @@
-import type { ObjectVersion } from "../../s3/object-store.ts";
-import type { ObjectStore } from "../../s3/object-store.ts";
+import type { ObjectStore, ObjectVersion } from "../../s3/object-store.ts";
 import type { Part } from "./part.ts";
 
 /** What a read needs of an ObjectStore. */

@@ -1,9 +1,9 @@
-import type { ObjectVersion } from "../../s3/object-store.ts";
 import { randomBytes } from "node:crypto";
 import { unlinkSync } from "node:fs";
 import { lstat, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ObjectVersion } from "../../s3/object-store.ts";
 import { inParallel, Turns } from "../../turns.ts";
 import { DiskTrouble, fileErrorCode, isDiskFull, type DiskProblem } from "../disks/disk-trouble.ts";
 import {

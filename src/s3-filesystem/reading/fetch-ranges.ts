@@ -1,4 +1,5 @@
 import { type ByteRange, mebibyte } from "../../bytes.ts";
+
 const pageBytes = 4096;
 /** Requests for less than that cost more than they bring. */
 const smallestPieceBytes = 128 * 1024;

@@ -1,4 +1,5 @@
 import { mebibyte } from "../../bytes.ts";
+
 /** Less is not worth a request. */
 export const smallestWindowBytes = 128 * 1024;
 const largestFirstBytes = mebibyte;

@@ -1,4 +1,5 @@
 import type { ByteRange } from "../../bytes.ts";
+
 /** A set of bytes, as ranges in order that neither overlap nor touch. */
 export class ByteRanges {
 	/** Start and end in turn. */

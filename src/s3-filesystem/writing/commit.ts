@@ -1,6 +1,12 @@
 import type { ByteRange } from "../../bytes.ts";
-import type { ObjectVersion } from "../../s3/object-store.ts";
-import { S3Error, type ObjectStore, type UploadBody, type Uploaded, type UploadedPart } from "../../s3/object-store.ts";
+import {
+	S3Error,
+	type ObjectStore,
+	type ObjectVersion,
+	type UploadBody,
+	type Uploaded,
+	type UploadedPart,
+} from "../../s3/object-store.ts";
 import { planCommit, withoutCopy, withoutJoins, type CommitStep } from "./commit-plan.ts";
 import { DraftError } from "./draft-error.ts";
 import type { DraftPart, DraftParts } from "./draft-parts.ts";

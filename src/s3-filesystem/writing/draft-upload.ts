@@ -1,10 +1,10 @@
-import type { ObjectVersion } from "../../s3/object-store.ts";
 import type { Doubt } from "../../s3/doubt.ts";
 import {
 	S3Error,
 	type ObjectMetadata,
 	type ObjectProperties,
 	type ObjectStore,
+	type ObjectVersion,
 	type UploadBody,
 	type Uploaded,
 	type UploadedPart,

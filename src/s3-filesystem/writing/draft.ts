@@ -1,8 +1,13 @@
 import type { ByteRange } from "../../bytes.ts";
-import type { ObjectVersion } from "../../s3/object-store.ts";
 import type { ReadResult } from "../../fuse/filesystem.ts";
 import { Doubt } from "../../s3/doubt.ts";
-import { S3Error, type ObjectMetadata, type ObjectProperties, type ObjectStore } from "../../s3/object-store.ts";
+import {
+	S3Error,
+	type ObjectMetadata,
+	type ObjectProperties,
+	type ObjectStore,
+	type ObjectVersion,
+} from "../../s3/object-store.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit.ts";
 import { DraftError } from "./draft-error.ts";
 import { DraftParts, isOnlyUploaded, lost, type DraftPart } from "./draft-parts.ts";

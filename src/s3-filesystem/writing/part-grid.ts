@@ -1,4 +1,5 @@
 import { mebibyte } from "../../bytes.ts";
+
 /** Where the parts of a multipart upload begin and end: the same for every file, so that any part can be uploaded at any time. */
 export interface PartGrid {
 	/** What all parts hold together. */

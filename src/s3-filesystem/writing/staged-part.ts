@@ -1,8 +1,8 @@
-import type { ByteRange } from "../../bytes.ts";
 import { ftruncateSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 
+import type { ByteRange } from "../../bytes.ts";
 import type { UploadBody } from "../../s3/object-store.ts";
 import { ByteRanges } from "./byte-ranges.ts";
 import type { Staging } from "./staging.ts";

@@ -1,4 +1,3 @@
-import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { execFile } from "node:child_process";
 import {
 	copyFile,
@@ -19,6 +18,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { createDiskCache, type BlockRead, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
 import type { DiskProblem } from "../../../src/s3-filesystem/disks/disk-trouble.ts";
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";

@@ -1,4 +1,3 @@
-import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { fork } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -6,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
 import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
-import type { ObjectStore } from "../../../src/s3/object-store.ts";
+import type { ObjectStore, ObjectVersion } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { startFaultProxy, type FaultProxy } from "../../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";

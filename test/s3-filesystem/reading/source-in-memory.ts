@@ -1,8 +1,7 @@
-import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReadableStore } from "../../../src/s3-filesystem/reading/cached-file.ts";
-import { S3Error } from "../../../src/s3/object-store.ts";
+import { S3Error, type ObjectVersion } from "../../../src/s3/object-store.ts";
 
 export interface SourceRequest {
 	readonly offset: number;

@@ -1,4 +1,3 @@
-import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -7,7 +6,7 @@ import { afterAll, expect, test, vi } from "vitest";
 import { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
 import { MeasuredStaging } from "./measured-staging.ts";
 import { createPartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
-import { S3Error } from "../../../src/s3/object-store.ts";
+import { S3Error, type ObjectVersion } from "../../../src/s3/object-store.ts";
 import { createBucketInMemory } from "./bucket-in-memory.ts";
 import { pattern, readAll, stagingDirectory, writeAll } from "./drafts.ts";
 

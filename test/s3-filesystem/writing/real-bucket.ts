@@ -1,14 +1,11 @@
-import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
-
 import { Draft, type DraftOptions } from "../../../src/s3-filesystem/writing/draft.ts";
-import type { Staging } from "../../../src/s3-filesystem/writing/staging.ts";
-import { MeasuredStaging } from "./measured-staging.ts";
-import type { StagingOptions } from "../../../src/s3-filesystem/writing/staging.ts";
-import type { ObjectStore, StoreEvent } from "../../../src/s3/object-store.ts";
+import type { Staging, StagingOptions } from "../../../src/s3-filesystem/writing/staging.ts";
+import type { ObjectStore, ObjectVersion, StoreEvent } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";
 import { stagingDirectory } from "./drafts.ts";
+import { MeasuredStaging } from "./measured-staging.ts";
 
 export const MiB = 1024 ** 2;
 
