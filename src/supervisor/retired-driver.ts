@@ -1,8 +1,7 @@
-import { rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
 import { remountReadOnly } from "../mounts/mount.ts";
-import { clearDirectory, endDriver, stagingOf, type Remains } from "./take-down.ts";
+import { endDriver, removeDirectory, stagingOf, type Remains } from "./take-down.ts";
 
 export interface RetiredDriverOptions extends Pick<
 	Remains,
@@ -57,8 +56,7 @@ export class RetiredDriver {
 			await endDriver({ ...this.#options, layers: [], wasBound: true, hung: false }, this.#patientUntil);
 		}
 		log.info({ pid: session.pid }, "driver of before the change ended");
-		await clearDirectory(directory);
-		await rmdir(directory);
+		await removeDirectory(directory);
 	}
 
 	/** The kernel makes a filesystem read-only when nothing in it is open for writing, whoever may have it mounted. */

@@ -1,4 +1,4 @@
-import { mkdir, rmdir } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CheckContext, Driver, Ending, PreparedMount, Session, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
@@ -19,7 +19,15 @@ import {
 } from "./report.ts";
 import { nextState, type MountEvent } from "./state.ts";
 import { RetiredDriver } from "./retired-driver.ts";
-import { clearDirectory, detach, endDriver, killDriver, stagingOf, type Remains } from "./take-down.ts";
+import {
+	clearDirectory,
+	detach,
+	endDriver,
+	killDriver,
+	removeDirectory,
+	stagingOf,
+	type Remains,
+} from "./take-down.ts";
 
 export interface Timing {
 	/** Between two looks at a mount. */
@@ -358,8 +366,7 @@ export class MountSupervisor {
 		} catch (error) {
 			await this.#cleanUp(async () => {
 				await session?.stop({ graceMs: 300 });
-				await clearDirectory(directory);
-				await rmdir(directory);
+				await removeDirectory(directory);
 			});
 			throw error;
 		}
@@ -749,10 +756,7 @@ export class MountSupervisor {
 			...[...this.#retired].map(async (retired) => retired.finish(endUntil)),
 		]);
 		this.#session = undefined;
-		await this.#cleanUp(async () => {
-			await clearDirectory(this.#directory);
-			await rmdir(this.#directory);
-		});
+		await this.#cleanUp(async () => removeDirectory(this.#directory));
 	}
 
 	/** What fails in it is told, and is no reason to leave the rest undone or to hide why it was needed. */

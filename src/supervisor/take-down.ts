@@ -109,6 +109,12 @@ async function abort(remains: Remains, why: string): Promise<void> {
 
 /** Leaves the private directory empty: no credentials, nothing mounted. */
 export async function clearDirectory(directory: string): Promise<void> {
+	await removeDirectory(directory);
+	await mkdir(directory, { recursive: true, mode: 0o700 });
+}
+
+/** Takes the private directory away: what is in it, and what is mounted there. */
+export async function removeDirectory(directory: string): Promise<void> {
 	const staging = stagingOf(directory);
 	// Keys go first, whatever may keep the mount.
 	for (const name of await readdir(directory).catch(() => [])) {
@@ -122,7 +128,6 @@ export async function clearDirectory(directory: string): Promise<void> {
 		if (error.code !== "ENOENT") throw error;
 	});
 	await rm(directory, { recursive: true, force: true });
-	await mkdir(directory, { recursive: true, mode: 0o700 });
 }
 
 /** What a launcher that was killed has left: keys, and what its drivers, which ended with it, had mounted. Never rejects. */
@@ -130,8 +135,7 @@ export async function clearLeftovers(folder: string, log: Logger): Promise<void>
 	const names = await readdir(folder).catch(() => []);
 	for (const name of names) {
 		try {
-			await clearDirectory(join(folder, name));
-			await rmdir(join(folder, name));
+			await removeDirectory(join(folder, name));
 		} catch (error) {
 			log.error({ err: error, name }, "clean-up failed");
 		}
