@@ -2,7 +2,8 @@ import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startLyingProxy, type LyingProxy } from "../support/lying-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, program, until, type FluidMount } from "../support/pod.ts";
+import { Pod, program, until } from "../support/pod.ts";
+import { bucketsPod } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let proxy: LyingProxy;
@@ -25,18 +26,6 @@ afterEach(async () => {
 	pod = undefined;
 });
 
-function mountOf(bucket: string): FluidMount {
-	return {
-		mountPoint: `s3://${bucket}`,
-		name: bucket,
-		options: {
-			endpoint: proxy.endpoint,
-			"access-key": "/etc/fluid/secrets/login/access-key",
-			"secret-key": "/etc/fluid/secrets/login/secret-key",
-		},
-	};
-}
-
 test("what a server lacks is learnt once for all of its buckets, and shown wherever an operator looks", async () => {
 	let refused = 0;
 	proxy.manners({
@@ -48,10 +37,7 @@ test("what a server lacks is learnt once for all of its buckets, and shown where
 			return { status: 501, body: `<Error><Code>NotImplemented</Code><Message>${message}</Message></Error>` };
 		},
 	});
-	pod = new Pod({
-		mounts: ["one", "two"].map(mountOf),
-		secrets: { login: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
-	});
+	pod = new Pod(bucketsPod(minio, proxy.endpoint, ["one", "two"]));
 	pod.start();
 	const here = pod;
 	await here.untilReady();

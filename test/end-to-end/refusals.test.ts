@@ -2,7 +2,8 @@ import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, program, until, type FluidMount } from "../support/pod.ts";
+import { Pod, program, until } from "../support/pod.ts";
+import { bucketsPod } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let proxy: FaultProxy;
@@ -26,18 +27,6 @@ afterEach(async () => {
 	pod = undefined;
 });
 
-function mountOf(bucket: string): FluidMount {
-	return {
-		mountPoint: `s3://${bucket}`,
-		name: bucket,
-		options: {
-			endpoint: proxy.endpoint,
-			"access-key": "/etc/fluid/secrets/login/access-key",
-			"secret-key": "/etc/fluid/secrets/login/secret-key",
-		},
-	};
-}
-
 async function cat(path: string): Promise<string> {
 	const { all } = await execa("cat", [path], { all: true, reject: false, timeout: 20_000, env: { LC_ALL: "C" } });
 	return all;
@@ -47,10 +36,7 @@ test.each([
 	["one mount", ["one"]],
 	["folders of one mount", ["one", "two"]],
 ])("what the server has refused is shown wherever an operator looks, without secrets: %s", async (_, names) => {
-	pod = new Pod({
-		mounts: names.map(mountOf),
-		secrets: { login: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
-	});
+	pod = new Pod(bucketsPod(minio, proxy.endpoint, names));
 	pod.start();
 	const here = pod;
 	await here.untilReady();

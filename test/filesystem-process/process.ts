@@ -6,26 +6,18 @@ import type { FilesystemConfig, Order, Report, VolumeConfig } from "../../src/fi
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { DriverFolder } from "../support/driver-folder.ts";
 import { projectRoot } from "../support/pod.ts";
+import { plainVolume } from "../s3-filesystem/plain-volume.ts";
 
 const MiB = 1024 ** 2;
 
 /** A bucket of a server that nobody has started: it is mounted all the same. */
 export const unreachableVolume: VolumeConfig = {
-	folder: "",
+	...plainVolume,
 	bucket: "bucket",
-	prefix: "",
-	readOnly: false,
 	pathStyle: true,
 	endpoint: "http://127.0.0.1:1",
 	region: "us-east-1",
 	credentials: { kind: "anonymous" },
-	uid: 0,
-	gid: 0,
-	directoryMode: 0o755,
-	fileMode: 0o644,
-	attributes: "listed",
-	contentTypes: true,
-	ttlMs: 60_000,
 	maximumRequests: 32,
 	connectMs: 5000,
 	silenceMs: 30_000,

@@ -6,6 +6,7 @@ import { FuseError, type RequestContext } from "../../src/fuse/filesystem.ts";
 import type { ObjectStore } from "../../src/s3/object-store.ts";
 import { createS3Filesystem, type S3Filesystem } from "../../src/s3-filesystem/index.ts";
 import { startRealBucket, type RealBucket } from "./writing/real-bucket.ts";
+import { plainVolume } from "./plain-volume.ts";
 
 /** Operations whose callers are killed while the server works for them, request by request. */
 let bucket: RealBucket;
@@ -68,16 +69,10 @@ class World {
 		this.filesystem = createS3Filesystem(
 			[
 				{
-					folder: "",
+					...plainVolume,
 					store: this.#slowStore(),
 					identity: "writing",
 					prefix: this.#prefix,
-					readOnly: false,
-					uid: 0,
-					gid: 0,
-					directoryMode: 0o755,
-					fileMode: 0o644,
-					attributes: "listed",
 					contentTypes: false,
 					ttlMs: 0,
 				},

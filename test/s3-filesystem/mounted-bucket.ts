@@ -12,6 +12,7 @@ import type { FilesystemSettings, VolumeOptions } from "../../src/s3-filesystem/
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { answerOf } from "../support/child-answer.ts";
 import { projectRoot } from "../support/pod.ts";
+import { plainVolume } from "./plain-volume.ts";
 
 const MiB = 1024 ** 2;
 
@@ -126,18 +127,7 @@ export class MountedBucket {
 				...settings,
 				stagingDirectory,
 			},
-			volume: {
-				identity: `${endpoint}/${bucket}`,
-				prefix,
-				uid: 0,
-				gid: 0,
-				directoryMode: 0o755,
-				fileMode: 0o644,
-				attributes: "listed",
-				contentTypes: true,
-				ttlMs: 60_000,
-				...options.volume,
-			},
+			volume: { ...plainVolume, identity: `${endpoint}/${bucket}`, prefix, ...options.volume },
 		};
 		try {
 			const answered = mounted.#answer("mounted", startLimitMs);

@@ -6,6 +6,7 @@ import type { RequestContext } from "../../src/fuse/filesystem.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
 import type { VolumeOptions } from "../../src/s3-filesystem/names/volume.ts";
 import { startRealBucket, type RealBucket } from "./writing/real-bucket.ts";
+import { plainVolume } from "./plain-volume.ts";
 
 let bucket: RealBucket;
 let folder: string;
@@ -24,18 +25,11 @@ const readWrite = 2;
 
 test("what is open of a hidden volume goes on; once that is forsaken it is ESTALE, and what is lost is named", async () => {
 	const volume: VolumeOptions = {
+		...plainVolume,
 		folder: "data",
 		store: bucket.store,
 		identity: "writing",
 		prefix: "removal/",
-		readOnly: false,
-		uid: 0,
-		gid: 0,
-		directoryMode: 0o755,
-		fileMode: 0o644,
-		attributes: "listed",
-		contentTypes: true,
-		ttlMs: 60_000,
 	};
 	const settings = {
 		memoryBytes: 32 * 1024 ** 2,

@@ -7,6 +7,7 @@ import type { ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
 import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../../src/s3-filesystem/index.ts";
 import { useBuckets } from "./buckets.ts";
+import { plainVolume } from "./plain-volume.ts";
 
 /**
  * What the kernel never asks for at once, as it locks directories and files itself. It does ask when the caller of an operation that goes on was
@@ -32,20 +33,7 @@ beforeEach(() => {
 		pathStyle: true,
 		credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
 	});
-	volume = {
-		folder: "",
-		store,
-		identity: buckets.name,
-		prefix: "",
-		readOnly: false,
-		uid: 0,
-		gid: 0,
-		directoryMode: 0o755,
-		fileMode: 0o644,
-		attributes: "listed",
-		contentTypes: true,
-		ttlMs: 60_000,
-	};
+	volume = { ...plainVolume, store, identity: buckets.name };
 	filesystem = createS3Filesystem([volume], {
 		memoryBytes: 32 * MiB,
 		readAheadBytes: MiB,

@@ -67,3 +67,19 @@ export function minioPod(
 		env: { FLUID_FUSE_DRIVER: driver.name, ...more.env },
 	};
 }
+
+/** Buckets of that server, reached at the endpoint, each as a mount of its name. */
+export function bucketsPod(minio: Minio, endpoint: string, buckets: readonly string[]): PodOptions {
+	return {
+		mounts: buckets.map((bucket) => ({
+			mountPoint: `s3://${bucket}`,
+			name: bucket,
+			options: {
+				endpoint,
+				"access-key": "/etc/fluid/secrets/login/access-key",
+				"secret-key": "/etc/fluid/secrets/login/secret-key",
+			},
+		})),
+		secrets: { login: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
+	};
+}

@@ -3,23 +3,11 @@ import { listedDirectory } from "../../../src/s3-filesystem/names/listed.ts";
 import { Namespace } from "../../../src/s3-filesystem/names/namespace.ts";
 import { keyOf, type DirectoryNode } from "../../../src/s3-filesystem/names/nodes.ts";
 import type { VolumeOptions } from "../../../src/s3-filesystem/names/volume.ts";
+import { plainVolume } from "../plain-volume.ts";
 
 /** Its store is never asked: all names are those of volumes. */
 function volume(folder: string): VolumeOptions {
-	return {
-		folder,
-		store: {} as VolumeOptions["store"],
-		identity: folder,
-		prefix: "",
-		readOnly: false,
-		uid: 0,
-		gid: 0,
-		directoryMode: 0o755,
-		fileMode: 0o644,
-		attributes: "listed",
-		contentTypes: true,
-		ttlMs: 1000,
-	};
+	return { ...plainVolume, folder, store: {} as VolumeOptions["store"], identity: folder, ttlMs: 1000 };
 }
 
 /** Every folder with the volume that it lies in, and a star where that one begins. */
