@@ -1,5 +1,5 @@
 import type { Logger } from "../log.ts";
-import { abilities } from "../s3/abilities.ts";
+import { abilities, type Ability } from "../s3/abilities.ts";
 import { ServerKnowledge } from "../s3/server-knowledge.ts";
 import type { Concession } from "./messages.ts";
 
@@ -32,11 +32,10 @@ export class KnownServers {
 		const present = this.#servers.get(address);
 		if (present !== undefined) return present;
 		const made = new ServerKnowledge(({ ability, error }) => {
-			const difference = `The server ${abilities[ability]}.`;
 			const facts = {
 				endpoint: address,
 				concession: ability,
-				difference,
+				difference: inWords(ability),
 				serverCode: error.code,
 				error: error.message,
 			};
@@ -51,9 +50,13 @@ export class KnownServers {
 	concessionsOf({ concessions }: ServerKnowledge): Concession[] {
 		return concessions.map(({ ability, since, error }) => ({
 			name: ability,
-			message: `The server ${abilities[ability]}.`,
+			message: inWords(ability),
 			since,
 			noticed: this.#redact(error.message),
 		}));
 	}
+}
+
+function inWords(ability: Ability): string {
+	return `The server ${abilities[ability]}.`;
 }

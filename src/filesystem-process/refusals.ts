@@ -53,7 +53,6 @@ export class RefusalLog {
 				return;
 			case "request":
 			case "retry":
-			case "concession":
 				return;
 			default:
 				event satisfies never;

@@ -350,7 +350,7 @@ export class ServedVolumes {
 }
 
 function logRequest(log: Logger, bucket: string, event: StoreEvent): void {
-	// Each is one, so that even asking costs.
+	// There is one for each request: what nobody logs is not put together either.
 	if (!log.isLevelEnabled("debug")) return;
 	switch (event.kind) {
 		case "request": {
@@ -364,8 +364,7 @@ function logRequest(log: Logger, bucket: string, event: StoreEvent): void {
 			return;
 		}
 		case "failure":
-		case "concession":
-			// Those are logged for everybody.
+			// That is logged for everybody.
 			return;
 		default:
 			event satisfies never;

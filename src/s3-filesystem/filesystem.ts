@@ -17,6 +17,7 @@ import {
 } from "../fuse/filesystem.ts";
 import { currentTime, type Time } from "../fuse/time.ts";
 import { S3Error } from "../s3/object-store.ts";
+import { emptyBody } from "../s3/upload.ts";
 import { DirectoriesAhead } from "./names/directories-ahead.ts";
 import { DirectoryReader } from "./names/directory-reader.ts";
 import { toFuseError, toOpenFileError } from "./errors.ts";
@@ -967,8 +968,6 @@ class BucketFilesystem implements S3Filesystem {
 }
 
 type WritableDirectory = DirectoryNode & { readonly volume: VolumeOptions };
-
-const emptyBody = { sizeBytes: 0, crc32: 0, read: () => [] };
 
 async function attempt<T>(work: () => Promise<T>): Promise<T> {
 	try {

@@ -9,8 +9,8 @@ export function checkKey(key: string): void {
 	if (!key.isWellFormed()) throw new S3Error("REFUSED", "a key has half of a surrogate pair");
 }
 
-export function hasEtag({ headers }: Answer): boolean {
-	return withoutQuotes(headers.get("etag") ?? "") !== "";
+export function hasEtag(answer: Answer): boolean {
+	return etagOf(answer) !== "";
 }
 
 export function etagOf({ headers }: Answer): string {
@@ -28,6 +28,6 @@ export function hasMetadata(answer: Answer, metadata: ObjectMetadata): boolean {
 	return names.length === Object.keys(found).length && names.every((name) => found[name] === metadata[name]);
 }
 
-export function isKind(error: unknown, kind: S3Error["kind"]): boolean {
+export function isKind(error: unknown, kind: S3Error["kind"]): error is S3Error {
 	return error instanceof S3Error && error.kind === kind;
 }

@@ -3,7 +3,7 @@ import { isOfServer } from "./of-server.ts";
 import type { Ability } from "./abilities.ts";
 import { copySource, type Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
-import { copyVersion } from "./copy-condition.ts";
+import { copyVersion, otherVersion } from "./copy-condition.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
 import type { Deletions } from "./deletions.ts";
 import { Doubt, type Looks } from "./doubt.ts";
@@ -13,12 +13,10 @@ import { wasMadeSince } from "./made-since.ts";
 import type { MultipartUploads } from "./multipart-uploads.ts";
 import { mayNotBeCopied, meaningOfFailures, metadataHeaders, serverTimeMs } from "./object-headers.ts";
 import type { ObjectMaking } from "./object-making.ts";
-import { S3Error, type ObjectHeaders, type ObjectStore, type Uploaded } from "./object-store.ts";
-import { printable } from "./printable.ts";
+import type { ObjectHeaders, ObjectStore, Uploaded } from "./object-store.ts";
 import type { Puts } from "./puts.ts";
+import { emptyBody } from "./upload.ts";
 import { elementText, rootName } from "./xml.ts";
-
-const emptyBody = { sizeBytes: 0, crc32: 0, read: () => [] };
 
 type CopyOptions = NonNullable<Parameters<ObjectStore["copy"]>[2]>;
 
@@ -93,8 +91,7 @@ export class Copies {
 
 	async #headOf(from: string, etag: string | undefined): Promise<ObjectHeaders> {
 		const source = await this.#heads.head(from);
-		if (etag !== undefined && source.etag !== etag && source.etag !== "")
-			throw new S3Error("OBJECT_REPLACED", `CopyObject ${printable(from, 300)}: the object has another version now`);
+		if (etag !== undefined && source.etag !== etag && source.etag !== "") throw otherVersion(from);
 		return source;
 	}
 
@@ -172,6 +169,6 @@ export class Copies {
 }
 
 function isTooLargeToCopy(error: unknown): boolean {
-	if (!(error instanceof S3Error) || error.kind !== "REFUSED") return false;
+	if (!isKind(error, "REFUSED")) return false;
 	return error.code === "EntityTooLarge" || /maximum allowable size for a copy source/i.test(error.message);
 }

@@ -5,6 +5,10 @@ import type { Heads } from "./heads.ts";
 import { S3Error } from "./object-store.ts";
 import { printable } from "./printable.ts";
 
+export function otherVersion(key: string): S3Error {
+	return new S3Error("OBJECT_REPLACED", `CopyObject ${printable(key, 300)}: the object has another version now`);
+}
+
 /**
  * Runs what copies that version of an object, with the version to be compared by the server. Of a server that says of each version that it is
  * another one, `copy` is run without, and the version is looked at before and, where the copy does not replace it, after that.
@@ -21,23 +25,21 @@ export async function copyVersion<T>(
 ): Promise<T> {
 	const { key, etag } = from;
 	const isThis = async (): Promise<boolean> => (await heads.head(key)).etag === etag;
-	const replaced = (): S3Error =>
-		new S3Error("OBJECT_REPLACED", `CopyObject ${printable(key, 300)}: the object has another version now`);
 	const compared = async (): Promise<T> => {
 		const copied = await work.copy(undefined);
 		if (from.isReplaced || (await isThis())) return copied;
 		await work.undo(copied);
-		throw replaced();
+		throw otherVersion(key);
 	};
 	const ability: Ability = etag.includes("-") ? "copy-conditions-of-parts" : "copy-conditions";
 	if (knowledge.lacks(ability)) {
-		if (!(await isThis())) throw replaced();
+		if (!(await isThis())) throw otherVersion(key);
 		return compared();
 	}
 	try {
 		return await work.copy(etag);
 	} catch (error) {
-		if (!isKind(error, "OBJECT_REPLACED") || !(error instanceof S3Error) || !(await isThis())) throw error;
+		if (!isKind(error, "OBJECT_REPLACED") || !(await isThis())) throw error;
 		const copied = await compared();
 		knowledge.concede(ability, error);
 		return copied;

@@ -1,3 +1,4 @@
+import { inParallel } from "../turns.ts";
 import type { ObjectStore, Uploaded, UploadedPart } from "./object-store.ts";
 
 /** What CopyObject takes at most. */
@@ -26,24 +27,13 @@ export async function copyInParts(
 	try {
 		const count = Math.ceil(from.sizeBytes / partBytes);
 		const parts: UploadedPart[] = [];
-		const left = Array.from({ length: count }, (_, index) => index).values();
-		let hasFailed = false;
-		const worker = async (): Promise<void> => {
-			for (const index of left) {
-				if (hasFailed) return;
-				const offset = index * partBytes;
-				const lengthBytes = Math.min(partBytes, from.sizeBytes - offset);
-				const { key, etag } = from;
-				try {
-					parts[index] = await store.copyPart(to, uploadId, index + 1, { key, etag, offset, lengthBytes });
-				} catch (error) {
-					hasFailed = true;
-					throw error;
-				}
-			}
-		};
-		const outcomes = await Promise.allSettled(Array.from({ length: Math.min(partsAtOnce, count) }, worker));
-		for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+		const indexes = Array.from({ length: count }, (_, index) => index);
+		await inParallel(indexes, partsAtOnce, async (index) => {
+			const offset = index * partBytes;
+			const lengthBytes = Math.min(partBytes, from.sizeBytes - offset);
+			const { key, etag } = from;
+			parts[index] = await store.copyPart(to, uploadId, index + 1, { key, etag, offset, lengthBytes });
+		});
 		return await store.completeMultipart(to, uploadId, parts, { onlyIfAbsent, sizeBytes: from.sizeBytes });
 	} catch (error) {
 		// Best effort: what stays behind is what the bucket's lifecycle is for.

@@ -1,12 +1,13 @@
 import { hash } from "node:crypto";
+import { inParallel } from "../turns.ts";
 import { checkKey, isKind } from "./answers.ts";
-import { smallBody } from "./upload.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
 import type { Answer } from "./http/connection.ts";
 import { S3Error, type ObjectStore } from "./object-store.ts";
 import { printable } from "./printable.ts";
+import { smallBody } from "./upload.ts";
 import { kindOfCode } from "./verdict.ts";
 import { deletionXml } from "./write-xml.ts";
 import { isExpressible, rootName } from "./xml.ts";
@@ -66,7 +67,7 @@ export class Deletions {
 					this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : etags)),
 			);
 		} catch (error) {
-			if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) throw error;
+			if (!isKind(error, "UNSUPPORTED")) throw error;
 			this.#bucket.knowledge.concede("multi-delete", error);
 			return this.#deleteEach(keys, etags);
 		}
@@ -100,22 +101,18 @@ export class Deletions {
 
 	async #deleteEach(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
 		const failures: KeyFailure[] = [];
-		// Directories one after the other, when all that is in them is gone.
-		const files = keys.filter((key) => !key.endsWith("/"));
-		const left = files.values();
-		const directories = keys.filter((key) => key.endsWith("/")).values();
-		const worker = async (left: Iterable<string>): Promise<void> => {
-			for (const key of left) {
-				try {
-					await this.delete(key, etags.get(key));
-				} catch (error) {
-					if (!(error instanceof S3Error)) throw error;
-					failures.push({ key, error });
-				}
+		const deleteOne = async (key: string): Promise<void> => {
+			try {
+				await this.delete(key, etags.get(key));
+			} catch (error) {
+				if (!(error instanceof S3Error)) throw error;
+				failures.push({ key, error });
 			}
 		};
-		await Promise.all(Array.from({ length: Math.min(deletesAtOnce, files.length) }, async () => worker(left)));
-		await worker(directories);
+		const { files, directories } = apart(keys);
+		await inParallel(files, deletesAtOnce, deleteOne);
+		// One after the other, when all that is in them is gone.
+		await inParallel(directories, 1, deleteOne);
 		return failures;
 	}
 }
@@ -131,6 +128,10 @@ export async function orGone(work: Promise<unknown>): Promise<void> {
 
 /** Some servers refuse to delete a directory's object before those of what is in it. */
 function insideOut(keys: readonly string[]): string[] {
-	const directories = keys.filter((key) => key.endsWith("/"));
-	return [...keys.filter((key) => !key.endsWith("/")), ...directories.toSorted((a, b) => b.length - a.length)];
+	const { files, directories } = apart(keys);
+	return [...files, ...directories.toSorted((a, b) => b.length - a.length)];
+}
+
+function apart(keys: readonly string[]): { readonly files: string[]; readonly directories: string[] } {
+	return { files: keys.filter((key) => !key.endsWith("/")), directories: keys.filter((key) => key.endsWith("/")) };
 }

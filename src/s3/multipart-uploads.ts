@@ -133,7 +133,7 @@ export class MultipartUploads {
 			const isOdd = error.kind === "UNAVAILABLE" && error.status === 200;
 			if (error.kind !== "UNSUPPORTED" && !isOdd) throw error;
 			knowledge.concede("part-copies", error);
-			throw new S3Error("UNSUPPORTED", error.message, { status: error.status, code: error.code, cause: error });
+			throw unsupported(error);
 		}
 		if (!this.#withChecksums.has(uploadId)) return part;
 		const problem = await this.#checksumProblem(part, from);
@@ -145,7 +145,7 @@ export class MultipartUploads {
 	/** This upload gets no part that is copied; the next one is begun without an algorithm. */
 	#lacksChecksum(error: S3Error): S3Error {
 		this.#bucket.knowledge.concede("copied-checksums", error);
-		return new S3Error("UNSUPPORTED", error.message, { status: error.status, code: error.code, cause: error });
+		return unsupported(error);
 	}
 
 	/** What is wrong with the checksum of a copied part; undefined: nothing. */
@@ -326,6 +326,11 @@ export class MultipartUploads {
 	get #isMinio(): boolean {
 		return this.#bucket.client.server === "MinIO";
 	}
+}
+
+/** The same, for whoever can do without. */
+function unsupported(error: S3Error): S3Error {
+	return new S3Error("UNSUPPORTED", error.message, { status: error.status, code: error.code, cause: error });
 }
 
 function partQuery(uploadId: string, partNumber: number): Readonly<Record<string, string>> {

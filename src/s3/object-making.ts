@@ -2,7 +2,7 @@ import type { Ability } from "./abilities.ts";
 import { isKind } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
-import { S3Error, type ObjectProperties, type ObjectStoreOptions } from "./object-store.ts";
+import type { ObjectProperties, ObjectStoreOptions } from "./object-store.ts";
 import { tagsHeader } from "./tags.ts";
 import { rootName } from "./xml.ts";
 
@@ -61,7 +61,7 @@ export class ObjectMaking {
 		} catch (error) {
 			const isOpen = isKind(error, "NOT_FOUND") || isKind(error, "DENIED") || isKind(error, "UNSUPPORTED");
 			if (!isOpen) throw error;
-			if (error instanceof S3Error && error.kind === "DENIED") this.#bucket.knowledge.concede("tags", error);
+			if (isKind(error, "DENIED")) this.#bucket.knowledge.concede("tags", error);
 			return undefined;
 		}
 	}

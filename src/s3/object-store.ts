@@ -1,6 +1,6 @@
 import type { Doubt } from "./doubt.ts";
 import type { S3Error, S3ErrorKind } from "./s3-error.ts";
-import type { Concession, ServerKnowledge } from "./server-knowledge.ts";
+import type { ServerKnowledge } from "./server-knowledge.ts";
 
 export { S3Error, type S3ErrorKind } from "./s3-error.ts";
 
@@ -213,7 +213,7 @@ export interface ObjectStoreOptions {
 	readonly retryForMs?: number;
 	/** Requests under way at most; fewer when the server throttles. Default: 32. */
 	readonly maximumRequests?: number;
-	/** Of the server, shared with other stores. Default: none yet. */
+	/** Of the server, shared with other stores; tells what it lacks. Default: none yet. */
 	readonly knowledge?: ServerKnowledge;
 	readonly onEvent?: (event: StoreEvent) => void;
 }
@@ -246,6 +246,4 @@ export type StoreEvent =
 			readonly waitMs: number;
 	  }
 	/** Refused for good, or failing for too long; not what is usual, such as an object that is not there. */
-	| { readonly kind: "failure"; readonly operation: string; readonly key: string; readonly error: S3Error }
-	/** The server, or the key, cannot do something, or does it wrong. Told by a store that has its knowledge to itself. */
-	| ({ readonly kind: "concession" } & Concession);
+	| { readonly kind: "failure"; readonly operation: string; readonly key: string; readonly error: S3Error };

@@ -41,9 +41,7 @@ class Store implements ObjectStore {
 		this.#bucket = {
 			client: new Client(options),
 			encryption: encryptionHeaders(options.encryption),
-			knowledge:
-				options.knowledge ??
-				new ServerKnowledge((concession) => options.onEvent?.({ kind: "concession", ...concession })),
+			knowledge: options.knowledge ?? new ServerKnowledge(),
 		};
 		this.#heads = new Heads(this.#bucket);
 		const making = new ObjectMaking(this.#bucket, options);

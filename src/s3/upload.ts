@@ -7,6 +7,9 @@ import type { Doubt } from "./doubt.ts";
 import { meaningOfFailures } from "./object-headers.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
 
+/** Of the objects of directories. */
+export const emptyBody = { sizeBytes: 0, crc32: 0, read: () => [] };
+
 /** Of the bytes that a server found to be others than their checksum says. */
 const uploadTries = 3;
 

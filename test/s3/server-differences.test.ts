@@ -2,6 +2,7 @@ import { HeadObjectCommand, PutBucketPolicyCommand } from "@aws-sdk/client-s3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Ability } from "../../src/s3/abilities.ts";
 import type { ObjectStore, ObjectStoreOptions, StoreEvent, Uploaded } from "../../src/s3/object-store.ts";
+import { ServerKnowledge } from "../../src/s3/server-knowledge.ts";
 import { startLyingProxy, type LyingProxy, type Manner, type Told } from "../support/lying-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { bodyOf, failureOf, MiB, noise, read, storeOn } from "./bucket.ts";
@@ -12,6 +13,7 @@ let proxy: LyingProxy;
 let store: ObjectStore;
 let stores: ObjectStore[] = [];
 let events: StoreEvent[] = [];
+let conceded: Ability[] = [];
 
 beforeAll(async () => {
 	minio = await startMinio();
@@ -21,6 +23,7 @@ beforeAll(async () => {
 
 beforeEach(() => {
 	events = [];
+	conceded = [];
 	proxy.manners();
 	store = open();
 });
@@ -39,6 +42,7 @@ function open(options: Partial<ObjectStoreOptions> = {}): ObjectStore {
 	const opened = storeOn(minio, {
 		endpoint: new URL(proxy.endpoint),
 		retryForMs: 20_000,
+		knowledge: new ServerKnowledge(({ ability }) => conceded.push(ability)),
 		onEvent: (event) => events.push(event),
 		...options,
 	});
@@ -55,7 +59,6 @@ async function allowAll(): Promise<void> {
 	await minio.client.send(new PutBucketPolicyCommand({ Bucket: "bucket", Policy }));
 }
 
-const conceded = (): Ability[] => events.flatMap((event) => (event.kind === "concession" ? [event.ability] : []));
 const retries = (): StoreEvent[] => events.filter(({ kind }) => kind === "retry");
 const isComplete = ({ method, url }: Told): boolean => method === "POST" && url.includes("uploadId=");
 const isCopy = ({ headers, url }: Told): boolean => "x-amz-copy-source" in headers && !url.includes("partNumber");
@@ -95,13 +98,13 @@ describe("the version of what was put together", () => {
 			expect(into.equals(whole)).toBe(true);
 			await store.copy("together", "together copy", { etag });
 		}
-		expect([retries(), conceded()]).toEqual([[], ["completed-versions"]]);
+		expect([retries(), conceded]).toEqual([[], ["completed-versions"]]);
 	});
 
 	test("is looked at once where the server says the right one", async () => {
 		for (let index = 0; index < 3; index++) await putTogether("together");
 		const heads = proxy.requests.filter(({ method }) => method === "HEAD");
-		expect([heads.length, conceded()]).toEqual([1, []]);
+		expect([heads.length, conceded]).toEqual([1, []]);
 	});
 
 	test("is not that of what somebody else has put in its place meanwhile", async () => {
@@ -161,7 +164,7 @@ describe("a server that says of each version of an object of parts that it is an
 		const parts = [await store.copyPart("appended", id, 1, from)];
 		await store.completeMultipart("appended", id, parts);
 		expect((await minio.get("bucket", "appended")).equals(first)).toBe(true);
-		expect([retries(), conceded()]).toEqual([[], ["copy-conditions-of-parts"]]);
+		expect([retries(), conceded]).toEqual([[], ["copy-conditions-of-parts"]]);
 		const asked = proxy.requests.filter(({ headers }) => String(headers["x-amz-copy-source-if-match"]).includes("-"));
 		expect(asked).toHaveLength(1);
 	});
@@ -244,7 +247,7 @@ describe("parts that are copied to an upload with checksums", () => {
 			];
 			await store.completeMultipart("target", next, parts);
 			expect((await minio.get("bucket", "target")).equals(whole)).toBe(true);
-			expect([retries(), conceded()]).toEqual([[], ["copied-checksums"]]);
+			expect([retries(), conceded]).toEqual([[], ["copied-checksums"]]);
 		},
 	);
 });
@@ -271,7 +274,7 @@ describe("an answer of another form is no reason to try for a minute:", () => {
 		const part = await store.copyPart("target", id, 1, { key: "source", etag, offset: 0, lengthBytes: 5 * MiB });
 		await store.completeMultipart("target", id, [part]);
 		expect((await minio.get("bucket", "target")).equals(first)).toBe(true);
-		expect([retries(), conceded()]).toEqual([[], []]);
+		expect([retries(), conceded]).toEqual([[], []]);
 	});
 
 	test("a copied part of which nothing is told: its bytes are sent", async () => {
@@ -280,7 +283,7 @@ describe("an answer of another form is no reason to try for a minute:", () => {
 		const id = await store.createMultipart("target", {});
 		const copied = store.copyPart("target", id, 1, { key: "source", etag, offset: 0, lengthBytes: 5 * MiB });
 		expect(await failureOf(copied)).toMatchObject({ kind: "UNSUPPORTED" });
-		expect([retries().length, conceded()]).toEqual([2, ["part-copies"]]);
+		expect([retries().length, conceded]).toEqual([2, ["part-copies"]]);
 		await store.abortMultipart("target", id);
 	});
 
@@ -310,7 +313,7 @@ test("small files are read without their checksums from a server that does not t
 		await store.get("small", { offset: 0, into, etag, objectSizeBytes: 7 });
 		expect(into.toString()).toBe("content");
 	}
-	expect(conceded()).toEqual(["read-checksums"]);
+	expect(conceded).toEqual(["read-checksums"]);
 	expect(proxy.requests.filter(({ headers }) => !("if-match" in headers))).toHaveLength(2);
 	expect((await read(store, "small")).toString()).toBe("content");
 });
@@ -355,7 +358,7 @@ test("an upload without some part numbers, which rclone refuses, is one that can
 	const parts = [await store.uploadPart("gaps", id, 3, bodyOf("x"))];
 	expect(store.takesGaps).toBe(true);
 	expect(await failureOf(store.completeMultipart("gaps", id, parts))).toMatchObject({ kind: "UNSUPPORTED" });
-	expect([store.takesGaps, conceded()]).toEqual([false, ["part-gaps"]]);
+	expect([store.takesGaps, conceded]).toEqual([false, ["part-gaps"]]);
 	await store.abortMultipart("gaps", id);
 });
 

@@ -100,28 +100,24 @@ export class DirectoryMove {
 		}
 	}
 
-	/**
-	 * Deletes what was copied; the directory's own object goes last: as long as something is left, the directory is. Those of the
-	 * directories in it go after what is in them, since some servers refuse it otherwise.
-	 */
+	/** Deletes what was copied; the directory's own object goes last: as long as something is left, the directory is. */
 	async deleteOld(): Promise<void> {
-		const markers: ListedObject[] = [];
-		for await (const objects of this.#pagesBelow(this.#from)) {
-			const copied = objects.filter((object) => object.key !== this.#from && this.#isCopied(object));
-			markers.push(...copied.filter(isMarker));
-			await this.#deleteVersions(copied.filter((object) => !isMarker(object)));
-		}
-		await this.#deleteVersions(markers.toReversed());
+		await this.#deleteBelow(this.#from, (object) => object.key !== this.#from && this.#isCopied(object));
 		if (this.#marker !== undefined) await this.#deleteVersions([this.#marker]);
 	}
 
 	/** Only what is still what was put there. */
 	async #takeBack(): Promise<void> {
+		await this.#deleteBelow(this.#to, ({ key, etag }) => this.moved.get(key)?.version.etag === etag);
+	}
+
+	/** The objects of directories go after what is in them, since some servers refuse it otherwise. */
+	async #deleteBelow(prefix: string, isToGo: (object: ListedObject) => boolean): Promise<void> {
 		const markers: ListedObject[] = [];
-		for await (const objects of this.#pagesBelow(this.#to)) {
-			const ours = objects.filter(({ key, etag }) => this.moved.get(key)?.version.etag === etag);
-			markers.push(...ours.filter(isMarker));
-			await this.#deleteVersions(ours.filter((object) => !isMarker(object)));
+		for await (const objects of this.#pagesBelow(prefix)) {
+			const going = objects.filter(isToGo);
+			markers.push(...going.filter(isMarker));
+			await this.#deleteVersions(going.filter((object) => !isMarker(object)));
 		}
 		await this.#deleteVersions(markers.toReversed());
 	}
