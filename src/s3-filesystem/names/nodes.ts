@@ -153,7 +153,11 @@ export function mtimeOf(node: Node): Time {
 }
 
 function ctimeOf(node: Node): Time {
-	return node.statusChanged ?? storedAt(node);
+	if (node.statusChanged !== undefined) return node.statusChanged;
+	const stored = storedAt(node);
+	const mtime = mtimeOf(node);
+	// Servers say whole seconds: in the same one it was stored after it changed.
+	return mtime.seconds === stored.seconds ? latest(stored, mtime) : stored;
 }
 
 /** A younger object is to be the node's that is the same otherwise: what its times were, they stay. */
