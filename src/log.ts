@@ -1,53 +1,124 @@
-import { constants, openSync, writeSync } from "node:fs";
+import { constants, openSync, write, writeSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 import { pino, type DestinationStream, type Logger } from "pino";
 import type { Redactor } from "./secrets/redact.ts";
 
 export type { Logger } from "pino";
 
-/** Beyond this, lines are dropped rather than memory grown: nobody reads our stdout. */
+/** Beyond this, lines are lost rather than memory grown: nobody reads our stdout, or its disk is full. */
 const maximumQueuedBytes = 4 * 1024 * 1024;
+
+const writeSome = promisify(write);
+const nothing = Buffer.alloc(0);
 
 export interface Log {
 	readonly logger: Logger;
-	/** Writes what is queued, before the process ends. */
-	readonly flush: () => void;
-	/** Has written each line when it returns, for whom the next moment may be the last. */
+	/** Waits until what is queued is written, but not long: somebody has to read it, or its disk to take it. */
+	readonly flush: () => Promise<void>;
+	/** Has written each line, after what was queued, when it returns, for whom the next moment may be the last. */
 	readonly atOnce: Logger;
 }
 
 /** How long the last lines may wait for somebody to read them. */
 const farewellMs = 500;
 
+/** Between attempts to write what cannot be written. */
+const retryMs = 20;
+
 /**
- * The one logger: JSON lines on stdout, RFC 3339 times in UTC. Every line passes the redactor. A log pipe that nobody reads
- * stops neither the supervision nor the end: lines are lost then.
+ * The one logger: JSON lines on stdout, RFC 3339 times in UTC. Every line passes the redactor. A log that nobody reads or whose
+ * disk is full stops neither the supervision nor the end: lines are lost then, and counted.
  */
 export function createLog(level: string, redactor: Redactor): Log {
-	let giveUpAt = Number.POSITIVE_INFINITY;
-	const descriptor = openStdout();
-	const stdout = pino.destination({
-		dest: descriptor,
-		sync: false,
-		maxLength: maximumQueuedBytes,
-		retryEAGAIN: () => performance.now() < giveUpAt,
-	});
+	const stdout = new Lines(openStdout(), (lostLines) =>
+		logger.warn({ lostLines }, "log lines were lost: nobody read them, or their disk was full"),
+	);
+	const logger = createLogger(level, redactor, stdout);
+	// What ends by an error that nobody has caught has not flushed.
+	process.once("exit", () => stdout.writeAtOnce());
 	return {
-		logger: createLogger(level, redactor, stdout),
-		flush: () => {
-			giveUpAt = performance.now() + farewellMs;
-			try {
-				stdout.flushSync();
-			} catch {
-				// Nobody reads it: better to lose the last lines than not to end.
-				stdout.destroy();
-			}
-		},
-		atOnce: createLogger(level, redactor, { write: (line) => writeAtOnce(descriptor, line) }),
+		logger,
+		flush: () => stdout.flush(),
+		atOnce: createLogger(level, redactor, { write: (line) => stdout.writeAtOnce(line) }),
 	};
 }
 
-function writeAtOnce(descriptor: number, line: string): void {
-	const bytes = Buffer.from(line);
+/**
+ * Lines on their way out. Not pino's own destination: where its flushSync cannot write, as on a full disk, it tries again for
+ * ever, and nothing else happens in the process.
+ */
+class Lines implements DestinationStream {
+	readonly #descriptor: number;
+	readonly #tellLost: (lines: number) => void;
+	/** What is being written, and after it what came meanwhile. */
+	#batch: Buffer = nothing;
+	#queue: string[] = [];
+	#queuedBytes = 0;
+	#lostLines = 0;
+	/** Until all is written. */
+	#writing: Promise<void> | undefined;
+	#isOnItsWay = false;
+
+	constructor(descriptor: number, tellLost: (lines: number) => void) {
+		this.#descriptor = descriptor;
+		this.#tellLost = tellLost;
+	}
+
+	write(line: string): void {
+		const bytes = Buffer.byteLength(line);
+		if (this.#batch.length + this.#queuedBytes + bytes > maximumQueuedBytes) {
+			this.#lostLines++;
+			return;
+		}
+		this.#queue.push(line);
+		this.#queuedBytes += bytes;
+		this.#writing ??= this.#writeAll();
+	}
+
+	/** Better to lose the last lines than not to end. */
+	async flush(): Promise<void> {
+		await Promise.race([this.#writing, sleep(farewellMs)]);
+		this.#batch = nothing;
+		this.#takeQueue();
+	}
+
+	writeAtOnce(line = ""): void {
+		// What is on its way already, in another thread, is nobody else's to write.
+		const before = this.#isOnItsWay ? nothing : this.#batch;
+		writeNow(this.#descriptor, Buffer.concat([before, this.#takeQueue(), Buffer.from(line)]));
+		if (!this.#isOnItsWay) this.#batch = nothing;
+	}
+
+	async #writeAll(): Promise<void> {
+		for (;;) {
+			if (this.#batch.length === 0) {
+				if (this.#queue.length === 0 && this.#lostLines > 0) {
+					this.#tellLost(this.#lostLines);
+					this.#lostLines = 0;
+				}
+				this.#batch = this.#takeQueue();
+			}
+			if (this.#batch.length === 0) break;
+			this.#isOnItsWay = true;
+			const written = await writeSome(this.#descriptor, this.#batch).catch(() => undefined);
+			this.#isOnItsWay = false;
+			this.#batch = this.#batch.subarray(written?.bytesWritten ?? 0);
+			// Nobody reads it, or its disk is full.
+			if (written === undefined) await sleep(retryMs, undefined, { ref: false });
+		}
+		this.#writing = undefined;
+	}
+
+	#takeQueue(): Buffer {
+		const bytes = Buffer.from(this.#queue.join(""));
+		this.#queue = [];
+		this.#queuedBytes = 0;
+		return bytes;
+	}
+}
+
+function writeNow(descriptor: number, bytes: Buffer): void {
 	const untilMs = performance.now() + farewellMs;
 	for (let written = 0; written < bytes.length;) {
 		try {

@@ -133,7 +133,7 @@ async function runLauncher(environment: Environment): Promise<number> {
 		writeTerminationMessage(environment.FLUID_FUSE_TERMINATION_LOG, error, redactor.redact);
 		return error.exitCode;
 	} finally {
-		flush();
+		await flush();
 	}
 }
 

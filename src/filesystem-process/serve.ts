@@ -53,10 +53,7 @@ export async function serveFilesystem(
 	if (config === "stopped") return { exitCode: 0 };
 	const redactor = createRedactor();
 	const { logger: log, flush, atOnce } = createLog(config.logLevel, redactor);
-	onLog((error) => {
-		flush();
-		atOnce.fatal({ err: error }, "a bug ends the filesystem's process");
-	});
+	onLog((error) => atOnce.fatal({ err: error }, "a bug ends the filesystem's process"));
 	let isServing = false;
 	try {
 		served = new ServedVolumes(config, { variables, log, redactor, tell });
@@ -86,7 +83,7 @@ export async function serveFilesystem(
 		log.fatal({ err: error, ...known }, "the filesystem cannot be served");
 		return { exitCode: 1, ...(isServing && { signal: "SIGABRT" }) };
 	} finally {
-		flush();
+		await flush();
 	}
 }
 

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { connect } from "node:net";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
@@ -233,6 +234,41 @@ test("goes on supervising when nobody reads its log", async () => {
 		unread.kill("SIGTERM");
 		await Promise.race([unread, sleep(10_000)]);
 		unread.kill("SIGKILL");
+	}
+});
+
+test("begins, serves, says its status and ends while the disk of its log is full", async () => {
+	const disk = mkdtempSync(join(tmpdir(), "fluid-fuse-full-"));
+	execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
+	writeFileSync(join(disk, "log"), Buffer.alloc(64 * 1024));
+	try {
+		for (const output of ["/dev/full", join(disk, "log")]) {
+			const pod = createPod({ env: { FLUID_FUSE_DRIVER: "goofys", FLUID_FUSE_LOG_LEVEL: "trace" } });
+			const running = execa(program, [], {
+				env: pod.environment(),
+				extendEnv: false,
+				stdin: "ignore",
+				stdout: { file: output, append: true },
+				stderr: "ignore",
+				reject: false,
+			});
+			try {
+				await pod.untilReady(30_000);
+				expect((await pod.ask("/livez")).statusCode).toBe(200);
+				expect(execFileSync("cat", [join(pod.target, "hello.txt")], { encoding: "utf8", timeout: 10_000 })).toBe(
+					"hello\n",
+				);
+				running.kill("SIGTERM");
+				const ended = await Promise.race([running, sleep(20_000)]);
+				expect(ended).toMatchObject({ exitCode: 0 });
+				expect(await pod.layers()).toEqual([]);
+			} finally {
+				running.kill("SIGKILL");
+			}
+		}
+	} finally {
+		execFileSync("umount", [disk]);
+		rmdirSync(disk);
 	}
 });
 
