@@ -127,7 +127,8 @@ export const errorKinds = {
 		class: "authentication",
 		exitCode: 77,
 		permanent: true,
-		meaning: "The secret key does not belong to the access key.",
+		meaning:
+			"The secret key does not belong to the access key, or the server, which does not tell them apart, knows no such access key.",
 	},
 	TOKEN_INVALID: {
 		class: "authentication",

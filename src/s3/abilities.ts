@@ -16,6 +16,8 @@ export const abilities = {
 		"does not take uploads without some part numbers: what does not change of a file is copied in small parts",
 	"read-checksums":
 		"does not tell the checksums of what is read (x-amz-checksum-mode): small files are not compared with them",
+	"directory-metadata":
+		"does not keep the metadata of directories' objects: modes, owners and times of directories are lost with the mount",
 	"completed-versions":
 		"does not say the version of an object that was put together, or another one than later: it is asked for",
 	"storage-class": "does not take the storage class of an object that is written anew: it gets the one of new objects",

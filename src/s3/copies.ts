@@ -9,7 +9,7 @@ import type { Deletions } from "./deletions.ts";
 import { Doubt, type Looks } from "./doubt.ts";
 import type { Heads } from "./heads.ts";
 import { withoutQuotes } from "./list-answer.ts";
-import { wasMadeSince } from "./made-since.ts";
+import { mayBeMadeSince, wasMadeSince } from "./made-since.ts";
 import type { MultipartUploads } from "./multipart-uploads.ts";
 import { mayNotBeCopied, meaningOfFailures, metadataHeaders, serverTimeMs } from "./object-headers.ts";
 import type { ObjectMaking } from "./object-making.ts";
@@ -117,8 +117,7 @@ export class Copies {
 	): Promise<Uploaded> {
 		const { etag, metadata, sizeBytes } = options;
 		const doubt = new Doubt();
-		const looks: Looks = async (answer) =>
-			wasMadeSince(answer, doubt) &&
+		const isCopy: Looks = async (answer) =>
 			(sizeBytes === undefined || sizeOf(answer) === sizeBytes) &&
 			(metadata === undefined || hasMetadata(answer, metadata));
 		let copied: Uploaded | undefined;
@@ -142,12 +141,18 @@ export class Copies {
 					return undefined;
 				},
 			});
-			if (copied === undefined || copied.etag === "") return await this.#heads.made(to, looks);
+			if (copied === undefined || copied.etag === "") {
+				return await this.#heads.made(to, async (found) => mayBeMadeSince(found, doubt) && isCopy(found));
+			}
 			return { etag: copied.etag, modifiedMs: copied.modifiedMs ?? serverTimeMs(answer) };
 		} catch (error) {
 			if (!isKind(error, "OBJECT_REPLACED") && !isKind(error, "EXISTS")) throw error;
 			// A copy onto itself gives the object another version, and an earlier try may have done that.
-			const present = await this.#heads.presentIf(to, doubt, looks);
+			const present = await this.#heads.presentIf(
+				to,
+				doubt,
+				async (found) => wasMadeSince(found, doubt) && isCopy(found),
+			);
 			if (present !== undefined) return present.uploaded;
 			throw error;
 		}

@@ -13,6 +13,16 @@ export function wasMadeSince(answer: Answer, doubt: Doubt): boolean {
 	return now !== undefined && objectHeaders(answer, 0).modifiedMs >= now - doubt.ageMs - toleranceMs;
 }
 
+/**
+ * The same of what a request has made that was answered. Some servers say as the object's time the one that its metadata name, and then
+ * it tells nothing.
+ */
+export function mayBeMadeSince(answer: Answer, doubt: Doubt): boolean {
+	const { modifiedMs, metadata } = objectHeaders(answer, 0);
+	const isNamed = Math.abs(modifiedMs / 1000 - Number(metadata["mtime"])) <= 1;
+	return isNamed || wasMadeSince(answer, doubt);
+}
+
 /** The version of an object of those parts: MD5 of their MD5 sums. Undefined if their versions are something else. */
 export function multipartEtag(parts: readonly UploadedPart[]): string | undefined {
 	const sum = createHash("md5");

@@ -9,7 +9,7 @@ import type { Heads } from "./heads.ts";
 import type { Answer } from "./http/connection.ts";
 import { createIntegrity } from "./integrity.ts";
 import { withoutQuotes } from "./list-answer.ts";
-import { multipartEtag, wasMadeSince } from "./made-since.ts";
+import { mayBeMadeSince, multipartEtag, wasMadeSince } from "./made-since.ts";
 import { meaningOfFailures, metadataHeaders, serverTimeMs } from "./object-headers.ts";
 import type { Making, ObjectMaking } from "./object-making.ts";
 import {
@@ -206,13 +206,12 @@ export class MultipartUploads {
 		// is at least of as many parts, and was made since then.
 		const wanted = multipartEtag(parts);
 		const isComputed = wanted !== undefined && Object.keys(encryption.create).length === 0;
-		const isYoung = async (answer: Answer): Promise<boolean> =>
-			wasMadeSince(answer, doubt) && (sizeBytes === undefined || sizeOf(answer) === sizeBytes);
+		const isOfSize = (answer: Answer): boolean => sizeBytes === undefined || sizeOf(answer) === sizeBytes;
 		const looks: Looks = async (answer) => {
 			const found = etagOf(answer);
 			if (found === wanted) return true;
 			const isOther = knowledge.lacks("completed-versions") || (!isComputed && found.endsWith(`-${parts.length}`));
-			return isOther && isYoung(answer);
+			return isOther && wasMadeSince(answer, doubt) && isOfSize(answer);
 		};
 		doubt.sends(looks);
 		return knowledge.conceding(onlyIfAbsent ? ["checksums", "conditions"] : ["checksums"], async (lacking) => {
@@ -221,12 +220,13 @@ export class MultipartUploads {
 				// Not every server that knows the condition knows it here, and they do not tell.
 				if (onlyIfAbsent) await this.#heads.refuseIfPresent(key, { mayBeHidden: withCondition });
 				const told = await this.#complete(key, uploadId, parts, {
-					withChecksums: !lacking.has("checksums"),
+					// Of an upload without an algorithm no server needs them, and some refuse those that they themselves have told.
+					withChecksums: !lacking.has("checksums") && this.#withChecksums.has(uploadId),
 					withCondition,
 					doubt,
 				});
 				this.#withChecksums.delete(uploadId);
-				return await this.#versionOf(key, told, isYoung);
+				return await this.#versionOf(key, told, async (found) => mayBeMadeSince(found, doubt) && isOfSize(found));
 			} catch (error) {
 				if (!isKind(error, "NOT_FOUND") && !isKind(error, "EXISTS")) throw this.#orGaps(error, parts);
 				// The upload may be gone because an earlier try, whose answer was lost, has made the object of it.

@@ -4,10 +4,11 @@ import type { Bucket } from "./bucket.ts";
 import { Doubt } from "./doubt.ts";
 import type { Heads } from "./heads.ts";
 import { createIntegrity } from "./integrity.ts";
-import { wasMadeSince } from "./made-since.ts";
-import { metadataHeaders, serverTimeMs } from "./object-headers.ts";
+import { mayBeMadeSince, wasMadeSince } from "./made-since.ts";
+import { metadataHeaders, objectHeaders, serverTimeMs } from "./object-headers.ts";
 import type { ObjectMaking } from "./object-making.ts";
-import type { PutOptions, UploadBody, Uploaded } from "./object-store.ts";
+import { S3Error, type ObjectMetadata, type PutOptions, type UploadBody, type Uploaded } from "./object-store.ts";
+import { printable } from "./printable.ts";
 import { upload } from "./upload.ts";
 
 /** No server closes what was used so recently. */
@@ -60,10 +61,11 @@ export class Puts {
 					// On a connection that the server closed while nobody used it, the request looks like one whose answer was lost.
 					...(onlyIfAbsent && { maximumIdleMs: freshMs }),
 				});
+				if (key.endsWith("/") && body.sizeBytes === 0) await this.#lookAtMarker(key, metadata);
 				if (hasEtag(answer)) return { etag: etagOf(answer), modifiedMs: serverTimeMs(answer) };
 				return await this.#heads.made(
 					key,
-					async (found) => sizeOf(found) === body.sizeBytes && wasMadeSince(found, doubt),
+					async (found) => sizeOf(found) === body.sizeBytes && mayBeMadeSince(found, doubt),
 				);
 			} catch (error) {
 				if (!isKind(error, "EXISTS")) throw error;
@@ -77,5 +79,20 @@ export class Puts {
 				return this.put(key, body, { ...options, onlyIfAbsent: false, doubt: new Doubt() });
 			}
 		});
+	}
+
+	/** Whether a directory's object keeps its metadata, which nothing else would tell: once, at the first that has some. */
+	async #lookAtMarker(key: string, metadata: ObjectMetadata): Promise<void> {
+		const { knowledge } = this.#bucket;
+		const ability: Ability = "directory-metadata";
+		if (Object.keys(metadata).length === 0 || knowledge.isProven(ability) || knowledge.lacks(ability)) return;
+		try {
+			const found = objectHeaders(await this.#heads.ask(key), 0).metadata;
+			if (Object.keys(metadata).some((name) => name in found)) return knowledge.proves(ability);
+			const text = `PutObject ${printable(key, 300)}: the metadata are not there afterwards`;
+			knowledge.concede(ability, new S3Error("UNSUPPORTED", text, { status: 200 }));
+		} catch {
+			// It is stored, and the next one is looked at.
+		}
 	}
 }

@@ -226,6 +226,7 @@ const regionCodes = new Set([
 
 const credentialCodes = new Set([
 	"InvalidAccessKeyId",
+	"XAdminUserNotFound",
 	"SignatureDoesNotMatch",
 	"ExpiredToken",
 	"ExpiredTokenException",

@@ -101,6 +101,23 @@ describe("the version of what was put together", () => {
 		expect([retries(), conceded]).toEqual([[], ["completed-versions"]]);
 	});
 
+	test("is asked for also where an object's time is the one that its metadata name, as of rclone", async () => {
+		await minio.put("bucket", "old", "content");
+		const metadata = { mtime: "1049529968.5" };
+		proxy.manners({
+			tells: (request) => {
+				if (isCopy(request)) return { body: "<CopyObjectResult></CopyObjectResult>" };
+				return request.method === "HEAD"
+					? { headers: { "last-modified": new Date(1_049_529_968_000).toUTCString() } }
+					: undefined;
+			},
+		});
+		const { etag } = await store.copy("old", "old", { metadata, sizeBytes: 7 });
+		expect(etag).toBe((await store.head("old")).etag);
+		await store.copy("old", "old renamed", { etag });
+		expect(retries()).toEqual([]);
+	});
+
 	test("is looked at once where the server says the right one", async () => {
 		for (let index = 0; index < 3; index++) await putTogether("together");
 		const heads = proxy.requests.filter(({ method }) => method === "HEAD");
@@ -250,6 +267,32 @@ describe("parts that are copied to an upload with checksums", () => {
 			expect([retries(), conceded]).toEqual([[], ["copied-checksums"]]);
 		},
 	);
+});
+
+test("checksums of parts that a server has told are not sent to an upload that was begun without, as versitygw refuses them", async () => {
+	proxy.manners({
+		tells: ({ method, url }) =>
+			method === "PUT" && url.includes("partNumber") ? { headers: { "x-amz-checksum-crc32": "AAAAAA==" } } : undefined,
+		refuses: (request) =>
+			isComplete(request) && request.body.includes("ChecksumCRC32")
+				? { status: 400, body: errorXml("InvalidPart", "One or more of the specified parts could not be found.") }
+				: undefined,
+	});
+	await putTogether("without an algorithm");
+	expect((await minio.get("bucket", "without an algorithm")).equals(whole)).toBe(true);
+});
+
+test("whether the objects of directories keep their metadata is looked at once, as SeaweedFS and rclone lose them", async () => {
+	const heads = (): number => proxy.requests.filter(({ method }) => method === "HEAD").length;
+	const metadata = { mode: "16877" };
+	for (let index = 0; index < 3; index++) await store.put(`kept ${index}/`, bodyOf(""), { metadata });
+	expect([heads(), conceded]).toEqual([1, []]);
+	store = open();
+	proxy.manners({
+		tells: ({ method }) => (method === "HEAD" ? { headers: { "x-amz-meta-mode": undefined } } : undefined),
+	});
+	for (let index = 0; index < 3; index++) await store.put(`lost ${index}/`, bodyOf(""), { metadata });
+	expect([heads(), conceded]).toEqual([1, ["directory-metadata"]]);
 });
 
 describe("an answer of another form is no reason to try for a minute:", () => {

@@ -47,6 +47,8 @@ const meanings = new Map<string, Verdict>([
 	["AllAccessDisabled", "ACCESS_DENIED"],
 	["AccountProblem", "ACCESS_DENIED"],
 	["InvalidAccessKeyId", "KEY_UNKNOWN"],
+	// With a status of 404, of versitygw.
+	["XAdminUserNotFound", "KEY_UNKNOWN"],
 	["SignatureDoesNotMatch", "SIGNATURE_WRONG"],
 	["ExpiredToken", "TOKEN_INVALID"],
 	["InvalidToken", "TOKEN_INVALID"],
@@ -122,7 +124,11 @@ function explain(code: Verdict, facts: Facts): Finding {
 		case "SIGNATURE_WRONG":
 			return {
 				problem: "the secret key does not belong to the access key",
-				hint: ["Check the secret key.", location.credentials && secretKeyAdvice(location.credentials)]
+				// Some servers say the same of a key that they do not know.
+				hint: [
+					"Check the secret key, and that the access key is one of this server.",
+					location.credentials && secretKeyAdvice(location.credentials),
+				]
 					.filter((sentence) => sentence !== undefined)
 					.join(" "),
 			};

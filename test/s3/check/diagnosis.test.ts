@@ -49,6 +49,8 @@ describe("a server's code means", () => {
 		[403, "SomethingNew", "ACCESS_DENIED"],
 		[401, "SomethingNew", "ACCESS_DENIED"],
 		[403, "InvalidAccessKeyId", "KEY_UNKNOWN"],
+		// Of versitygw.
+		[404, "XAdminUserNotFound", "KEY_UNKNOWN"],
 		[403, "SignatureDoesNotMatch", "SIGNATURE_WRONG"],
 		[400, "ExpiredToken", "TOKEN_INVALID"],
 		[400, "InvalidToken", "TOKEN_INVALID"],
