@@ -1,9 +1,12 @@
 import { defineConfig } from "vitest/config";
 
 /** Minutes each: gigabytes, whole applications, games that are played for long. `npm test` leaves them out, `npm run test:full` does not. */
-const long = ["applications", "large", "model", "model-concurrent", "semantics-libfuse"].map(
-	(name) => `test/s3-filesystem/${name}.test.ts`,
-);
+const long = [
+	...["applications", "large", "model", "model-concurrent", "semantics-libfuse"].map(
+		(name) => `test/s3-filesystem/${name}.test.ts`,
+	),
+	"test/servers/every-change.test.ts",
+];
 const images = "test/images/**/*.test.ts";
 
 /** Tests that start real servers and mounts: two files at once on two cores, more would only make each other late. */

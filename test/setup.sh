@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what is run: `setup.sh demo` what the demo needs, `setup.sh test` what the tests of every change do, `setup.sh full` all:
+# Installs what is run: `setup.sh demo` what the demo needs, `setup.sh test` what the tests of every change do, `setup.sh full` all of
+# test:full, `setup.sh servers` what the tests of every change do and the S3 servers of test:servers (many minutes the first time):
 # npm's packages, Debian's, and programs built from their Go modules.
 # Takes minutes on a fresh Debian 12, and no time, network or Go when everything is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 purpose=${1:-full}
-case $purpose in demo | test | full) ;; *) echo "usage: setup.sh [demo|test|full]" >&2; exit 64 ;; esac
+case $purpose in demo | test | full | servers) ;; *) echo "usage: setup.sh [demo|test|full|servers]" >&2; exit 64 ;; esac
 
 # Changing a pin rebuilds that binary.
 minio_version=v0.0.0-20250907161309-07c3a429bfed # RELEASE.2025-09-07T16-13-09Z
@@ -16,6 +17,12 @@ minio_version=v0.0.0-20250907161309-07c3a429bfed # RELEASE.2025-09-07T16-13-09Z
 goofys_module=$(cat images/goofys/go.mod images/goofys/go.sum)
 # Lists what is in an image, as in the Dockerfiles.
 syft_version=$(sed -n 's/^ARG SYFT_IMAGE=.*:\(v[0-9.]*\)$/\1/p' Dockerfile)
+
+# S3 servers of others.
+versitygw_version=v1.8.0
+rclone_version=v1.76.0
+seaweedfs_version=v0.0.0-20261109003541-7506e5f91cd6 # it has no versions as a Go module
+moto_version=5.2.5
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fluid-fuse
 bin=$cache/bin
@@ -44,10 +51,12 @@ install_packages() {
 	# command:package
 	local wanted=(s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone
 		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3)
-	[[ $purpose == test ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap)
+	[[ $purpose != full ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap)
 	for entry in "${wanted[@]}"; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
+	# Debian keeps this apart from its Python.
+	[[ $purpose != servers ]] || python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 	# Not on the PATH of everybody.
 	[[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
 	((${#missing[@]})) || return 0
@@ -136,6 +145,33 @@ build_syft() {
 	GOBIN=$build go install -trimpath -ldflags "-s -w" "github.com/anchore/syft/cmd/syft@$syft_version"
 }
 
+build_versitygw() {
+	GOBIN=$build go install -trimpath -ldflags "-s -w" "github.com/versity/versitygw/cmd/versitygw@$versitygw_version"
+}
+
+# Debian's rclone is older than its command `serve s3`.
+build_rclone_s3() {
+	GOBIN=$build go install -trimpath -ldflags "-s -w" "github.com/rclone/rclone@$rclone_version" && mv "$build/rclone" "$build/rclone-s3"
+}
+
+# Its go.mod replaces modules, with which it can only be built in its own folder.
+build_weed() {
+	local folder
+	folder=$(go mod download -json "github.com/seaweedfs/seaweedfs@$seaweedfs_version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') &&
+		cp -r "$folder" "$build/seaweedfs" && chmod -R u+w "$build/seaweedfs" &&
+		go -C "$build/seaweedfs" build -trimpath -ldflags "-s -w" -o "$build/weed" ./weed
+}
+
+# A Python environment cannot be moved: it is made where it stays, and its stamp is written last.
+install_moto() {
+	[[ -f $cache/moto/version && $(<"$cache/moto/version") == "$moto_version" ]] && return
+	say "installing moto"
+	rm -rf "$cache/moto"
+	{ quietly python3 -m venv "$cache/moto" && quietly "$cache/moto/bin/pip" install "moto[s3,server]==$moto_version"; } ||
+		fail "could not install moto: see above; check the network, then run this again"
+	echo "$moto_version" >"$cache/moto/version"
+}
+
 # Static, and independent of a go.work in a folder above.
 export CGO_ENABLED=0 GOWORK=off
 
@@ -159,5 +195,11 @@ if [[ $purpose != demo ]]; then
 	install_promtool
 fi
 [[ $purpose != full ]] || install_binary syft "$syft_version" build_syft
+[[ $purpose != full && $purpose != servers ]] || install_binary versitygw "$versitygw_version" build_versitygw
+if [[ $purpose == servers ]]; then
+	install_binary rclone-s3 "$rclone_version" build_rclone_s3
+	install_binary weed "$seaweedfs_version" build_weed
+	install_moto
+fi
 
 say "everything is there; binaries in $bin"

@@ -1,0 +1,15 @@
+import { existsSync } from "node:fs";
+import { minio } from "./kinds/minio.ts";
+import { moto } from "./kinds/moto.ts";
+import { rclone } from "./kinds/rclone.ts";
+import { seaweedfs } from "./kinds/seaweedfs.ts";
+import { versitygw } from "./kinds/versitygw.ts";
+import type { ServerKind } from "./server.ts";
+
+/** In the order of the page. */
+export const serverKinds: readonly ServerKind[] = [minio, versitygw, seaweedfs, rclone, moto];
+
+/** What is not there of what a server needs. */
+export function missingFor(kind: ServerKind): string | undefined {
+	return kind.needs.find((path) => !existsSync(path));
+}
