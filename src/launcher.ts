@@ -166,8 +166,14 @@ class Launcher {
 			changes: this.#changes.changes,
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
-			mounts: [...(this.#fleet?.statuses() ?? []), ...this.#refused],
+			mounts: [...(this.#fleet?.statuses() ?? []).map((mount) => this.#withWhatFluidKeeps(mount)), ...this.#refused],
 		};
+	}
+
+	/** A config that asks for no other mount than the one that runs is never applied, so this is looked up in the last plan. */
+	#withWhatFluidKeeps(mount: MountStatus): MountStatus {
+		const { withoutEffect } = this.#plan?.mounts.find(({ target }) => target === mount.target) ?? {};
+		return withoutEffect === undefined || mount.leaving ? mount : { ...mount, withoutEffect };
 	}
 
 	/** Until everything is unmounted again. */

@@ -98,6 +98,7 @@ function renderMount(mount: MountStatus, now: Date): string {
 	}
 	if (mount.droppedLines > 0) facts.push(["log", `${count(mount.droppedLines, "line")} of the driver dropped`]);
 	if (mount.pendingChange !== undefined) facts.push(["pending", mount.pendingChange]);
+	if (mount.withoutEffect !== undefined) facts.push(["no effect", mount.withoutEffect]);
 	if (mount.reason !== undefined && mount.reason !== lastError?.message) facts.push(["reason", mount.reason]);
 	for (const { about, message, since: begun } of mount.troubles ?? [])
 		facts.push(["trouble", `${about}, for ${elapsed(begun, now)}\n${message}`]);

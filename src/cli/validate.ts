@@ -35,6 +35,8 @@ interface ReportedMount {
 	readonly target: string;
 	readonly readOnly: boolean;
 	readonly modeReason: string;
+	/** What the config asks for and does not get, and why. */
+	readonly withoutEffect?: string;
 	readonly options: readonly PlannedOption[];
 	/** The command line without its paths. */
 	readonly command: readonly string[];
@@ -103,11 +105,12 @@ async function check(
 }
 
 async function inspect(mount: PlannedMount) {
-	const { path, name, driver, driverReason, source, target, readOnly, modeReason } = mount;
+	const { path, name, driver, driverReason, source, target, readOnly, modeReason, withoutEffect } = mount;
 	try {
 		const { mount: prepared, options, unread } = await mount.inspect();
 		const facts = { path, name, driver: driver.name, driverReason, source, target, readOnly, modeReason };
-		return { mount: { ...facts, options, command: prepared.summary }, unread };
+		const unmet = withoutEffect === undefined ? {} : { withoutEffect };
+		return { mount: { ...facts, ...unmet, options, command: prepared.summary }, unread };
 	} catch (error) {
 		if (!(error instanceof ConfigError)) throw error;
 		return { faults: error.faults };
@@ -135,6 +138,7 @@ function renderMount({ path, name, options, command, ...mount }: ReportedMount):
 		["target", mount.target],
 		["driver", `${mount.driver} (${mount.driverReason})`],
 		["mode", `${mount.readOnly ? "read-only" : "read-write"} (${mount.modeReason})`],
+		...(mount.withoutEffect === undefined ? [] : [["no effect", mount.withoutEffect] as const]),
 		...options.map((option) => ["option", `${option.name} = ${option.value}\n  from ${option.from}`] as const),
 		["command", command.map(quoted).join(" ")],
 	]);

@@ -39,6 +39,8 @@ export interface PlannedMount extends Place {
 	readonly driverReason: string;
 	/** Why it is read-only, or that it is not: a phrase for `validate`. */
 	readonly modeReason: string;
+	/** What the config asks for and the pod cannot be given while it is as Fluid made it, with what to do; absent when there is nothing. */
+	readonly withoutEffect?: string;
 	/** What it says of the driver's `commonOptions`. */
 	readonly common: ReadonlyMap<string, GivenOption>;
 	/** Absolute paths of the secret files that its options cite. */
@@ -174,7 +176,7 @@ function planMount(
 	const choice = chooseDriver(driverName, mount.mountPoint, path, context);
 	if (!("driver" in choice)) return [choice];
 	const { driver, driverReason } = choice;
-	const { readOnly, modeReason } = mode(file, mount, given);
+	const { readOnly, modeReason, withoutEffect } = mode(file, mount, given);
 	const inspectMount = async (): Promise<Inspection> =>
 		inspect(driver, { source: mount.mountPoint, readOnly, name: place.name }, path, layers, context);
 	return {
@@ -185,6 +187,7 @@ function planMount(
 		driver,
 		driverReason,
 		modeReason,
+		...(withoutEffect !== undefined && { withoutEffect }),
 		common: commonOptions(driver, layers),
 		secretFiles: secretFilesOf(layers, context.environment.FLUID_FUSE_SECRETS_DIR),
 		inspect: inspectMount,
@@ -286,14 +289,20 @@ function chooseDriver(
 	};
 }
 
+/** Fluid writes ro into MOUNT_OPTIONS, and the access modes into the PersistentVolume, when it makes them, and changes neither later. */
+function stayedReadOnly(modes: readonly string[]): string {
+	return `accessModes is ${modes.join(", ")} now, and the DaemonSet's MOUNT_OPTIONS still has ro: Fluid writes it once, from the access modes of then or the profile's options, and keeps the PersistentVolume as it was too. Delete the applications, the Dataset and its ThinRuntime, and create them again, without ro in the profile`;
+}
+
 /** Read-only wins: whoever says so, the mount's readOnly, the option ro, or ReadOnlyMany among the access modes. */
 function mode(
 	file: FluidFile,
 	mount: FileMount,
 	{ ro, rw }: Partial<Record<"ro" | "rw", GivenOption>>,
-): { readOnly: boolean; modeReason: string } {
+): Pick<PlannedMount, "readOnly" | "modeReason" | "withoutEffect"> {
 	if (mount.readOnly) return { readOnly: true, modeReason: "readOnly of the mount" };
-	if (ro !== undefined) return { readOnly: true, modeReason: ro.from };
+	const isOfDaemonSet = ro?.from === "MOUNT_OPTIONS.ro";
+	if (ro !== undefined && !isOfDaemonSet) return { readOnly: true, modeReason: ro.from };
 	const modes = file.accessModes as readonly string[];
 	if (modes.includes("ReadOnlyMany")) {
 		return {
@@ -301,6 +310,8 @@ function mode(
 			modeReason: `accessModes has ReadOnlyMany${rw === undefined ? "" : ", which wins over rw"}`,
 		};
 	}
+	if (isOfDaemonSet)
+		return { readOnly: true, modeReason: "ro in the DaemonSet's MOUNT_OPTIONS", withoutEffect: stayedReadOnly(modes) };
 	return { readOnly: false, modeReason: `accessModes has ${modes.join(", ")}` };
 }
 

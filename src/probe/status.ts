@@ -55,6 +55,8 @@ export interface MountStatus {
 	readonly leaving?: true;
 	/** The config or its secrets want it to be something else, and it cannot be that yet: why not. */
 	readonly pendingChange?: string;
+	/** What the config asks for and Fluid has not brought to this pod, with what to do; absent when there is nothing. */
+	readonly withoutEffect?: string;
 	/** The prober's last word: how long ago the mount last answered a statfs, in seconds. Absent before the first answer. */
 	readonly answeredSecondsAgo?: number;
 	/** The last signed check of the bucket, where the driver has one. */

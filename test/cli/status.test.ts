@@ -57,6 +57,20 @@ describe("status", () => {
 		);
 	});
 
+	it("shows the code of a config that was rejected, why, and what to do", () => {
+		const error = { ...accessDenied, code: "CHANGE_REFUSED" as const, message: "it would move", hint: "Do this." };
+		const config = { state: "rejected" as const, hash: "ab", appliedAt: "2026-07-31T03:00:00.000Z", error };
+		const shown = renderStatus(sampleStatus({ config }), secondsLater(120));
+		expect(shown).toMatch(/rejected: CHANGE_REFUSED: it would move\n +Do this\.\n +still in use: /);
+	});
+
+	it("shows what Fluid did not bring to the pod", () => {
+		const mount = sampleMount({ withoutEffect: "accessModes is another now" });
+		expect(renderStatus(sampleStatus({ mounts: [mount] }), secondsLater(120))).toContain(
+			"  no effect  accessModes is another now\n",
+		);
+	});
+
 	it("shows why a mount is not ready, what to do, and when it is tried again", () => {
 		const failed = sampleMount({
 			name: "weights",

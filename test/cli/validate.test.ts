@@ -40,7 +40,7 @@ describe("validate", () => {
 				"  source   minio://training-data",
 				`  target   ${targetPath}`,
 				"  driver   goofys (FLUID_FUSE_DRIVER)",
-				"  mode     read-only (MOUNT_OPTIONS.ro)",
+				"  mode     read-only (accessModes has ReadOnlyMany)",
 				"  option   uid = 1000",
 				"             from MOUNT_OPTIONS.uid",
 				"  option   access-key = secret minio-login/access-key",

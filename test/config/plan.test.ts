@@ -375,9 +375,17 @@ describe("read-only wins", () => {
 			{ accessModes: ["ReadWriteMany"] },
 			{ MOUNT_OPTIONS: "ro" },
 			true,
-			"MOUNT_OPTIONS.ro",
+			"ro in the DaemonSet's MOUNT_OPTIONS",
 		],
-		["Fluid's own ro", {}, { accessModes: ["ReadWriteMany"] }, { MOUNT_OPTIONS: "ro" }, true, "MOUNT_OPTIONS.ro"],
+		[
+			"Fluid's own ro",
+			{},
+			{ accessModes: ["ReadWriteMany"] },
+			{ MOUNT_OPTIONS: "ro" },
+			true,
+			"ro in the DaemonSet's MOUNT_OPTIONS",
+		],
+		["Fluid's own ro beside what it comes from", {}, {}, { MOUNT_OPTIONS: "ro" }, true, "accessModes has ReadOnlyMany"],
 		[
 			"rw against ReadOnlyMany",
 			{ options: { rw: "" } },
@@ -400,7 +408,7 @@ describe("read-only wins", () => {
 			{ accessModes: ["ReadWriteMany"] },
 			{ MOUNT_OPTIONS: "ro" },
 			true,
-			"MOUNT_OPTIONS.ro",
+			"ro in the DaemonSet's MOUNT_OPTIONS",
 		],
 	];
 
@@ -409,6 +417,17 @@ describe("read-only wins", () => {
 			readOnly,
 			modeReason,
 		});
+	});
+
+	it("that Fluid keeps when the access modes change is said, with what to do, and nothing else is", () => {
+		const unmet = (modes: string[], variables: Record<string, string>, mount = {}) =>
+			onlyMount(fileWith([{ ...source, ...mount }], { accessModes: modes }), variables).withoutEffect;
+		const baked = { MOUNT_OPTIONS: "ro" };
+		expect(unmet(["ReadWriteMany"], baked)).toMatch(/^accessModes is ReadWriteMany now, .* create them again/);
+		expect(unmet(["ReadOnlyMany"], baked)).toBeUndefined();
+		expect(unmet(["ReadWriteMany"], {})).toBeUndefined();
+		expect(unmet(["ReadWriteMany"], baked, { readOnly: true })).toBeUndefined();
+		expect(unmet(["ReadWriteMany"], baked, { options: { ro: "" } })).toBeUndefined();
 	});
 
 	it("and is what the driver enforces", async () => {

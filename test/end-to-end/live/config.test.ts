@@ -203,6 +203,29 @@ test("an added mount whose secret is not there yet waits and says so, and the po
 	expect(await here.stop()).toBe(0);
 });
 
+test("access modes that Fluid does not bring to the DaemonSet are said to have no effect", async () => {
+	pod = new Pod({ mounts: [mount("one")], secrets: secrets(), accessModes: ["ReadOnlyMany"] });
+	pod.start({ MOUNT_OPTIONS: "ro" });
+	await pod.untilReady();
+	const here = pod;
+	expect((await here.mount("one")).withoutEffect).toBeUndefined();
+	const config = JSON.parse(here.renderConfig({ mounts: [mount("one")] })) as object;
+	here.writeConfig(JSON.stringify({ ...config, accessModes: ["ReadWriteMany"] }));
+	await until(
+		async () => (await here.mount("one")).withoutEffect?.startsWith("accessModes is ReadWriteMany now") === true,
+		10_000,
+		() => here.output,
+	);
+	expect((await here.mount("one")).readOnly).toBe(true);
+	here.writeConfig(here.renderConfig({ mounts: [mount("one")] }));
+	await until(
+		async () => (await here.mount("one")).withoutEffect === undefined,
+		10_000,
+		() => here.output,
+	);
+	expect(await here.stop()).toBe(0);
+});
+
 describe("the layout", () => {
 	test("auto: a second mount would move the first, is refused with the way out, and nothing moves", async () => {
 		const here = await podWith([mount("one")]);
