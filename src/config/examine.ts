@@ -81,7 +81,7 @@ export function refuseMoves({ path, file, targetPath }: LoadedFile, fixed: Fixed
 	if (fixed.layout === "root" && file.mounts.length > 1) {
 		throw refusal(
 			`${path}: there are ${file.mounts.length} mounts now, and the one that runs is at ${targetPath} itself: as one of several it would move to a folder below`,
-			"Set FLUID_FUSE_LAYOUT to named in the environment of the fuse container and start its pods again, and point the applications to the folder; or give the new mount a Dataset of its own.",
+			"Set FLUID_FUSE_LAYOUT to named in the environment of the DaemonSet's fuse container (Fluid brings no later change of the profile to it) and start its pods again, and point the applications to the folder; or give the new mount a Dataset of its own.",
 		);
 	}
 }
