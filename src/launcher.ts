@@ -358,6 +358,8 @@ class Launcher {
 			const { layout, configFile } = plan;
 			const steps = actions.map(({ kind, name }) => `${kind} ${name}`);
 			log.info({ mounts: wanted.length, refused: refused.length, layout, configFile, hash, steps }, "config applied");
+			for (const { name, volume } of plan.mounts)
+				if (volume !== undefined) log.info({ mount: name, ...volume }, "serving a PersistentVolume");
 		}
 		return isNew || isBack || actions.length > 0;
 	}

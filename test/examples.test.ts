@@ -10,7 +10,7 @@ import { planMounts } from "../src/config/plan.ts";
 import { drivers as builtIn } from "../src/drivers/index.ts";
 import { loadDrivers } from "../src/vendor/load.ts";
 import { faultsOf, type CustomResourceDefinition } from "./support/crd.ts";
-import { renderFluidConfig, type Dataset, type ThinRuntime } from "./support/fluid-config.ts";
+import { renderFluidConfig, volumesOf, type Dataset, type ThinRuntime } from "./support/fluid-config.ts";
 import { projectRoot, writeAtomically } from "./support/pod.ts";
 
 interface Secret {
@@ -99,7 +99,8 @@ describe.each(names)("examples/%s", (name) => {
 	});
 
 	test("config.json is what Fluid writes for the Dataset and the ThinRuntime", () => {
-		expect(readFileSync(join(examples, name, "config.json"), "utf8")).toBe(renderFluidConfig(dataset, runtime));
+		const rendered = renderFluidConfig(dataset, runtime, volumesOf(join(examples, name)));
+		expect(readFileSync(join(examples, name, "config.json"), "utf8")).toBe(rendered);
 	});
 
 	test("the manifests refer to each other", () => {

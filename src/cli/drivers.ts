@@ -10,6 +10,8 @@ export interface DescribedDriver {
 	readonly name: string;
 	/** `""` is a source without a scheme. */
 	readonly schemes: readonly string[];
+	/** Whose volumes it serves as `pvc://` sources; `*`: any. */
+	readonly csiDrivers: readonly string[];
 	readonly filesystemTypes: readonly string[];
 	/** It takes options of any other name as well. */
 	readonly takesAnyOption: boolean;
@@ -49,10 +51,11 @@ export function listDrivers(
 
 /** A driver as data. */
 export function describeDriver(driver: Driver): DescribedDriver {
-	const { name, schemes, filesystemTypes, takesAnyOption = false, options, refusedOptions } = driver;
+	const { name, schemes, csiDrivers = [], filesystemTypes, takesAnyOption = false, options, refusedOptions } = driver;
 	return {
 		name,
 		schemes,
+		csiDrivers,
 		filesystemTypes,
 		takesAnyOption,
 		options: Object.entries(options.shape).map(([option, schema]) => {
@@ -64,11 +67,14 @@ export function describeDriver(driver: Driver): DescribedDriver {
 }
 
 function renderDriver(driver: DescribedDriver): string {
-	const { name, schemes, filesystemTypes, takesAnyOption, options, refusedOptions } = driver;
+	const { name, schemes, csiDrivers, filesystemTypes, takesAnyOption, options, refusedOptions } = driver;
 	const sources = schemes.map((scheme) => (scheme === "" ? "a bare bucket name" : `${scheme}://`));
 	const lines = [
 		name,
 		`  serves ${sources.length === 0 ? "what it is chosen for by name" : sources.join(", ")}`,
+		...(csiDrivers.length === 0
+			? []
+			: [`  serves volumes of ${csiDrivers.includes("*") ? "any CSI driver" : csiDrivers.join(", ")}`]),
 		`  mounts as ${filesystemTypes.includes("*") ? "whatever it mounts" : filesystemTypes.join(" or ")}`,
 		"",
 		takesAnyOption ? "  Options: any." : "  Options:",

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { optionMeta } from "../options/option.ts";
+import { persistentVolumeFields } from "../config/persistent-volume.ts";
 import { fluidFile } from "../config/schema.ts";
 import type { Driver } from "../drivers/driver.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
@@ -20,7 +21,8 @@ export function printSchema({ drivers, faults }: LoadedDrivers, output: Output):
  * as a secret that is missing. A driver that takes any option has to be named in the options: FLUID_FUSE_DRIVER is not known here.
  */
 export function configSchema(all: readonly Driver[]): JsonSchema {
-	const file = z.toJSONSchema(fluidFile, {
+	// The volumes of a file are read one by one, when a mount needs them.
+	const file = z.toJSONSchema(fluidFile.extend(persistentVolumeFields), {
 		io: "input",
 		// What zod checks in code it cannot describe: `override` does.
 		unrepresentable: "any",

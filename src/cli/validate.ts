@@ -2,7 +2,7 @@ import type { Environment } from "../config/environment.ts";
 import { ConfigError, type Fault } from "../options/faults.ts";
 import { unique, withFaultsOfMounts } from "../config/examine.ts";
 import { loadFluidFile, type LoadedFile } from "../config/load.ts";
-import { planMounts, type Plan, type PlannedMount, type PlannedOption } from "../config/plan.ts";
+import { planMounts, type Plan, type PlannedMount, type PlannedOption, type PlannedVolume } from "../config/plan.ts";
 import { errorKinds } from "../errors.ts";
 import { parseListenAddress } from "../probe/listen-address.ts";
 import { createRedactor } from "../secrets/redact.ts";
@@ -32,6 +32,8 @@ interface ReportedMount {
 	readonly driver: string;
 	readonly driverReason: string;
 	readonly source: string;
+	/** Of a pvc:// source. */
+	readonly volume?: PlannedVolume;
 	readonly target: string;
 	readonly readOnly: boolean;
 	readonly modeReason: string;
@@ -105,12 +107,22 @@ async function check(
 }
 
 async function inspect(mount: PlannedMount) {
-	const { path, name, driver, driverReason, source, target, readOnly, modeReason, withoutEffect } = mount;
+	const { path, name, driver, driverReason, source, volume, target, readOnly, modeReason, withoutEffect } = mount;
 	try {
 		const { mount: prepared, options, unread } = await mount.inspect();
-		const facts = { path, name, driver: driver.name, driverReason, source, target, readOnly, modeReason };
-		const unmet = withoutEffect === undefined ? {} : { withoutEffect };
-		return { mount: { ...facts, ...unmet, options, command: prepared.summary }, unread };
+		const facts = {
+			path,
+			name,
+			driver: driver.name,
+			driverReason,
+			source,
+			...(volume !== undefined && { volume }),
+			target,
+			readOnly,
+			modeReason,
+			...(withoutEffect !== undefined && { withoutEffect }),
+		};
+		return { mount: { ...facts, options, command: prepared.summary }, unread };
 	} catch (error) {
 		if (!(error instanceof ConfigError)) throw error;
 		return { faults: error.faults };
@@ -132,14 +144,16 @@ function renderPlan({ ok, configFile, targetPath, layout, together = false, moun
 	return [head, ...mounts.map(renderMount), ""].join("\n");
 }
 
-function renderMount({ path, name, options, command, ...mount }: ReportedMount): string {
+function renderMount({ path, name, options, command, volume, ...mount }: ReportedMount): string {
 	const facts = rows([
 		["source", mount.source],
+		...(volume === undefined ? [] : [["volume", `${volume.handle} of ${volume.driver}`] as const]),
 		["target", mount.target],
 		["driver", `${mount.driver} (${mount.driverReason})`],
 		["mode", `${mount.readOnly ? "read-only" : "read-write"} (${mount.modeReason})`],
 		...(mount.withoutEffect === undefined ? [] : [["no effect", mount.withoutEffect] as const]),
 		...options.map((option) => ["option", `${option.name} = ${option.value}\n  from ${option.from}`] as const),
+		...(volume?.unused ?? []).map(({ path: from, message }) => ["unused", `${message}\n  from ${from}`] as const),
 		["command", command.map(quoted).join(" ")],
 	]);
 	return `${path} ${printable(name)}\n${facts}`;

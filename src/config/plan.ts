@@ -2,12 +2,22 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join, posix } from "node:path";
 import { LauncherError } from "../errors.ts";
-import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
+import {
+	DriverFaults,
+	type Driver,
+	type DriverFault,
+	type InVolume,
+	type PreparedMount,
+	type RawOptions,
+	type ReadVolume,
+	type Volume,
+} from "../drivers/driver.ts";
 import type { Environment } from "./environment.ts";
 import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "../options/faults.ts";
 import { FileFault, readNamedFile, realPathOf } from "../named-file.ts";
 import { placeMounts, type Place } from "./layout.ts";
 import type { LoadedFile } from "./load.ts";
+import { claimed, isClaim, sourceIn, type Claimed } from "./persistent-volume.ts";
 import { isPath, isSecret, optionMeta, schemaOf } from "../options/option.ts";
 import type { FluidFile } from "./schema.ts";
 import { Secret } from "../secrets/secret.ts";
@@ -18,6 +28,8 @@ interface GivenOption {
 	readonly value: string;
 	/** JSON path, or `MOUNT_OPTIONS.<key>`. */
 	readonly from: string;
+	/** It stands in a Secret, need not be there, and is no secret. */
+	readonly isPlain?: boolean;
 }
 
 /** One option as it will be used, for `fluid-fuse validate`: a secret only by its name. */
@@ -33,6 +45,8 @@ export interface PlannedMount extends Place {
 	readonly path: string;
 	/** For people: without a password, should somebody have put one there. */
 	readonly source: string;
+	/** What a pvc:// source stands for. */
+	readonly volume?: PlannedVolume;
 	readonly readOnly: boolean;
 	readonly driver: Driver;
 	/** Why this driver: a phrase for `validate`. */
@@ -52,6 +66,14 @@ export interface PlannedMount extends Place {
 	 * Throws ConfigError with all faults, SECRET_MISSING or SECRET_UNREADABLE.
 	 */
 	prepare(): Promise<Prepared>;
+}
+
+export interface PlannedVolume {
+	/** The CSI driver's name. */
+	readonly driver: string;
+	readonly handle: string;
+	/** Parts of the volume that have no effect, each with the reason. */
+	readonly unused: readonly Fault[];
 }
 
 export interface Prepared {
@@ -173,16 +195,36 @@ function planMount(
 ): PlannedMount | Fault[] {
 	const layers = optionLayers(file, mount, path, context.environment);
 	const { driver: driverName, ...given } = takeLauncherOptions(layers);
-	const choice = chooseDriver(driverName, mount.mountPoint, path, context);
+	const secretsDirectory = context.environment.FLUID_FUSE_SECRETS_DIR;
+	const claim = isClaim(mount.mountPoint) ? claimed(mount.mountPoint, path, file, secretsDirectory) : undefined;
+	if (Array.isArray(claim)) return claim;
+	const choice = chooseDriver(driverName, mount.mountPoint, path, context, claim?.volume);
 	if (!("driver" in choice)) return [choice];
 	const { driver, driverReason } = choice;
-	const { readOnly, modeReason, withoutEffect } = mode(file, mount, given);
-	const inspectMount = async (): Promise<Inspection> =>
-		inspect(driver, { source: mount.mountPoint, readOnly, name: place.name }, path, layers, context);
+	const read = claim === undefined ? undefined : driver.readVolume?.(claim.volume);
+	const { readOnly, modeReason, withoutEffect } = mode(file, mount, given, readOnlyVolume(claim, read));
+	const unused = placed(
+		claim,
+		read?.unused.map(({ at, why }) => ({ at, message: why })),
+	);
+	if (claim !== undefined && read !== undefined) {
+		const faults = placed(claim, [...read.faults, ...(readOnly ? [] : read.writeFaults)]);
+		if (faults.length > 0) return faults;
+		// Below what the mount says itself, above what is said for all mounts.
+		layers.splice(-2, 0, volumeLayer(claim, read));
+	}
+	const served = {
+		source: claim === undefined || read === undefined ? mount.mountPoint : sourceIn(read, claim.folder),
+		readOnly,
+		name: place.name,
+		...(claim !== undefined && { volume: claim.volume }),
+	};
+	const inspectMount = async (): Promise<Inspection> => inspect(driver, served, path, layers, context);
 	return {
 		...place,
 		path,
 		source: withoutPassword(mount.mountPoint),
+		...(claim !== undefined && { volume: { driver: claim.volume.driver, handle: claim.volume.handle, unused } }),
 		readOnly,
 		driver,
 		driverReason,
@@ -193,6 +235,24 @@ function planMount(
 		inspect: inspectMount,
 		prepare: async () => withAllFiles(await inspectMount()),
 	};
+}
+
+/** What says that the volume is read-only. */
+function readOnlyVolume(claim: Claimed | undefined, read: ReadVolume | undefined): string | undefined {
+	return (
+		claim?.readOnly ?? (claim !== undefined && read?.readOnly !== undefined ? claim.pathOf(read.readOnly) : undefined)
+	);
+}
+
+function placed(
+	claim: Claimed | undefined,
+	found: readonly { readonly at: InVolume; readonly message: string }[] = [],
+): Fault[] {
+	return claim === undefined ? [] : found.map(({ at, message }) => ({ path: claim.pathOf(at), message }));
+}
+
+function volumeLayer({ pathOf }: Claimed, { options }: ReadVolume): Map<string, GivenOption> {
+	return new Map(options.map(({ name, value, at, isPlain = false }) => [name, { value, from: pathOf(at), isPlain }]));
 }
 
 function commonOptions(driver: Driver, layers: readonly Map<string, GivenOption>[]): Map<string, GivenOption> {
@@ -258,6 +318,7 @@ function chooseDriver(
 	source: string,
 	path: string,
 	{ environment, drivers, driverFileFaults = [] }: PlanContext,
+	volume: Volume | undefined,
 ): { driver: Driver; driverReason: string } | Fault {
 	const name = chosen?.value ?? environment.FLUID_FUSE_DRIVER;
 	const names = drivers.map((driver) => driver.name);
@@ -265,7 +326,10 @@ function chooseDriver(
 	if (name !== undefined) {
 		const driver = drivers.find((candidate) => candidate.name === name);
 		const from = chosen?.from ?? "FLUID_FUSE_DRIVER";
-		if (driver !== undefined) return { driver, driverReason: from };
+		if (driver !== undefined) {
+			const fault = volume === undefined || servesVolume(driver, volume) ? undefined : foreignVolume(volume, [driver]);
+			return fault === undefined ? { driver, driverReason: from } : { path: `${path}.mountPoint`, message: fault };
+		}
 		return {
 			path: from,
 			message: `unknown driver ${shown(name)}, expected one of ${names.join(", ")}${didYouMean(name, names)}${unusable}`,
@@ -275,6 +339,11 @@ function chooseDriver(
 	const script = drivers.find((candidate) => candidate.name === "script");
 	if (script !== undefined && existsSync(environment.FLUID_FUSE_SCRIPT)) {
 		return { driver: script, driverReason: `there is ${environment.FLUID_FUSE_SCRIPT}` };
+	}
+	if (volume !== undefined) {
+		const driver = drivers.find((candidate) => servesVolume(candidate, volume) && candidate !== script);
+		if (driver !== undefined) return { driver, driverReason: `the first that serves volumes of ${volume.driver}` };
+		return { path: `${path}.mountPoint`, message: `${foreignVolume(volume, drivers)}${unusable}` };
 	}
 	const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(source)?.[1]?.toLowerCase() ?? "";
 	const driver = drivers.find((candidate) => candidate.schemes.includes(scheme));
@@ -294,13 +363,27 @@ function stayedReadOnly(modes: readonly string[]): string {
 	return `accessModes is ${modes.join(", ")} now, and the DaemonSet's MOUNT_OPTIONS still has ro: Fluid writes it once, from the access modes of then or the profile's options, and keeps the PersistentVolume as it was too. Delete the applications, the Dataset and its ThinRuntime, and create them again, without ro in the profile`;
 }
 
-/** Read-only wins: whoever says so, the mount's readOnly, the option ro, or ReadOnlyMany among the access modes. */
+function servesVolume({ csiDrivers = [], schemes }: Driver, { driver }: Volume): boolean {
+	return csiDrivers.includes(driver) || csiDrivers.includes("*") || schemes.includes("pvc");
+}
+
+function foreignVolume({ driver }: Volume, drivers: readonly Driver[]): string {
+	const served = [...new Set(drivers.flatMap(({ csiDrivers = [] }) => csiDrivers))].filter((name) => name !== "*");
+	const [one] = drivers;
+	const who = drivers.length === 1 && one !== undefined ? `${one.name} serves no volumes` : "no driver serves volumes";
+	const expected = served.length === 0 ? "" : `, expected one of ${served.join(", ")}`;
+	return `${who} of the CSI driver ${shown(driver)}${expected}: mount its storage under an address of its own, or add a driver that has it in csiDrivers (docs/vendors.md)`;
+}
+
+/** Read-only wins: whoever says so, the mount's readOnly, its volume, the option ro, or ReadOnlyMany among the access modes. */
 function mode(
 	file: FluidFile,
 	mount: FileMount,
 	{ ro, rw }: Partial<Record<"ro" | "rw", GivenOption>>,
+	volume: string | undefined,
 ): Pick<PlannedMount, "readOnly" | "modeReason" | "withoutEffect"> {
 	if (mount.readOnly) return { readOnly: true, modeReason: "readOnly of the mount" };
+	if (volume !== undefined) return { readOnly: true, modeReason: volume };
 	const isOfDaemonSet = ro?.from === "MOUNT_OPTIONS.ro";
 	if (ro !== undefined && !isOfDaemonSet) return { readOnly: true, modeReason: ro.from };
 	const modes = file.accessModes as readonly string[];
@@ -317,7 +400,7 @@ function mode(
 
 async function inspect(
 	driver: Driver,
-	mount: { source: string; readOnly: boolean; name: string },
+	mount: { source: string; readOnly: boolean; name: string; volume?: Volume },
 	path: string,
 	layers: readonly Map<string, GivenOption>[],
 	context: Planning,
@@ -332,11 +415,23 @@ async function inspect(
 	let hasLiteralSecrets = false;
 	const settings: [name: string, value: string][] = [];
 	const values: [name: string, value: string][] = [];
-	for (const [name, { value, from }] of chosen) {
+	for (const [name, { value, from, isPlain = false }] of chosen) {
 		const schema = schemaOf(driver.options, name);
 		const secretWanted = schema !== undefined && isSecret(schema);
 		const reference = secretReference(value, secretsDirectory);
 		const isEncrypted = from.startsWith(below(path, "encryptOptions"));
+		if (isPlain && reference !== undefined) {
+			const plain = await readIfThere(reference, secretsDirectory).catch((error: unknown) => {
+				if (!(error instanceof LauncherError)) throw error;
+				unread.push({ path: from, error });
+			});
+			if (plain === undefined || plain === "") continue;
+			raw[name] = plain;
+			planned.push({ name, value: plain, from });
+			settings.push([name, `${reference.secret}/${reference.key}`]);
+			values.push([name, plain]);
+			continue;
+		}
 		if (reference === undefined && !secretWanted && !isEncrypted) {
 			raw[name] = value;
 			planned.push({ name, value, from });
@@ -396,8 +491,20 @@ async function inspect(
 		faults.push(...unread.map(({ path, error }) => ({ path, message: error.message })));
 		throw new ConfigError(faults, path);
 	}
-	const told = fingerprint([driver.name, mount.source, mount.readOnly, byName(settings)]);
+	const told = fingerprint([driver.name, mount.source, mount.readOnly, mount.volume, byName(settings)]);
 	return { mount: prepared, options: planned, unread, settings: told, content: fingerprint([told, byName(values)]) };
+}
+
+async function readIfThere(
+	reference: { secret: string; key: string },
+	secretsDirectory: string,
+): Promise<string | undefined> {
+	try {
+		return (await readSecret(reference, secretsDirectory)).reveal();
+	} catch (error) {
+		if (error instanceof LauncherError && error.code === "SECRET_MISSING") return undefined;
+		throw error;
+	}
 }
 
 type NamedFile = { readonly path: string } & (

@@ -66,8 +66,9 @@ export const fluidFile = z.object({
 			modes === null || modes === undefined || modes.length === 0 ? (["ReadOnlyMany"] as const) : modes,
 		)
 		.describe("Of the Dataset; ReadOnlyMany when absent, and wherever it is among them the mounts are read-only."),
-	persistentVolumeAttrs: z.unknown().optional().describe("Of pvc:// mounts: ignored."),
-	persistentVolumeMountOptions: z.unknown().optional().describe("Of pvc:// mounts: ignored."),
+	// What they hold is in persistent-volume.ts.
+	persistentVolumeAttrs: z.unknown().optional(),
+	persistentVolumeMountOptions: z.unknown().optional(),
 });
 
 export type FluidFile = z.output<typeof fluidFile>;

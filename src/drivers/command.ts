@@ -12,9 +12,11 @@ import type {
 	Mount,
 	PreparedMount,
 	RawOptions,
+	ReadVolume,
 	Session,
 	StartContext,
 	Update,
+	Volume,
 } from "./driver.ts";
 import { parseOptions } from "./parse-options.ts";
 import { endHelpers, inheritedVariables, programMissing, superviseProcess } from "./process.ts";
@@ -48,6 +50,8 @@ export interface CommandContext {
 export interface CommandDriverDefinition<Options extends z.ZodObject> {
 	readonly name: string;
 	readonly schemes: readonly string[];
+	readonly csiDrivers?: readonly string[];
+	readonly readVolume?: (volume: Volume) => ReadVolume;
 	readonly filesystemTypes: readonly string[];
 	readonly settleMs?: number;
 	readonly takesAnyOption?: boolean;
@@ -71,6 +75,8 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 	return {
 		name,
 		schemes,
+		csiDrivers: definition.csiDrivers ?? [],
+		...(definition.readVolume !== undefined && { readVolume: definition.readVolume }),
 		filesystemTypes,
 		settleMs,
 		takesAnyOption: definition.takesAnyOption ?? false,

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { duration, flag, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
+import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type { DriverFault } from "./driver.ts";
 import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options, type S3OptionValues } from "./s3-options.ts";
@@ -13,6 +14,8 @@ const commandLine = "goofys takes it on the command line, where every process of
 export const goofys = defineCommandDriver({
 	name: "goofys",
 	schemes: s3Schemes,
+	csiDrivers: s3CsiDrivers,
+	readVolume: (volume) => readS3Volume(volume, optionsOfVolume),
 	// The release of 2020 mounts as fuse, later commits as fuse.goofys.
 	filesystemTypes: ["fuse", "fuse.goofys"],
 	options: z.strictObject({
@@ -134,6 +137,14 @@ export const goofys = defineCommandDriver({
 		return undefined;
 	},
 });
+
+/** It has two times where a volume has one. */
+function optionsOfVolume(given: ReadonlyMap<string, string>): Map<string, string> {
+	const { ttl, ...rest } = Object.fromEntries(given);
+	return new Map(
+		Object.entries({ ...rest, ...(ttl !== undefined && { "stat-cache-ttl": ttl, "type-cache-ttl": ttl }) }),
+	);
+}
 
 const profile = "fluid-fuse";
 

@@ -19,6 +19,7 @@ import {
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
+import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type {
 	CheckContext,
 	Departure,
@@ -110,6 +111,8 @@ type NativeOptions = z.output<typeof options>;
 export const native: Driver = {
 	name: "native",
 	schemes: ["s3", "minio", ""],
+	csiDrivers: s3CsiDrivers,
+	readVolume: (volume) => readS3Volume(volume),
 	filesystemTypes: ["fuse.thin-s3"],
 	options,
 	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },

@@ -3,6 +3,7 @@ import { choice, file, flag, integer, path, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import { FileFault, requireWritableFolder } from "../named-file.ts";
 import { defineCommandDriver } from "./command.ts";
+import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type { DriverFault } from "./driver.ts";
 import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
@@ -184,6 +185,8 @@ const until: Partial<Record<OwnOption, number>> = {
 export const s3fs = defineCommandDriver({
 	name: "s3fs",
 	schemes: s3Schemes,
+	csiDrivers: s3CsiDrivers,
+	readVolume: (volume) => readS3Volume(volume, optionsOfVolume),
 	filesystemTypes: ["fuse.s3fs"],
 	// It is mounted before it knows whether it can serve, and ends a moment later when it cannot.
 	settleMs: 300,
@@ -305,6 +308,26 @@ export const s3fs = defineCommandDriver({
 		return undefined;
 	},
 });
+
+/** It has one umask where a volume has two modes: what either does not allow, it does not. */
+function optionsOfVolume(given: ReadonlyMap<string, string>): Map<string, string> {
+	const { ttl, sse, "sse-kms": kms, "dir-mode": folders, "file-mode": files, ...rest } = Object.fromEntries(given);
+	const bits = (mode: string): number => Number.parseInt(mode.replace("o", ""), 8);
+	const [folderBits, fileBits] = [bits(folders ?? "0755"), bits(files ?? "0644")];
+	// Who may read a file may pass through a folder.
+	const allowed = folderBits & (fileBits | ((fileBits & 0o444) >> 2));
+	const seconds = /^(\d+)(s|m|h)?$/.exec(ttl ?? "");
+	const inSeconds = Number(seconds?.[1]) * ({ s: 1, m: 60, h: 3600 }[seconds?.[2] ?? "s"] ?? 1);
+	return new Map(
+		Object.entries({
+			...rest,
+			...((folders ?? files) !== undefined && { umask: `0${(0o777 & ~allowed).toString(8).padStart(3, "0")}` }),
+			...(ttl !== undefined && { stat_cache_expire: seconds === null ? ttl : String(inSeconds) }),
+			...(sse !== undefined && { use_sse: "1" }),
+			...(kms !== undefined && { use_sse: kms === "" ? "kmsid" : `kmsid:${kms}` }),
+		}),
+	);
+}
 
 /** Without it s3fs mounts, and every read and write of a file fails. */
 async function requireTemporaryFolder(folder: string): Promise<void> {

@@ -9,6 +9,7 @@ export const script = defineCommandDriver({
 	name: "script",
 	// Whatever it serves, it has to be asked for.
 	schemes: [],
+	csiDrivers: ["*"],
 	filesystemTypes: ["*", "fuse"],
 	takesAnyOption: true,
 	isTrustedWithReadOnly: false,
@@ -17,21 +18,30 @@ export const script = defineCommandDriver({
 		name: "the script finds the mount's name under it in its options file",
 		access_mode: "the script finds rw or ro under it in its options file",
 	},
-	faults({ source }) {
+	faults({ source, volume }, options) {
 		const at = { kind: "source" } as const;
+		if (volume !== undefined && "volume" in options)
+			return [{ at: { kind: "option", name: "volume" }, message: "the script finds the PersistentVolume under it" }];
 		if (source.startsWith("-")) return [{ at, message: "must not begin with a dash" }];
 		// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 		return /[\u0000-\u001f\u007f]/.test(source) ? [{ at, message: "must not contain control characters" }] : [];
 	},
 	command(mount, options, { mountpoint, directory, variables = {} }) {
-		const { source, readOnly, name = "" } = mount;
+		const { source, readOnly, name = "", volume } = mount;
 		// As the base has it: "unknown" for a source without a scheme.
 		const scheme = /^([^/]+):\/\/[^]/.exec(source)?.[1] ?? "unknown";
 		const optionsFile = `${directory}/options.json`;
 		return {
 			file: variables["FLUID_FUSE_SCRIPT"] ?? "/opt/mount.sh",
 			args: [source, mountpoint, scheme, optionsFile],
-			files: { "options.json": JSON.stringify({ ...options, name, access_mode: readOnly ? "ro" : "rw" }) },
+			files: {
+				"options.json": JSON.stringify({
+					...options,
+					name,
+					access_mode: readOnly ? "ro" : "rw",
+					...(volume !== undefined && { volume }),
+				}),
+			},
 			// The image is the vendor's, and so are its variables.
 			inherit: /./,
 		};

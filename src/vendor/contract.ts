@@ -7,6 +7,25 @@ export interface Mount {
 	readonly source: string;
 	/** To be enforced by the mount itself. */
 	readonly readOnly: boolean;
+	/** The PersistentVolume that a `pvc://claim` source stands for. */
+	readonly volume?: Volume;
+}
+
+/** A PersistentVolume of a CSI driver, as Fluid describes it to the storage pod. */
+export interface Volume {
+	/** The CSI driver's name, such as `nas.csi.example.com`. */
+	readonly driver: string;
+	/** The volume's own name at its CSI driver. */
+	readonly handle: string;
+	/** `volumeAttributes` of the PersistentVolume. */
+	readonly attributes: Readonly<Record<string, string>>;
+	/** `mountOptions` of the PersistentVolume, as they are written there. Read-only ones are in the mount's `readOnly` already. */
+	readonly mountOptions: readonly string[];
+	/**
+	 * The folder whose files are the keys of `nodePublishSecretRef`, for the program to read; absent when the volume has none. It is
+	 * not there while the Secret is not: look in `check`.
+	 */
+	readonly secretFolder?: string;
 }
 
 /** A value that must not be seen: it shows only its label, whatever prints it. */
@@ -97,6 +116,8 @@ export interface CommandDriver<Declared extends Options> {
 	readonly name: string;
 	/** Of the sources that it serves, such as `sftp` for `sftp://…`; `""` is a source without a scheme. */
 	readonly schemes: readonly string[];
+	/** CSI drivers whose volumes it serves as `pvc://claim`, such as `nas.csi.example.com`; it finds the volume in the mount. */
+	readonly csiDrivers?: readonly string[];
 	/** As the kernel lists its mounts in /proc/self/mountinfo, such as `fuse.sshfs`. */
 	readonly filesystemTypes: readonly string[];
 	/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */

@@ -28,6 +28,7 @@ const definition = z.object({
 		error: "expected lower case letters, digits and hyphens",
 	}),
 	schemes: words,
+	csiDrivers: words.optional(),
 	filesystemTypes: words,
 	settleMs: z.number({ error: "expected milliseconds" }).min(0, { error: "expected 0 or more" }).optional(),
 	options: z.record(z.string(), z.unknown(), { error: "expected an object: name to option" }),

@@ -16,9 +16,12 @@ describe("drivers", () => {
 			const oss = schemes.includes("oss") ? "oss://, " : "";
 			expect(out).toContain(`${name}\n  serves s3://, minio://, ${oss}a bare bucket name\n`);
 		}
+		expect(out).toContain(
+			"  serves volumes of s3.csi.aws.com, s3.csi.scality.com, ru.yandex.s3.csi, ch.ctrox.csi.s3-driver\n",
+		);
 		expect(out).toContain("  mounts as fuse.s3fs\n");
 		expect(out).toContain(
-			"script\n  serves what it is chosen for by name\n  mounts as whatever it mounts\n\n  Options: any.\n",
+			"script\n  serves what it is chosen for by name\n  serves volumes of any CSI driver\n  mounts as whatever it mounts\n\n  Options: any.\n",
 		);
 		expect(out).toContain(
 			"    endpoint (URL)\n      Address of the S3 server. Default: Amazon's, for the region.\n      Also: url, minio-url,",

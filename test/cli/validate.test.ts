@@ -129,7 +129,7 @@ describe("validate", () => {
 		expect(err).toBe(
 			[
 				"FILE: 4 faults",
-				'  mounts[1].mountPoint: no driver serves the scheme "pvc", expected one of s3, minio, oss',
+				'  mounts[1].mountPoint: persistentVolumeAttrs has no volume of the claim "claim": Fluid writes it for a claim that is bound to a volume of a CSI driver',
 				'  mounts[3].name: "../d" cannot be a folder below targetPath',
 				'  mounts[0].options.regoin: unknown option of native (did you mean "region"?)',
 				'  mounts[0].options.uid: expected a whole number from 0 to 4294967294, found "x"',

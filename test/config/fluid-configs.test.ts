@@ -71,7 +71,7 @@ describe.each(names)("the files that Fluid wrote, with %s", (driver) => {
 				s3fs: ["runtimeOptions.debug", "mounts[0].options.a", "mounts[1].options.a"],
 			},
 		},
-		"06-pvc.json": { mounts: [["nas", "pvc://nas-pvc", where, true]], faults: { native: nfs, goofys: nfs, s3fs: nfs } },
+		"06-pvc.json": { mounts: [], faults: { native: nfs, goofys: nfs, s3fs: nfs } },
 		"21-noname.json": {
 			mounts: [["bucket", "s3://bucket", where, true]],
 			words: { native: ["s3://bucket/"], goofys: ["bucket"], s3fs: ["bucket"] },

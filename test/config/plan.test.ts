@@ -518,7 +518,7 @@ describe("the driver is chosen", () => {
 describe("sources that are not buckets", () => {
 	it("are refused: PVCs, NFS and local folders", async () => {
 		expect(await faultsOf(fixture("pvc.json"))).toEqual([
-			'mounts[0].mountPoint: no driver serves the scheme "pvc", expected one of s3, minio, oss',
+			'mounts[0].mountPoint: no driver serves volumes of the CSI driver "nas.csi.example.com", expected one of s3.csi.aws.com, s3.csi.scality.com, ru.yandex.s3.csi, ch.ctrox.csi.s3-driver: mount its storage under an address of its own, or add a driver that has it in csiDrivers (docs/vendors.md)',
 		]);
 		for (const driver of ["goofys", "s3fs"]) {
 			expect(await faultsOf(fixture("nfs.json"), { FLUID_FUSE_DRIVER: driver })).toEqual([
@@ -526,7 +526,9 @@ describe("sources that are not buckets", () => {
 			]);
 			const fault = await faultsOf(fixture("pvc.json"), { FLUID_FUSE_DRIVER: driver });
 			expect(fault).toEqual([
-				'mounts[0].mountPoint: the scheme "pvc" is not S3; expected s3://bucket[/prefix], minio://…, oss://… or a bucket\'s name',
+				expect.stringMatching(
+					`^mounts\\[0\\].mountPoint: ${driver} serves no volumes of the CSI driver "nas.csi.example.com", expected one of s3.csi.aws.com, `,
+				),
 			]);
 		}
 		for (const mountPoint of [

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { environmentVariables, parseEnvironment } from "../../src/config/environment.ts";
 import { optionMeta } from "../../src/options/option.ts";
+import { csiDrivers, type Rule } from "../../src/drivers/csi-volumes.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { s3Options } from "../../src/drivers/s3-options.ts";
 import { errorKinds } from "../../src/errors.ts";
@@ -70,4 +71,36 @@ describe.each(drivers)("docs/options.md", ({ name, options, refusedOptions }) =>
 		const refused = Object.entries(refusedOptions).map(([option, why]) => [code(option), why]);
 		expect(rowsBelow("options.md", `### ${name}`)).toEqual([...own.map(optionRow), ...refused]);
 	});
+});
+
+describe("docs/pvc.md says of every attribute, option and flag what becomes of it", () => {
+	const mountpoint = csiDrivers["s3.csi.scality.com"];
+	const csiS3 = csiDrivers["ru.yandex.s3.csi"];
+
+	test.each([
+		["### volumeAttributes of Mountpoint", mountpoint?.attributes],
+		["### mountOptions of Mountpoint", mountpoint?.mountOptions],
+		["### volumeAttributes of csi-s3", csiS3?.attributes],
+		["### Flags in its attribute options", csiS3?.flags],
+		["### mountOptions of csi-s3", csiS3?.mountOptions],
+	])("%s", (heading, rules = {}) => {
+		const rows = Object.entries(rules).map(([name, rule]) => [code(name), outcome(rule)]);
+		expect(rows.length).toBeGreaterThan(0);
+		expect(rowsBelow("pvc.md", heading)).toEqual(rows);
+	});
+
+	test("and of every CSI driver the keys of its Secret", () => {
+		const page = readFileSync(join(projectRoot, "docs/pvc.md"), "utf8");
+		for (const [name, { keys }] of Object.entries(csiDrivers)) {
+			const row = page.split("\n").find((line) => line.startsWith("| `") && line.includes(code(name))) ?? "";
+			expect([...row.matchAll(/`([^`]+)`/g)].map(([, word]) => word)).toEqual(
+				expect.arrayContaining([name, ...keys.map(({ key }) => key)]),
+			);
+		}
+	});
+
+	function outcome(rule: Rule): string {
+		if (rule.kind === "used") return rule.as;
+		return rule.kind === "unused" ? `no effect: ${rule.why}` : `refused: ${rule.why}`;
+	}
 });

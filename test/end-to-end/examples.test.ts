@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from "nod
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { renderFluidConfig, type Dataset, type ThinRuntime } from "../support/fluid-config.ts";
+import { renderFluidConfig, volumesOf, type Dataset, type ThinRuntime } from "../support/fluid-config.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, projectRoot, until } from "../support/pod.ts";
 
@@ -27,6 +27,7 @@ const scenarios = [
 	{ name: "dynamic-mounts", dataset: "dataset.yaml", folders: ["first"] },
 	{ name: "dynamic-mounts", dataset: "two-buckets.yaml", folders: ["first", "second"] },
 	{ name: "sidecar", dataset: "dataset.yaml", folders: [""] },
+	{ name: "pvc", dataset: "dataset.yaml", folders: [""] },
 	{ name: "http-probes", dataset: "dataset.yaml", folders: [""] },
 ];
 
@@ -51,12 +52,16 @@ function podOf(folder: string, datasetFile: string): { here: Pod; profile: Profi
 	const read = (file: string): string => readFileSync(join(examples, folder, file), "utf8");
 	const profile = parse(read("profile.yaml")) as Profile;
 	const secret = parse(read("secret.yaml")) as { metadata: { name: string }; stringData: Record<string, string> };
+	const value = (key: string, written: string): string => {
+		if (written !== "minioadmin") return written.replace("http://minio:9000", minio.endpoint);
+		return key.includes("secret") ? minio.secretKey : minio.accessKey;
+	};
 	const variables = profile.spec.fuse.env ?? [];
 	const here = new Pod({
 		mounts: [],
 		secrets: {
 			[secret.metadata.name]: Object.fromEntries(
-				Object.keys(secret.stringData).map((key) => [key, key.includes("secret") ? minio.secretKey : minio.accessKey]),
+				Object.entries(secret.stringData).map(([key, written]) => [key, value(key, written)]),
 			),
 		},
 		env: Object.fromEntries(variables.map(({ name, value }) => [name, value])),
@@ -69,7 +74,11 @@ function podOf(folder: string, datasetFile: string): { here: Pod; profile: Profi
 	const dataset = parse(
 		read(datasetFile).replaceAll("http://minio:9000", minio.endpoint).replaceAll("/var/cache/fluid-fuse", cache),
 	) as Dataset;
-	const config = renderFluidConfig(dataset, parse(read("runtime.yaml")) as ThinRuntime);
+	const config = renderFluidConfig(
+		dataset,
+		parse(read("runtime.yaml")) as ThinRuntime,
+		volumesOf(join(examples, folder)),
+	);
 	here.writeConfig(config.replace(/"targetPath":"[^"]*"/, () => `"targetPath":${JSON.stringify(here.target)}`).trim());
 	return { here, profile, dataset };
 }

@@ -1,4 +1,6 @@
-import { posix } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+import { parseAllDocuments } from "yaml";
 
 interface EncryptOption {
 	readonly name: string;
@@ -32,11 +34,38 @@ export interface ThinRuntime {
 	};
 }
 
+interface SecretRef {
+	readonly name: string;
+	readonly namespace: string;
+}
+
+/** The fields of a PersistentVolume that reach the config file. */
+export interface PersistentVolume {
+	readonly spec: {
+		readonly mountOptions?: readonly string[];
+		readonly claimRef: { readonly name: string };
+		readonly csi: {
+			readonly driver: string;
+			readonly volumeHandle: string;
+			readonly readOnly?: boolean;
+			readonly fsType?: string;
+			readonly volumeAttributes?: Readonly<Record<string, string>>;
+			readonly controllerPublishSecretRef?: SecretRef;
+			readonly nodeStageSecretRef?: SecretRef;
+			readonly nodePublishSecretRef?: SecretRef;
+		};
+	};
+}
+
 /**
  * The text of config.json that Fluid (1.0.1 or later, in its default mode) writes for a Dataset and its ThinRuntime,
- * byte by byte. Without pvc:// mounts.
+ * byte by byte.
  */
-export function renderFluidConfig({ metadata, spec }: Dataset, runtime: ThinRuntime): string {
+export function renderFluidConfig(
+	{ metadata, spec }: Dataset,
+	runtime: ThinRuntime,
+	volumes: readonly PersistentVolume[] = [],
+): string {
 	const { name, namespace = "default" } = metadata;
 	const mounts = (spec.mounts ?? []).map((mount) => ({
 		mountPoint: mount.mountPoint,
@@ -56,11 +85,41 @@ export function renderFluidConfig({ metadata, spec }: Dataset, runtime: ThinRunt
 		mounts,
 		targetPath: `/runtime-mnt/thin/${namespace}/${name}/thin-fuse`,
 		runtimeOptions: unlessEmpty(runtime.spec.fuse?.options ?? {}),
+		...(volumes.length > 0 && claimsOf(volumes)),
 		accessModes: accessModes.length === 0 ? ["ReadOnlyMany"] : accessModes,
 	};
 	const escaped = /[<>&\u2028\u2029]/g;
 	const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 	return `${JSON.stringify(config).replaceAll(escaped, escape)}\n`;
+}
+
+/** The PersistentVolumes of an example: those in its volume.yaml, if it has one. */
+export function volumesOf(folder: string): PersistentVolume[] {
+	const file = join(folder, "volume.yaml");
+	const documents = existsSync(file) ? parseAllDocuments(readFileSync(file, "utf8")) : [];
+	return documents
+		.map((document) => document.toJS() as PersistentVolume & { readonly kind: string })
+		.filter(({ kind }) => kind === "PersistentVolume");
+}
+
+/** As Go writes the fields of a CSI source. */
+function claimsOf(volumes: readonly PersistentVolume[]): Record<string, unknown> {
+	const source = ({ spec: { csi } }: PersistentVolume): unknown => ({
+		driver: csi.driver,
+		volumeHandle: csi.volumeHandle,
+		readOnly: csi.readOnly === true || undefined,
+		fsType: csi.fsType || undefined,
+		volumeAttributes: unlessEmpty(csi.volumeAttributes ?? {}),
+		controllerPublishSecretRef: csi.controllerPublishSecretRef,
+		nodeStageSecretRef: csi.nodeStageSecretRef,
+		nodePublishSecretRef: csi.nodePublishSecretRef,
+	});
+	const byClaim = <Value>(value: (volume: PersistentVolume) => Value): Record<string, Value> =>
+		Object.fromEntries(volumes.map((volume) => [volume.spec.claimRef.name, value(volume)]));
+	return {
+		persistentVolumeAttrs: byClaim(source),
+		persistentVolumeMountOptions: byClaim(({ spec }) => spec.mountOptions ?? null),
+	};
 }
 
 function secretPaths(options: readonly EncryptOption[] = []): Record<string, string> {
