@@ -1,7 +1,7 @@
 import { onSignal } from "./signals.ts";
 import { writeFileSync } from "node:fs";
 import { inspect } from "node:util";
-import { parseArguments, type CommandName, type Flags } from "./cli/arguments.ts";
+import { parseArguments, type Call } from "./cli/arguments.ts";
 import { parseEnvironment, type Environment } from "./config/environment.ts";
 import { toLauncherError, type LauncherError } from "./errors.ts";
 import type { LoadedDrivers } from "./vendor/load.ts";
@@ -20,7 +20,7 @@ async function main(): Promise<number> {
 			process.stdout.write(`fluid-fuse ${version}\n`);
 			return 0;
 		case "command":
-			return runCommand(invocation.name, invocation.words, invocation.flags);
+			return runCommand(invocation.call);
 		default:
 			return invocation satisfies never;
 	}
@@ -49,44 +49,49 @@ async function runFilesystem(): Promise<number> {
 }
 
 /** Each command loads only what it needs. */
-async function runCommand(name: CommandName, words: readonly string[], { json, watch }: Flags): Promise<number> {
+async function runCommand(call: Call): Promise<number> {
 	const environment = parseEnvironment(process.env);
 	const output = {
 		out: (text: string) => process.stdout.write(text),
 		err: (text: string) => process.stderr.write(text),
 	};
-	switch (name) {
+	switch (call.name) {
 		case "run":
 			return runLauncher(environment);
 		case "probe":
-			return (await import("./cli/probe.ts")).refuseQuestion(words[0] ?? "");
+			return (await import("./cli/probe.ts")).refuseQuestion(call.words[0] ?? "");
 		case "status":
-			return (await import("./cli/status.ts")).status(environment, { json, watch }, output);
+			return (await import("./cli/status.ts")).status(environment, call.flags, output);
 		case "prestop":
 			return (await import("./cli/prestop.ts")).clearWithoutLauncher(environment);
 		case "validate":
 			return (await import("./cli/validate.ts")).validate(
-				words[0],
+				call.words[0],
 				environment,
 				await allDrivers(environment),
-				{ json },
+				call.flags,
 				output,
 			);
 		case "drivers":
-			return (await import("./cli/drivers.ts")).listDrivers(await allDrivers(environment), words[0], { json }, output);
+			return (await import("./cli/drivers.ts")).listDrivers(
+				await allDrivers(environment),
+				call.words[0],
+				call.flags,
+				output,
+			);
 		case "conformance":
 			return (await import("./cli/conformance.ts")).runConformance(
-				words,
+				call.words,
 				process.env,
 				environment,
 				await allDrivers(environment),
-				{ json },
+				call.flags,
 				output,
 			);
 		case "schema":
 			return (await import("./cli/schema.ts")).printSchema(await allDrivers(environment), output);
 		default:
-			return name satisfies never;
+			return call satisfies never;
 	}
 }
 

@@ -117,10 +117,13 @@ describe.each(names)("examples/%s", (name) => {
 	});
 
 	test("the profile runs commands that exist", () => {
-		expect(commandOf(fuse.command)).toMatchObject({ kind: "command", name: "run" });
+		expect(commandOf(fuse.command)).toMatchObject({ kind: "command", call: { name: "run" } });
 		expect(questionOf(fuse.readinessProbe, variables)).toBe("ready");
 		expect(questionOf(fuse.livenessProbe, variables)).toBe("live");
-		expect(commandOf(fuse.lifecycle.preStop.exec.command)).toMatchObject({ name: "prestop" });
+		expect(commandOf(fuse.lifecycle.preStop.exec.command)).toMatchObject({
+			kind: "command",
+			call: { name: "prestop" },
+		});
 	});
 
 	test("the profile is as patient as docs/probes.md says, and asks for CPU", () => {
@@ -255,7 +258,7 @@ function commandOf([program, ...words]: readonly string[]) {
 function questionOf(probe: Probe, { FLUID_FUSE_PROBE_ADDRESS: address }: Readonly<Record<string, string>>): unknown {
 	if ("exec" in probe) {
 		const asked = commandOf(probe.exec.command);
-		return "words" in asked && asked.name === "probe" ? asked.words[0] : asked;
+		return asked.kind === "command" && asked.call.name === "probe" ? asked.call.words[0] : asked;
 	}
 	const { path, port } = probe.httpGet;
 	return address === `:${port}` && path.endsWith("z") ? path.slice(1, -1) : { path, port, address };

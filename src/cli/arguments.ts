@@ -1,23 +1,34 @@
 import { parseArgs } from "node:util";
 import { didYouMean } from "../options/faults.ts";
 import { LauncherError } from "../errors.ts";
+import { rows } from "./terminal.ts";
 
-interface CommandHelp {
+/** What a command is, for people and for the parser. */
+export interface Command {
 	readonly usage: string;
 	readonly summary: string;
 	readonly details: string;
-	readonly flags: Readonly<Record<string, string>>;
+	/** One that works, with what it is for. */
+	readonly example: { readonly line: string; readonly says: string };
+	readonly flags: Readonly<Record<string, Flag>>;
 	/** How many words may follow. */
 	readonly words: readonly [least: number, most: number];
 }
 
-const json = { json: "print JSON for programs" };
+/** Without `value` it is there or not; with it, that is how the help calls what follows. */
+export interface Flag {
+	readonly value?: string;
+	readonly text: string;
+}
+
+const json = { json: { text: "print JSON for programs" } } as const;
 
 export const commands = {
 	run: {
 		usage: "fluid-fuse [run]",
 		summary: "mount what Fluid's config says, and keep it mounted (the default)",
 		details: "Reads the config file and the environment (docs/options.md). SIGTERM unmounts and ends.",
+		example: { line: "fluid-fuse", says: "what the image does" },
 		flags: {},
 		words: [0, 0],
 	},
@@ -25,6 +36,7 @@ export const commands = {
 		usage: "fluid-fuse validate [FILE] [--json]",
 		summary: "check a config file and print the plan; mounts nothing",
 		details: "Without FILE, the file that run would read. Exit 0, or 78 with every fault.",
+		example: { line: "fluid-fuse validate config.json", says: "every fault of a config, before it is used" },
 		flags: json,
 		words: [0, 1],
 	},
@@ -32,6 +44,7 @@ export const commands = {
 		usage: "fluid-fuse probe live|ready|startup",
 		summary: "ask the running launcher: exit 0 or 1, the reason on stderr",
 		details: "For exec probes. Takes 5 ms of CPU, and 9 s at the most.",
+		example: { line: "fluid-fuse probe ready", says: "what a readinessProbe runs" },
 		flags: {},
 		words: [1, 1],
 	},
@@ -39,13 +52,15 @@ export const commands = {
 		usage: "fluid-fuse status [--watch] [--json]",
 		summary: "show every mount: state, since when, pid, restarts, last error",
 		details: "Exit 0, or 69 when no launcher answers.",
-		flags: { watch: "go on, and print a line for whatever changes", ...json },
+		example: { line: "kubectl exec POD -- fluid-fuse status", says: "what is mounted, and why something is not" },
+		flags: { watch: { text: "go on, and print a line for whatever changes" }, ...json },
 		words: [0, 0],
 	},
 	prestop: {
 		usage: "fluid-fuse prestop",
 		summary: "unmount everything and end the launcher: for lifecycle.preStop",
 		details: "Exit 0 also when nothing is mounted any more. Takes FLUID_FUSE_STOP_TIMEOUT at the most.",
+		example: { line: "fluid-fuse prestop", says: "what a preStop hook runs" },
 		flags: {},
 		words: [0, 0],
 	},
@@ -53,6 +68,7 @@ export const commands = {
 		usage: "fluid-fuse drivers [NAME] [--json]",
 		summary: "list the drivers and their options",
 		details: "",
+		example: { line: "fluid-fuse drivers native", says: "every option of one driver" },
 		flags: json,
 		words: [0, 1],
 	},
@@ -61,6 +77,7 @@ export const commands = {
 		summary: "try whether a driver keeps its contract, on a real mount",
 		details:
 			"Starts, kills and freezes the driver a dozen times; writes a small file. Exit 0, or 75 when it breaks a promise.",
+		example: { line: "fluid-fuse conformance rclone config.json", says: "a driver of your own, before it is shipped" },
 		flags: json,
 		words: [1, 2],
 	},
@@ -68,22 +85,32 @@ export const commands = {
 		usage: "fluid-fuse schema",
 		summary: "print the JSON Schema of the config file and the options",
 		details: "",
+		example: { line: "fluid-fuse schema > fluid-fuse.schema.json", says: "completion and checks in an editor" },
 		flags: {},
 		words: [0, 0],
 	},
-} as const satisfies Record<string, CommandHelp>;
+} as const satisfies Record<string, Command>;
 
 export type CommandName = keyof typeof commands;
+
+/** The values of a command's flags, by name. */
+type FlagsOf<Flags> = {
+	readonly [Name in keyof Flags]: Flags[Name] extends { value: string } ? string | undefined : boolean;
+};
+
+/** A command as it was called. */
+export type Call = {
+	[Name in CommandName]: {
+		readonly name: Name;
+		readonly words: readonly string[];
+		readonly flags: FlagsOf<(typeof commands)[Name]["flags"]>;
+	};
+}[CommandName];
 
 export type Invocation =
 	| { readonly kind: "help"; readonly text: string }
 	| { readonly kind: "version" }
-	| { readonly kind: "command"; readonly name: CommandName; readonly words: readonly string[]; readonly flags: Flags };
-
-export interface Flags {
-	readonly json: boolean;
-	readonly watch: boolean;
-}
+	| { readonly kind: "command"; readonly call: Call };
 
 /** Parses the words after the program's name. Throws USAGE. */
 export function parseArguments(argv: readonly string[]): Invocation {
@@ -93,35 +120,44 @@ export function parseArguments(argv: readonly string[]): Invocation {
 		throw usage(`unknown command ${JSON.stringify(first)}${didYouMean(first, Object.keys(commands))}`);
 	}
 	const name = explicit ? (first as CommandName) : "run";
-	const command: CommandHelp = commands[name];
-	let parsed;
+	const command: Command = commands[name];
+	const { values, positionals } = parse(name, command, argv.slice(explicit ? 1 : 0));
+	if (values["help"] === true) return { kind: "help", text: explicit ? commandHelp(command) : generalHelp() };
+	if (values["version"] === true) return { kind: "version" };
+	const [least, most] = command.words;
+	if (positionals.length < least || positionals.length > most) throw usage(`expected ${command.usage}`, name);
+	const flags = Object.fromEntries(
+		Object.entries(command.flags).map(([flag, { value }]) => [
+			flag,
+			value === undefined ? values[flag] === true : values[flag],
+		]),
+	);
+	return { kind: "command", call: { name, words: positionals, flags } as unknown as Call };
+}
+
+/** What stands in the words, before it is known to be right. */
+interface Parsed {
+	readonly values: Readonly<Record<string, unknown>>;
+	readonly positionals: readonly string[];
+}
+
+function parse(name: CommandName, { flags }: Command, args: string[]): Parsed {
+	const own = Object.entries(flags).map(
+		([flag, { value }]) => [flag, { type: value === undefined ? "boolean" : "string" }] as const,
+	);
 	try {
-		parsed = parseArgs({
-			args: argv.slice(explicit ? 1 : 0),
+		return parseArgs({
+			args,
 			options: {
+				...Object.fromEntries(own),
 				help: { type: "boolean", short: "h" },
 				version: { type: "boolean" },
-				json: { type: "boolean" },
-				watch: { type: "boolean" },
 			},
 			allowPositionals: true,
 		});
 	} catch (error) {
 		throw usage((error as Error).message, name);
 	}
-	const { values, positionals } = parsed;
-	if (values.help === true) return { kind: "help", text: explicit ? commandHelp(command) : generalHelp() };
-	if (values.version === true) return { kind: "version" };
-	for (const flag of ["json", "watch"] as const)
-		if (values[flag] === true && !(flag in command.flags)) throw usage(`${name} takes no --${flag}`, name);
-	const [least, most] = command.words;
-	if (positionals.length < least || positionals.length > most) throw usage(`expected ${command.usage}`, name);
-	return {
-		kind: "command",
-		name,
-		words: positionals,
-		flags: { json: values.json ?? false, watch: values.watch ?? false },
-	};
 }
 
 function usage(message: string, command?: CommandName): LauncherError {
@@ -130,9 +166,10 @@ function usage(message: string, command?: CommandName): LauncherError {
 	});
 }
 
-function commandHelp({ usage: line, summary, details, flags }: CommandHelp): string {
-	const options = Object.entries({ ...flags, help: "print this" }).map(
-		([name, text]) => `  --${name.padEnd(8)} ${text}`,
+function commandHelp({ usage: line, summary, details, flags, example }: Command): string {
+	const all: Readonly<Record<string, Flag>> = { ...flags, help: { text: "print this" } };
+	const options = Object.entries(all).map(
+		([name, { value, text }]) => [`--${name}${value === undefined ? "" : ` ${value}`}`, text] as const,
 	);
 	return [
 		`Usage: ${line}`,
@@ -140,7 +177,9 @@ function commandHelp({ usage: line, summary, details, flags }: CommandHelp): str
 		`${summary[0]?.toUpperCase()}${summary.slice(1)}.`,
 		...(details === "" ? [] : [details]),
 		"",
-		...options,
+		rows(options),
+		`Example, ${example.says}:`,
+		`  ${example.line}`,
 		"",
 	].join("\n");
 }

@@ -2,22 +2,26 @@ import { describe, expect, it } from "vitest";
 import { commands, parseArguments } from "../../src/cli/arguments.ts";
 
 const parse = (...argv: string[]) => parseArguments(argv);
+const call = (...argv: string[]) => {
+	const found = parse(...argv);
+	return found.kind === "command" ? found.call : found;
+};
 
 describe("parseArguments", () => {
 	it("runs the launcher when no command is given", () => {
-		expect(parse()).toEqual({ kind: "command", name: "run", words: [], flags: { json: false, watch: false } });
+		expect(call()).toEqual({ name: "run", words: [], flags: {} });
 		expect(parse("run")).toEqual(parse());
 	});
 
 	it("reads commands, words and flags in any order", () => {
-		expect(parse("validate", "--json", "config.json")).toMatchObject({
+		expect(call("validate", "--json", "config.json")).toMatchObject({
 			name: "validate",
 			words: ["config.json"],
 			flags: { json: true },
 		});
-		expect(parse("validate", "--", "--json")).toMatchObject({ words: ["--json"], flags: { json: false } });
-		expect(parse("probe", "ready")).toMatchObject({ name: "probe", words: ["ready"] });
-		expect(parse("drivers")).toMatchObject({ name: "drivers", words: [] });
+		expect(call("validate", "--", "--json")).toMatchObject({ words: ["--json"], flags: { json: false } });
+		expect(call("probe", "ready")).toMatchObject({ name: "probe", words: ["ready"] });
+		expect(call("drivers")).toMatchObject({ name: "drivers", words: [] });
 	});
 
 	it("suggests the command that was meant", () => {
@@ -49,12 +53,20 @@ describe("parseArguments", () => {
 			const found = parse(...argv);
 			return found.kind === "help" ? found.text : "";
 		};
-		for (const [name, { usage, summary }] of Object.entries(commands)) {
+		for (const [name, { usage, summary, example }] of Object.entries(commands)) {
 			expect(help("--help")).toContain(`  ${name.padEnd(11)} ${summary}\n`);
 			expect(help(name, "--help")).toContain(`Usage: ${usage}\n`);
+			expect(help(name, "--help")).toContain(`Example, ${example.says}:\n  ${example.line}\n`);
 			expect(help(name, "-h")).toBe(help(name, "--help"));
 		}
 		for (const line of help("--help").split("\n")) expect(line.length).toBeLessThanOrEqual(80);
 		expect(parse("--version")).toEqual({ kind: "version" });
+	});
+
+	it("shows examples that it takes itself", () => {
+		for (const [name, { example }] of Object.entries(commands)) {
+			const [, words = ""] = /\bfluid-fuse ?([^>|]*)/.exec(example.line) ?? [];
+			expect(call(...words.split(/\s+/).filter((word) => word !== "")), example.line).toMatchObject({ name });
+		}
 	});
 });
