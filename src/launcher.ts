@@ -194,7 +194,7 @@ class Launcher {
 			refuseIfAllFaulty(plan, wanted);
 			await checkHost();
 			await makeDirectory(dirname(plan.targetPath));
-			this.warnings.push(...(await findWarnings(dirname(plan.targetPath), environment.FLUID_FUSE_RUN_DIR)));
+			this.warnings.push(...(await findWarnings(plan.targetPath, environment.FLUID_FUSE_RUN_DIR)));
 			this.warnings.push(...driverFileFaults.map(({ message }) => `a driver file cannot be used: ${message}`));
 			for (const warning of this.warnings) log.warn(warning);
 			this.#refused = plan.refused.map((mount) => this.#refusedStatus(mount));

@@ -1,7 +1,7 @@
 import type { Environment } from "../config/environment.ts";
 import { LauncherError } from "../errors.ts";
 import { popDeadLayers, rootSourcePrefix } from "../mounts/mount.ts";
-import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { layersOn, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { realPath } from "../mounts/real-path.ts";
 import { unmount } from "../mounts/unmount.ts";
 
@@ -38,7 +38,7 @@ async function takeAwayWhatIsDead(target: string): Promise<MountEntry | undefine
 }
 
 async function topAt(target: string): Promise<MountEntry | undefined> {
-	return layersAt(await readMountinfo(), target).at(-1);
+	return layersOn(await readMountinfo(), target).at(-1);
 }
 
 async function innerMounts(target: string): Promise<string[]> {

@@ -1,7 +1,7 @@
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { LauncherError } from "../errors.ts";
-import { isAmong, layersAt, readMountinfo, type MountEntry } from "./mountinfo.ts";
+import { isAmong, layersAt, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
 import { runBounded } from "./run.ts";
 import { statfs } from "./statfs.ts";
 import { unmount } from "./unmount.ts";
@@ -27,9 +27,9 @@ export async function bindOver(
 	{ makeTarget, isOurs, replaces }: BindOptions,
 ): Promise<MountEntry> {
 	const before = await readMountinfo();
-	const layers = layersAt(before, target);
+	const layers = layersOn(before, target);
 	// Only now: on a dead mount even mkdir fails.
-	if (layers.length === 0) await makeTarget(target);
+	if (layersAt(before, target).length === 0) await makeTarget(target);
 	const top = layers.at(-1);
 	const isReplaced = replaces !== undefined && isAmong(top, [replaces]);
 	if (top !== undefined && !isReplaced && !(await isDead(top, isOurs)) && !(await isAbandonedRoot(top))) {
@@ -58,7 +58,7 @@ interface BindOptions {
 }
 
 async function popLayers(target: string, keep: number): Promise<void> {
-	while (layersAt(await readMountinfo(), target).length > keep) {
+	while (layersOn(await readMountinfo(), target).length > keep) {
 		if ((await unmount(target, { lazy: true })).kind !== "done") return;
 	}
 }
@@ -92,7 +92,7 @@ async function isAbandonedRoot(entry: MountEntry): Promise<boolean> {
 /** Unmounts dead mounts from the top until `keep` layers are left or a live one appears. Returns how many are left. */
 export async function popDeadLayers(target: string, keep = 0): Promise<number> {
 	for (;;) {
-		const layers = layersAt(await readMountinfo(), target);
+		const layers = layersOn(await readMountinfo(), target);
 		const top = layers.at(-1);
 		if (top === undefined || layers.length <= keep) return layers.length;
 		if (!(await isDead(top, () => false))) return layers.length;
@@ -103,13 +103,13 @@ export async function popDeadLayers(target: string, keep = 0): Promise<number> {
 
 /** Mounts an empty folder at `target`: the root of several mounts, or of none. Keeps the one that a launcher left there. */
 export async function mountEmptyRoot(target: string, source: string): Promise<MountEntry> {
-	const layers = layersAt(await readMountinfo(), target);
-	const top = layers.at(-1);
+	const entries = await readMountinfo();
+	const top = layersOn(entries, target).at(-1);
 	if (top !== undefined && isEmptyRoot(top)) return top;
 	if (top !== undefined && !(await isDead(top, () => false))) {
 		throw targetInUse(top);
 	}
-	if (top === undefined) await makeDirectory(target);
+	if (layersAt(entries, target).length === 0) await makeDirectory(target);
 	// Read-only, because what an application wrote here would be lost without a word.
 	await runMount(["-i", "-n", "-t", "tmpfs", "-o", "ro,size=1m,mode=0755,nosuid,nodev", "--", source, target], target);
 	const mounted = layersAt(await readMountinfo(), target).at(-1);

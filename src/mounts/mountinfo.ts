@@ -71,6 +71,21 @@ export function layersAt(entries: readonly MountEntry[], path: string): MountEnt
 	return walk(entries, path).filter(({ mountPoint }) => mountPoint === path);
 }
 
+/**
+ * The same without the folder itself: a volume that is mounted at `path`, as Fluid's CacheRuntime mounts targetPath from the node, is a
+ * place to mount on and nobody's filesystem.
+ */
+export function layersOn(entries: readonly MountEntry[], path: string): MountEntry[] {
+	const layers = layersAt(entries, path);
+	const first = layers.findIndex((layer) => !isFolderOfNode(layer));
+	return first === -1 ? [] : layers.slice(first);
+}
+
+/** A bind of a folder, of whatever filesystem the node keeps it in. What somebody has mounted there shows its root. */
+function isFolderOfNode({ type, root }: MountEntry): boolean {
+	return root !== "/" && !type.startsWith("fuse");
+}
+
 /** Whether the mount is one of these. The kernel uses ids again, so that the filesystem has to be the same too. */
 export function isAmong(entry: MountEntry | undefined, layers: readonly MountEntry[]): boolean {
 	return layers.some(({ id, device }) => id === entry?.id && device === entry.device);

@@ -70,14 +70,16 @@ async function appArmorProfile(): Promise<string | undefined> {
 	return profile === "" || profile.startsWith("unconfined") ? undefined : profile;
 }
 
-/** Problems that do not stop the launcher, each with its fix. Both folders must exist. */
-export async function findWarnings(targetParent: string, runDirectory: string): Promise<string[]> {
+/** Problems that do not stop the launcher, each with its fix. The folder around targetPath and the run directory must exist. */
+export async function findWarnings(targetPath: string, runDirectory: string): Promise<string[]> {
 	const entries = await readMountinfo();
 	const warnings: string[] = [];
-	if (mountOf(entries, targetParent)?.shared === false) {
+	// The volume is mounted at targetPath itself, or around it.
+	const volume = mountOf(entries, targetPath);
+	if (volume?.shared === false) {
 		warnings.push(
-			`what is mounted below ${targetParent} is not seen outside this container: ` +
-				"set mountPropagation: Bidirectional on its volumeMount, as Fluid does, and check that the folder is a shared mount on the node",
+			`what is mounted at ${targetPath} is not seen outside this container: ` +
+				`set mountPropagation: Bidirectional on the volumeMount ${volume.mountPoint}, as Fluid does, and check that the folder is a shared mount on the node`,
 		);
 	}
 	const type = mountOf(entries, runDirectory)?.type;

@@ -46,12 +46,16 @@ export interface PodOptions {
 	readonly programs?: string;
 	/** To be run instead of the checkout's. */
 	readonly program?: string;
+	/** The node's folder is mounted at targetPath itself, as CacheRuntime does, and not the one around it. */
+	readonly volumeAtTarget?: boolean;
 }
 
 /** What Fluid and kubelet lay out for one storage pod, in a temporary folder, and the launcher in it. */
 export class Pod {
 	readonly folder: string;
 	readonly target: string;
+	/** The same on the node. */
+	readonly targetOnNode: string;
 	readonly runDirectory: string;
 	readonly terminationLog: string;
 	readonly secretsDirectory: string;
@@ -64,13 +68,20 @@ export class Pod {
 	constructor(options: PodOptions) {
 		this.options = options;
 		this.folder = mkdtempSync(join(tmpdir(), "fluid-fuse-pod-"));
-		// kubelet makes the parent of targetPath, on a mount that propagates both ways.
-		const parent = join(this.folder, "runtime-mnt");
-		mkdirSync(parent);
-		execFileSync("mount", ["--bind", parent, parent]);
-		execFileSync("mount", ["--make-private", parent]);
-		execFileSync("mount", ["--make-shared", parent]);
-		this.target = join(parent, "thin-fuse");
+		const onNode = join(this.folder, options.volumeAtTarget === true ? "node" : "runtime-mnt");
+		mountFolder(onNode, "--make-shared");
+		if (options.volumeAtTarget === true) {
+			this.target = join(this.folder, "runtime-mnt/cache-fuse");
+			this.targetOnNode = join(onNode, "cache-fuse");
+			mkdirSync(this.targetOnNode);
+			mountFolder(join(this.folder, "runtime-mnt"), "--make-private");
+			mkdirSync(this.target);
+			this.mountVolume();
+		} else {
+			// kubelet makes the parent of targetPath, on a mount that propagates both ways.
+			this.target = join(onNode, "thin-fuse");
+			this.targetOnNode = this.target;
+		}
 		this.runDirectory = join(this.folder, "run");
 		mkdirSync(this.runDirectory);
 		execFileSync("mount", ["-t", "tmpfs", "-o", "mode=0777", "tmpfs", this.runDirectory]);
@@ -82,6 +93,11 @@ export class Pod {
 		this.configFile =
 			options.oldConfigPlace === true ? join(this.folder, "config.json") : join(this.folder, "config/config.json");
 		this.writeConfig(this.renderConfig());
+	}
+
+	/** What kubelet does for a container whose volume is at targetPath: what is mounted there on the node comes with it. */
+	mountVolume(): void {
+		execFileSync("mount", ["-i", "-n", "--rbind", this.targetOnNode, this.target]);
 	}
 
 	/** One line of JSON, as Fluid's Go code writes it. */
@@ -240,6 +256,13 @@ export class Pod {
 			rmSync(this.folder, { recursive: true, force: true });
 		}
 	}
+}
+
+function mountFolder(folder: string, propagation: string): void {
+	mkdirSync(folder);
+	execFileSync("mount", ["--bind", folder, folder]);
+	execFileSync("mount", ["--make-private", folder]);
+	execFileSync("mount", [propagation, folder]);
 }
 
 function spawnLauncher(file: string, env: Readonly<Record<string, string>>) {
