@@ -77,6 +77,12 @@ export const errorKinds = {
 		permanent: false,
 		meaning: "Somebody ended the driver's program with a signal.",
 	},
+	DRIVER_HUNG: {
+		class: "driver",
+		exitCode: 75,
+		permanent: false,
+		meaning: "The driver's program did not run on and was ended: it was stopped, or busy without an end.",
+	},
 	DRIVER_REFUSED: {
 		class: "driver",
 		exitCode: 78,

@@ -28,7 +28,8 @@ async function main(): Promise<number> {
 
 async function runFilesystem(): Promise<number> {
 	const stop = new AbortController();
-	for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
+	process.on("SIGTERM", () => stop.abort());
+	// SIGINT is left to Node, which ends the process with it and prints where it was: drivers/native.ts has it do so.
 	for (const signal of ["SIGHUP", "SIGUSR2", "SIGPIPE"] as const) process.on(signal, () => undefined);
 	let tellBug = (error: unknown): void => void process.stderr.write(`${inspect(error)}\n`);
 	// Rejections that nobody handles come here too. An exit would wait for threads that wait for the kernel, and applications with them. Not

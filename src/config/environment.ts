@@ -50,7 +50,9 @@ const schema = z.object({
 		.describe("From SIGTERM to the end, at the most: 2s to 10m."),
 	FLUID_FUSE_HANG_TIMEOUT: duration(5000, 3_600_000, "a duration from 5s to 1h")
 		.prefault("60s")
-		.describe("A mount that answers nothing for so long is aborted and started again: 5s to 1h."),
+		.describe(
+			"A mount that answers nothing for so long is aborted and started again, a native process that does not run on after half of it: 5s to 1h.",
+		),
 	FLUID_FUSE_LOG_LEVEL: z
 		.enum(["trace", "debug", "info", "warn", "error", "fatal"])
 		.default("info")

@@ -146,6 +146,8 @@ export interface StartContext extends CheckContext {
 	readonly mountpoint: string;
 	/** Private (0700) to this mount, on a tmpfs in the image; whoever calls removes it after the end. */
 	readonly directory: string;
+	/** A mount that does not answer for so long is aborted by whoever calls. */
+	readonly hangTimeoutMs: number;
 	/** Called for every line that had to be dropped. */
 	readonly onDroppedLines: (count: number) => void;
 }

@@ -36,6 +36,7 @@ import type {
 	SharedStartContext,
 	StartContext,
 } from "./driver.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import { parseOptions } from "./parse-options.ts";
 import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 import { s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
@@ -233,15 +234,29 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		const refusals = new Map<string, Refusals>();
 		const concessions = new Map<string, readonly DriverConcession[]>();
 		const departures = new Departures(send);
+		// Before the mount counts as hung: then it would be killed without a word of where it was.
+		const silenceMs = context.hangTimeoutMs / 2;
+		const heartbeatOptions = {
+			limitMs: silenceMs,
+			ask: () => send({ kind: "ping" }),
+			onSilent: () => session.endHung(silenceMs),
+		};
+		let heartbeat: Heartbeat | undefined;
 		child.on("message", (message) => {
 			const { data } = report.safeParse(message);
-			if (data?.kind === "stats") ({ stats } = data);
+			// Not before it serves: how long it may take to begin is for whoever calls to say.
+			if (data !== undefined) heartbeat ??= new Heartbeat(heartbeatOptions);
+			if (data?.kind === "pong") heartbeat?.answered();
+			else if (data?.kind === "stats") ({ stats } = data);
 			else if (data?.kind === "troubles") ({ troubles } = data);
 			else if (data?.kind === "refusals") refusals.set(data.folder, data.refusals);
 			else if (data?.kind === "concessions") concessions.set(data.folder, data.concessions);
 			else if (data !== undefined) departures.told(data);
 		});
-		void ended.then(() => departures.end());
+		void ended.then(() => {
+			heartbeat?.end();
+			departures.end();
+		});
 		const known = new Map(members.map((member) => [member.folder, member]));
 		const put = (given: Member): readonly string[] => {
 			const member = { folder: given.folder, mount: asNative(given.mount) };
@@ -417,8 +432,11 @@ function spawnFilesystem({ variables }: StartContext, fd: number | undefined): C
 	});
 }
 
-/** The debugger's signal stays off; a large young generation keeps what lives shortly from being copied. */
-const nodeFlags = ["--disable-sigusr1", "--max-semi-space-size=16"];
+/**
+ * The debugger's signal stays off; a large young generation keeps what lives shortly from being copied; SIGINT, which a thread of Node's
+ * own waits for, tells where a program is that runs in a circle.
+ */
+const nodeFlags = ["--disable-sigusr1", "--max-semi-space-size=16", "--trace-sigint"];
 
 /** The bundle, or in a checkout the entry of the sources. */
 function programFile(): string {

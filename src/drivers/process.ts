@@ -4,6 +4,7 @@ import { errorKinds, LauncherError, type ErrorCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { oomKills } from "./cgroup.ts";
 import type { Ending, Session } from "./driver.ts";
+import { Hang } from "./hang.ts";
 import { LineSplitter } from "./lines.ts";
 
 /** The pod's variables that any program may need; nothing else is handed down. */
@@ -69,15 +70,25 @@ export interface DriverProcess {
 	readonly isOurLog?: boolean;
 }
 
+export interface SupervisedProcess extends Session {
+	/** Ends a program of Node that has done nothing for so long; `ended` and the log say where it was. */
+	endHung(silentMs: number): void;
+}
+
+/** How long a program may take to say where it is. */
+const lastWordsMs = 2000;
+
 /** Follows a process that leads a group of its own: its output, and how it ends. */
-export function superviseProcess(child: DriverProcess): Session {
+export function superviseProcess(child: DriverProcess): SupervisedProcess {
 	const { driver, program, pid, stdout, stderr, oomKillsBefore, onDroppedLines, diagnose, isOurLog = false } = child;
 	const log = child.log.child({ pid });
 	let diagnosis: LauncherError | undefined;
 	let ownDiagnosis: LauncherError | undefined;
 	let lastLine = "";
+	let hang: Hang | undefined;
 	for (const stream of ["stdout", "stderr"] as const) {
 		drain(stream === "stdout" ? stdout : stderr, stream, log, onDroppedLines, (line) => {
+			if (hang?.takes(line) === true) return true;
 			const logged = isOurLog ? parseLogLine(line) : undefined;
 			lastLine = logged?.words ?? line;
 			diagnosis ??= diagnose?.(line);
@@ -93,6 +104,10 @@ export function superviseProcess(child: DriverProcess): Session {
 		alive = false;
 		log.info({ exitCode, signal }, "driver ended");
 		if (stopping) return { kind: "stopped" };
+		if (hang !== undefined) {
+			if (hang.stack.length > 0) log.error({ stack: hang.stack }, "where the driver did not run on");
+			return { kind: "failed", cause: hang.cause(driver) };
+		}
 		if (exitCode === 127) return { kind: "failed", cause: programMissing(driver, program) };
 		if (signal === "SIGKILL" && (await oomKills()) > oomKillsBefore) {
 			const cause = new LauncherError("DRIVER_FAILED", `${driver} was killed for want of memory`, {
@@ -111,15 +126,22 @@ export function superviseProcess(child: DriverProcess): Session {
 		const cause = diagnosis ?? ownDiagnosis ?? new LauncherError("DRIVER_FAILED", `${driver} ${how}${words}`);
 		return { kind: "failed", cause, exitCode };
 	});
+	const killIfAlive = (): void => {
+		if (alive) signalGroup(pid, "SIGKILL");
+	};
 	return {
 		pid,
 		ended,
+		endHung(silentMs) {
+			if (!alive) return;
+			hang = new Hang(pid, silentMs);
+			if (!hang.isStopped) signalGroup(pid, "SIGINT");
+			setTimeout(killIfAlive, hang.isStopped ? 0 : lastWordsMs).unref();
+		},
 		async stop({ graceMs }) {
 			stopping = true;
 			if (alive) signalGroup(pid, graceMs > 0 ? "SIGTERM" : "SIGKILL");
-			const timer = setTimeout(() => {
-				if (alive) signalGroup(pid, "SIGKILL");
-			}, graceMs);
+			const timer = setTimeout(killIfAlive, graceMs);
 			try {
 				return await ended;
 			} finally {

@@ -85,6 +85,8 @@ export const order = z.discriminatedUnion("kind", [
 	}),
 	z.strictObject({ kind: z.literal("tune"), readAheadBytes: z.number() }),
 	z.strictObject({ kind: z.literal("drain") }),
+	/** To be answered with pong at once, while anything is answered. */
+	z.strictObject({ kind: z.literal("ping") }),
 ]);
 
 /** What is wrong and does not keep it from serving. */
@@ -124,6 +126,7 @@ const concession = z.strictObject({
 
 /** What the process tells the launcher. */
 export const report = z.discriminatedUnion("kind", [
+	z.strictObject({ kind: z.literal("pong") }),
 	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
 	/** All that there is by now. */
 	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),

@@ -8,7 +8,7 @@ import type { S3Filesystem } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
 import { traced } from "./traced.ts";
-import { ServedVolumes } from "./volumes.ts";
+import { ServedVolumes, type VolumeOrder } from "./volumes.ts";
 
 /** The descriptor of /dev/fuse that the launcher hands down. */
 const fuseDescriptor = 3;
@@ -38,10 +38,11 @@ export async function serveFilesystem(
 	const started = Promise.withResolvers<FilesystemConfig>();
 	let served: ServedVolumes | undefined;
 	/** They may come before it is there. */
-	const early: Order[] = [];
+	const early: VolumeOrder[] = [];
 	const tell = (message: Report): void => void launcher.send?.(message, () => undefined);
 	const obey = (told: Order): void => {
 		if (told.kind === "serve") started.resolve(told.config);
+		else if (told.kind === "ping") tell({ kind: "pong" });
 		else if (served === undefined) early.push(told);
 		else served.obey(told);
 	};

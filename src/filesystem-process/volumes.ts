@@ -32,6 +32,9 @@ interface Surroundings {
 	readonly tell: (report: Report) => void;
 }
 
+/** What is not for the process as a whole. */
+export type VolumeOrder = Exclude<Order, { kind: "serve" | "ping" }>;
+
 /** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
 type ChangeableVolume = { -readonly [Property in keyof VolumeOptions]: VolumeOptions[Property] };
 
@@ -88,7 +91,7 @@ export class ServedVolumes {
 		this.filesystem = createS3Filesystem(volumes, settings);
 	}
 
-	obey(told: Exclude<Order, { kind: "serve" }>): void {
+	obey(told: VolumeOrder): void {
 		switch (told.kind) {
 			case "put":
 				this.put(told.volume);

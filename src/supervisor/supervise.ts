@@ -59,6 +59,9 @@ export const defaultTiming: Timing = {
 /** For taking down a mount that ends by itself, when nobody has set a deadline. */
 const defaultStopMs = 25_000;
 
+/** From a driver's end until it is known, with its last words. */
+const endKnownMs = 1000;
+
 export interface SupervisorEvents {
 	changed(): void;
 	error(code: ReportedError["code"]): void;
@@ -490,6 +493,7 @@ export class MountSupervisor {
 			log: this.#log,
 			mountpoint: stagingOf(directory),
 			directory,
+			hangTimeoutMs: this.#options.timing.hangTimeoutMs,
 			onDroppedLines: (count) => {
 				this.#droppedLines += count;
 			},
@@ -653,6 +657,13 @@ export class MountSupervisor {
 			: new LauncherError("DRIVER_FAILED", `${this.mount.driver.name} ended by itself`);
 	}
 
+	/** A mount is dead a moment before its driver's end is known, and that tells more. */
+	async #causeOfDeath(): Promise<LauncherError> {
+		const ending = await Promise.race([this.#session?.ended, sleep(endKnownMs)]);
+		if (ending !== undefined) return this.#causeOf(ending);
+		return new LauncherError("DRIVER_FAILED", "the mount is dead (ENOTCONN) though its driver runs");
+	}
+
 	/** Asks for a statfs and draws the conclusions; throws MOUNT_HUNG past the limit. */
 	async #look(): Promise<void> {
 		const { hangTimeoutMs } = this.#options.timing;
@@ -673,7 +684,7 @@ export class MountSupervisor {
 					this.#ailment = "the mount around it does not answer";
 					return;
 				}
-				throw new LauncherError("DRIVER_FAILED", "the mount is dead (ENOTCONN) though its driver runs");
+				throw await this.#causeOfDeath();
 			case "hung":
 				this.#ailment = `no answer to statfs for ${Math.round(silentMs / 1000)} s`;
 				if (silentMs < hangTimeoutMs) return;

@@ -10,6 +10,7 @@ import { statfs } from "../mounts/statfs.ts";
 import { unmount } from "../mounts/unmount.ts";
 
 const mountLimitMs = 30_000;
+const hangTimeoutMs = 60_000;
 
 /** One start of a driver in folders of its own. */
 export class Trial {
@@ -37,7 +38,7 @@ export class Trial {
 		const log = createLogger("trace", redactor, { write: (line) => void lines.push(line) });
 		try {
 			const onDroppedLines = (): void => undefined;
-			const session = await mount.start({ ...context, log, mountpoint, directory, onDroppedLines });
+			const session = await mount.start({ ...context, log, mountpoint, directory, hangTimeoutMs, onDroppedLines });
 			const trial = new Trial(folder, session, lines);
 			try {
 				await trial.#untilMounted();

@@ -1,6 +1,8 @@
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { Secret } from "../../src/secrets/secret.ts";
@@ -138,6 +140,63 @@ test("a crash is not taken for a kill from outside, which says nothing about the
 		await folder?.remove();
 	}
 	folder = undefined;
+});
+
+describe("a process that does not run on", () => {
+	/** A folder with a setpriv that has the process load this first. */
+	function preloaded(code: string): string {
+		const programs = mkdtempSync(join(tmpdir(), "fluid-fuse-programs-"));
+		const preload = join(programs, "preload.mjs");
+		writeFileSync(preload, code);
+		const setpriv = `#!/bin/bash\nPATH=\${PATH#*:} exec setpriv "\${@:1:4}" --import ${preload} "\${@:5}"\n`;
+		writeFileSync(join(programs, "setpriv"), setpriv, { mode: 0o755 });
+		return programs;
+	}
+
+	test.each([
+		["a circle", "while (true) Math.random();"],
+		["promises that never let go", "for (;;) for (let spins = await 10_000; spins > 0; spins--) Math.random();"],
+		["an expression that never ends", `/^(a+)+$/.test("a".repeat(64) + "b");`],
+	])("because of %s is ended, with its stack in the log, and nobody waits for it", async (_, code) => {
+		const programs = preloaded(`process.on("SIGUSR2", async function bug() { ${code} });`);
+		try {
+			const lines: string[] = [];
+			const { session, mountpoint } = await start(keys, {
+				hangTimeoutMs: 4000,
+				log: pino({ level: "info" }, { write: (line) => void lines.push(line) }),
+				variables: { ...process.env, PATH: `${programs}${delimiter}${process.env["PATH"]}` },
+			});
+			process.kill(session.pid, "SIGUSR2");
+			const application = spawn("ls", [mountpoint], { stdio: "ignore" });
+			const applicationEnded = once(application, "exit");
+			expect(await session.ended).toMatchObject({
+				kind: "failed",
+				cause: {
+					code: "DRIVER_HUNG",
+					message: expect.stringMatching(/for 2 s, and is ended; it was at .*preload\.mjs/),
+				},
+			});
+			await applicationEnded;
+			const logged = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+			expect(logged).toContainEqual(
+				expect.objectContaining({
+					msg: "where the driver did not run on",
+					stack: expect.arrayContaining([expect.stringMatching(/bug.*preload\.mjs/)]) as unknown,
+				}),
+			);
+			expect(lines.join("")).not.toContain("KEYBOARD_INTERRUPT");
+			expect(fuseDescriptors()).toBe(0);
+		} finally {
+			rmSync(programs, { recursive: true });
+		}
+	});
+
+	test("because somebody has stopped it is ended", async () => {
+		const { session } = await start(keys, { hangTimeoutMs: 4000 });
+		process.kill(session.pid, "SIGSTOP");
+		const cause = { code: "DRIVER_HUNG", message: "native was stopped by a signal for 2 s, and is ended" };
+		expect(await session.ended).toMatchObject({ kind: "failed", cause });
+	});
 });
 
 test("no descriptor is left when it is not wanted any more while it starts", async () => {

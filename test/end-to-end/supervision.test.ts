@@ -178,7 +178,10 @@ describe.each(s3Drivers())("$title", (driver) => {
 		]);
 		await here.untilReady();
 		expect(readThroughMount(join(target, "hello.txt"))).toBe("hello\n");
-		expect((await here.mount()).lastError?.code).toBe("MOUNT_HUNG");
+		// The native one is asked itself, and does not have to be waited for so long.
+		expect((await here.mount()).lastError?.code, here.output).toBe(
+			driver.name === "native" ? "DRIVER_HUNG" : "MOUNT_HUNG",
+		);
 		expect(await here.stop()).toBe(0);
 	});
 

@@ -25,6 +25,7 @@ export class DriverFolder {
 			log: pino({ level: "silent" }),
 			mountpoint: this.mountpoint,
 			directory: this.directory,
+			hangTimeoutMs: 60_000,
 			onDroppedLines: () => undefined,
 		};
 	}
