@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { pino, type DestinationStream, type Logger } from "pino";
 import type { Redactor } from "./secrets/redact.ts";
+import { within } from "./within.ts";
 
 export type { Logger } from "pino";
 
@@ -78,7 +79,7 @@ class Lines implements DestinationStream {
 
 	/** Better to lose the last lines than not to end. */
 	async flush(): Promise<void> {
-		await Promise.race([this.#writing, sleep(farewellMs)]);
+		if (this.#writing !== undefined) await within(this.#writing, farewellMs);
 		this.#batch = nothing;
 		this.#takeQueue();
 	}

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:fs";
 import { open, stat } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
+import { within } from "./within.ts";
 
 /** Larger than any ConfigMap or Secret can be. */
 const maximumBytes = 4 * 1024 * 1024;
@@ -105,16 +105,13 @@ async function askAbout(path: string, script: string, ...words: string[]): Promi
 	});
 	const ended = once(child, "close");
 	const output = Promise.all([child.stdout.toArray(), child.stderr.toArray(), ended]);
-	const waiting = new AbortController();
-	const late = sleep(answerMs, undefined, { signal: waiting.signal });
 	try {
-		const answer = await Promise.race([output, late]);
+		const answer = await within(output, answerMs);
 		if (answer === undefined) throw silence;
 		const [stdout, stderr, [exitCode]] = answer as [Buffer[], Buffer[], [number | null]];
 		const words = Buffer.concat(stderr).toString().trim();
 		return { exitCode, stdout: Buffer.concat(stdout), problem: words.slice(words.lastIndexOf(": ") + 2) };
 	} finally {
-		waiting.abort();
 		// On SIGKILL it ends, unless it hangs in the kernel.
 		if (child.kill("SIGKILL")) {
 			hanging.add(path);

@@ -36,6 +36,7 @@ const rooms = [
 	"signals.ts",
 	"turns.ts",
 	"version.ts",
+	"within.ts",
 ];
 
 /** The files of `src` that each one imports, types too. */

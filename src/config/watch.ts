@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { watch, type FSWatcher } from "chokidar";
+import { within } from "../within.ts";
 
 export interface WatchOptions {
 	/** Looks at the files so often though nothing was heard of: some filesystems tell nothing, and a node can run out of watches. */
@@ -66,12 +66,7 @@ export class FileWatch {
 			}
 			const leftMs = deadline - performance.now();
 			if (leftMs <= 0) return false;
-			const waiting = new AbortController();
-			const timer = sleep(Math.min(this.#options.pollEveryMs, leftMs), undefined, {
-				signal: AbortSignal.any([signal, waiting.signal]),
-			}).catch(() => undefined);
-			await Promise.race([this.#heard.promise, timer]);
-			waiting.abort();
+			await within(this.#heard.promise, Math.min(this.#options.pollEveryMs, leftMs), signal);
 		}
 	}
 

@@ -6,6 +6,7 @@ import { serve, type Session } from "../fuse/session.ts";
 import { createLog, type Logger } from "../log.ts";
 import type { S3Filesystem } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
+import { within } from "../within.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
 import { traced } from "./traced.ts";
 import { ServedVolumes, type VolumeOrder } from "./volumes.ts";
@@ -47,11 +48,8 @@ export async function serveFilesystem(
 		else served.obey(told);
 	};
 	launcher.on("message", (message) => obey(order.parse(message)));
-	const stopped = new Promise<"stopped">((resolve) => {
-		signal.addEventListener("abort", () => resolve("stopped"), { once: true });
-	});
-	const config = await Promise.race([started.promise, stopped]);
-	if (config === "stopped") return { exitCode: 0 };
+	const config = await within(started.promise, signal);
+	if (config === undefined) return { exitCode: 0 };
 	const redactor = createRedactor();
 	const { logger: log, flush, atOnce } = createLog(config.logLevel, redactor);
 	onLog((error) => atOnce.fatal({ err: error }, "a bug ends the filesystem's process"));
@@ -69,15 +67,16 @@ export async function serveFilesystem(
 		isServing = true;
 		const timer = setInterval(tellStats, reportEveryMs);
 		tellStats();
-		const ending = await Promise.race([session.ended, stopped]);
+		// Undefined: it is to stop.
+		const ending = await within(session.ended, signal);
 		clearInterval(timer);
-		const failed = ending !== "stopped" && ending.kind === "failed";
+		const failed = ending?.kind === "failed";
 		if (failed) log.error({ err: ending.cause }, "the kernel's requests cannot be read");
 		const isSaved = await served.end();
 		log.info({ requests: session.requests, ...served.stats() }, "filesystem ended");
 		const exitCode = failed || !isSaved ? 1 : 0;
 		if (failed) return { exitCode, signal: "SIGABRT" };
-		return ending === "stopped" ? { exitCode, signal: "SIGKILL" } : { exitCode };
+		return ending === undefined ? { exitCode, signal: "SIGKILL" } : { exitCode };
 	} catch (error) {
 		// By its code the launcher knows what to do about it.
 		const known = error instanceof LauncherError ? { code: error.code, error: error.message, hint: error.hint } : {};

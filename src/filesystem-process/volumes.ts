@@ -11,6 +11,7 @@ import type { ServerKnowledge } from "../s3/server-knowledge.ts";
 import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
+import { withEither } from "../within.ts";
 import {
 	showSameObjects,
 	type FilesystemConfig,
@@ -208,8 +209,9 @@ export class ServedVolumes {
 	}
 
 	async #untilUnused(volume: VolumeOptions, limitMs: number, signal?: AbortSignal): Promise<void> {
-		const limit = AbortSignal.any([AbortSignal.timeout(limitMs), ...(signal === undefined ? [] : [signal])]);
-		while (!limit.aborted && this.filesystem.openFiles(volume) > 0) await sleep(100);
+		await withEither([AbortSignal.timeout(limitMs), signal], async (limit) => {
+			while (!limit.aborted && this.filesystem.openFiles(volume) > 0) await sleep(100);
+		});
 	}
 
 	drainInBackground(): void {

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { constants } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
+import { within } from "../within.ts";
 import type { Call, CallsInFlight } from "./call.ts";
 
 const lookEveryMs = 250;
@@ -44,8 +44,7 @@ export class Interrupts {
 		this.#isLooking = true;
 		const waiting = [...this.#calls.all()];
 		for (const call of waiting) {
-			if (call.isWaitingLong)
-				await Promise.race([this.#interruptIfDying(call), sleep(answerMs, undefined, { ref: false })]);
+			if (call.isWaitingLong) await within(this.#interruptIfDying(call), answerMs);
 			call.isWaitingLong = true;
 		}
 		this.#isLooking = false;

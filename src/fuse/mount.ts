@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { toolEnvironment } from "../mounts/run.ts";
+import { within } from "../within.ts";
 
 export interface MountOptions {
 	readonly target: string;
@@ -55,25 +56,18 @@ async function runMount(args: readonly string[], fd: number, signal: AbortSignal
 		stdio: [fd, "ignore", "pipe"],
 	});
 	// It may hang in the kernel, where a dead mount is on the way to the target, and then SIGKILL does not end it: wait no longer.
-	const limit = AbortSignal.any([signal, AbortSignal.timeout(mountTimeoutMs)]);
-	const stuck = Promise.withResolvers<never>();
-	const giveUp = (): void => {
+	const ended = Promise.all([
+		child.stderr === null ? "" : text(child.stderr),
+		once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
+	]);
+	const outcome = await within(ended, mountTimeoutMs, signal);
+	if (outcome === undefined) {
 		child.kill("SIGKILL");
 		child.unref();
 		child.stderr?.destroy();
-		stuck.reject(signal.aborted ? signal.reason : new Error("mount did not return"));
-	};
-	limit.addEventListener("abort", giveUp, { once: true });
-	try {
-		const [message, [exitCode]] = await Promise.race([
-			stuck.promise,
-			Promise.all([
-				child.stderr === null ? "" : text(child.stderr),
-				once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
-			]),
-		]);
-		if (exitCode !== 0) throw new Error(message.trim().slice(0, 300) || "mount was killed");
-	} finally {
-		limit.removeEventListener("abort", giveUp);
+		signal.throwIfAborted();
+		throw new Error("mount did not return");
 	}
+	const [message, [exitCode]] = outcome;
+	if (exitCode !== 0) throw new Error(message.trim().slice(0, 300) || "mount was killed");
 }

@@ -1,4 +1,5 @@
 import { execa } from "execa";
+import { within } from "../within.ts";
 
 export type Outcome =
 	| { readonly kind: "done"; readonly exitCode: number; readonly stdout: string; readonly stderr: string }
@@ -31,13 +32,8 @@ export async function runBounded(file: string, args: readonly string[], timeoutM
 		cleanup: false,
 		maxBuffer: 65_536,
 	});
-	let timer: NodeJS.Timeout | undefined;
-	const timedOut = new Promise<"stuck">((resolve) => {
-		timer = setTimeout(() => resolve("stuck"), timeoutMs);
-	});
-	const ended = await Promise.race([child, timedOut]);
-	clearTimeout(timer);
-	if (ended === "stuck") {
+	const ended = await within(child, timeoutMs);
+	if (ended === undefined) {
 		child.kill("SIGKILL");
 		return { kind: "stuck", gone: child.then(() => undefined) };
 	}

@@ -1,6 +1,7 @@
 import { request } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
+import { withEither } from "../within.ts";
 
 export interface LauncherRequest {
 	/** For the whole exchange. */
@@ -28,9 +29,8 @@ export async function requestLauncher(
 ): Promise<LauncherAnswer> {
 	const socketPath = launcherSocket(runDirectory);
 	const deadline = AbortSignal.timeout(timeoutMs);
-	const either = signal === undefined ? deadline : AbortSignal.any([deadline, signal]);
 	try {
-		return await exchange(socketPath, path, either);
+		return await withEither([deadline, signal], async (either) => exchange(socketPath, path, either));
 	} catch (thrown) {
 		signal?.throwIfAborted();
 		if (deadline.aborted)

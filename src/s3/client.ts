@@ -4,12 +4,12 @@ import { Concurrency, type Priority } from "./http/concurrency.ts";
 import { ExchangeError, type Answer, type Connection, type Exchange, type SentBody } from "./http/connection.ts";
 import { Dialer, proxyAuthorization } from "./http/dialer.ts";
 import { S3Error, type ObjectStoreOptions, type S3ErrorKind, type StaticCredentials } from "./object-store.ts";
-import { orAbort } from "./http/or-abort.ts";
 import { Pool } from "./http/pool.ts";
 import { proxyFor } from "./http/proxy.ts";
 import { backoffMs, RetryPace } from "./retry-pace.ts";
 import { signCanonical } from "./sign.ts";
 import { describePlace, judgeAnswer, judgeFailure, type Verdict } from "./verdict.ts";
+import { orAbort } from "../within.ts";
 
 export type RequestHeaders = Readonly<Record<string, string>>;
 

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
 import { remountReadOnly } from "../mounts/mount.ts";
+import { firstOf, within } from "../within.ts";
 import { endDriver, removeDirectory, stagingOf, type Remains } from "./take-down.ts";
 
 export interface RetiredDriverOptions extends Pick<
@@ -47,9 +47,9 @@ export class RetiredDriver {
 
 	async #run(): Promise<void> {
 		const { session, directory, log, readersMs } = this.#options;
-		const over = Promise.race([session.ended, this.#finishing.promise]).then(() => true);
-		await Promise.race([over, this.#untilUnwritten(over)]);
-		await Promise.race([over, this.#pause(readersMs)]);
+		const over = firstOf([session.ended, this.#finishing.promise]).then(() => true);
+		await firstOf([over, this.#untilUnwritten(over)]);
+		await within(over, readersMs, this.#hurry.signal);
 		if (this.#patientUntil === undefined) {
 			await session.stop({ graceMs });
 		} else {
@@ -63,11 +63,7 @@ export class RetiredDriver {
 	async #untilUnwritten(over: Promise<boolean>): Promise<void> {
 		const staging = stagingOf(this.#options.directory);
 		while (!(await remountReadOnly(staging))) {
-			if (await Promise.race([over, sleep(lookEveryMs).then(() => false)])) return;
+			if ((await within(over, lookEveryMs)) === true) return;
 		}
-	}
-
-	async #pause(milliseconds: number): Promise<void> {
-		await sleep(milliseconds, undefined, { signal: this.#hurry.signal }).catch(() => undefined);
 	}
 }

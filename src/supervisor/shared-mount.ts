@@ -5,6 +5,7 @@ import type { CheckContext, Departure, PreparedMount, SharedSession, StartContex
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
+import { withEither } from "../within.ts";
 import { createMountBackoff } from "./backoff.ts";
 import {
 	failedCheck,
@@ -240,15 +241,16 @@ export class SharedMember {
 	}
 
 	async #keepLooking(stop: AbortSignal, afterFirst: () => void): Promise<void> {
-		const signal = AbortSignal.any([stop, this.#left.signal]);
-		while (!signal.aborted) {
-			this.#wake = new AbortController();
-			const againInMs = await this.#look(signal);
-			afterFirst();
-			await sleep(againInMs, undefined, { signal: AbortSignal.any([signal, this.#wake.signal]) }).catch(
-				() => undefined,
-			);
-		}
+		await withEither([stop, this.#left.signal], async (signal) => {
+			while (!signal.aborted) {
+				this.#wake = new AbortController();
+				const againInMs = await this.#look(signal);
+				afterFirst();
+				await withEither([signal, this.#wake.signal], async (either) =>
+					sleep(againInMs, undefined, { signal: either }).catch(() => undefined),
+				);
+			}
+		});
 		afterFirst();
 	}
 

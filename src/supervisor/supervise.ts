@@ -6,6 +6,7 @@ import type { Logger } from "../log.ts";
 import { bindOver, isEmptyRoot, remountReadOnly } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
+import { firstOf, withEither, within } from "../within.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { createMountBackoff } from "./backoff.ts";
@@ -363,7 +364,9 @@ export class MountSupervisor {
 		await mkdir(stagingOf(directory), { recursive: true, mode: 0o700 });
 		let session: Session | undefined;
 		try {
-			session = await prepared.start(this.#startContext(directory, AbortSignal.any([signal, this.#unwanted.signal])));
+			session = await withEither([signal, this.#unwanted.signal], async (either) =>
+				prepared.start(this.#startContext(directory, either)),
+			);
 			await this.#untilStaged(session, next, directory, startedAt + this.#options.timing.startTimeoutMs);
 			await this.#bind(directory);
 		} catch (error) {
@@ -426,16 +429,17 @@ export class MountSupervisor {
 	async #wasUnmountedWithin(delayMs: number): Promise<boolean> {
 		const until = performance.now() + delayMs;
 		this.#wake = new AbortController();
-		const signal = AbortSignal.any([this.#unwanted.signal, this.#wake.signal]);
-		while (!signal.aborted && performance.now() < until) {
-			const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
-			await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
-			if (this.#layers.length > 0 && this.#options.parent === undefined && !(await this.#isStillThere())) {
-				this.#unmountedFromOutside();
-				return true;
+		return withEither([this.#unwanted.signal, this.#wake.signal], async (signal) => {
+			while (!signal.aborted && performance.now() < until) {
+				const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
+				await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
+				if (this.#layers.length > 0 && this.#options.parent === undefined && !(await this.#isStillThere())) {
+					this.#unmountedFromOutside();
+					return true;
+				}
 			}
-		}
-		return false;
+			return false;
+		});
 	}
 
 	async #isStillThere(): Promise<boolean> {
@@ -544,11 +548,11 @@ export class MountSupervisor {
 				if (answer.kind === "answered") break;
 				// A hung child ends when the driver is ended; a next one would only hang beside it.
 				if (answer.kind === "hung")
-					await Promise.race([answer.gone, session.ended, sleep(Math.max(0, deadline - performance.now()))]);
+					await within(firstOf([answer.gone, session.ended]), Math.max(0, deadline - performance.now()));
 			}
 			await sleep(5);
 		}
-		await Promise.race([session.ended, sleep(settleMs)]);
+		await within(session.ended, settleMs);
 		failIfEnded();
 		if (mount.readOnly && !isTrustedWithReadOnly && !(await remountReadOnly(staging)))
 			throw new LauncherError("DRIVER_FAILED", `what ${name} has mounted cannot be made read-only`);
@@ -596,10 +600,7 @@ export class MountSupervisor {
 		let backendCheck: Promise<void> | undefined;
 		for (;;) {
 			const session = this.#session;
-			const ending = await Promise.race([
-				session?.ended,
-				sleep(timing.watchEveryMs, undefined, { signal }).catch(() => undefined),
-			]);
+			const ending = session && (await within(session.ended, timing.watchEveryMs, signal));
 			if (signal.aborted) return;
 			const ours = this.#layers.at(-1);
 			const entries = await readMountinfo().catch(() => undefined);
@@ -659,7 +660,7 @@ export class MountSupervisor {
 
 	/** A mount is dead a moment before its driver's end is known, and that tells more. */
 	async #causeOfDeath(): Promise<LauncherError> {
-		const ending = await Promise.race([this.#session?.ended, sleep(endKnownMs)]);
+		const ending = this.#session && (await within(this.#session.ended, endKnownMs));
 		if (ending !== undefined) return this.#causeOf(ending);
 		return new LauncherError("DRIVER_FAILED", "the mount is dead (ENOTCONN) though its driver runs");
 	}

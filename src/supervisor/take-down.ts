@@ -6,6 +6,7 @@ import type { Logger } from "../log.ts";
 import { popDeadLayers } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { findHolders, unmount } from "../mounts/unmount.ts";
+import { within } from "../within.ts";
 
 /** What is left of a mount, to be taken down. */
 export interface Remains {
@@ -139,15 +140,5 @@ export async function clearLeftovers(folder: string, log: Logger): Promise<void>
 		} catch (error) {
 			log.error({ err: error, name }, "clean-up failed");
 		}
-	}
-}
-
-/** The promise's value, or undefined when it takes longer. */
-async function within<Value>(promise: Promise<Value>, milliseconds: number): Promise<Value | undefined> {
-	const controller = new AbortController();
-	try {
-		return await Promise.race([promise, sleep(milliseconds, undefined, { signal: controller.signal })]);
-	} finally {
-		controller.abort();
 	}
 }

@@ -1,7 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { registerHooks } from "node:module";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { defaultDriversDirectory } from "../config/environment.ts";
 import { didYouMean } from "../options/faults.ts";
@@ -9,6 +8,7 @@ import type { Driver } from "../drivers/driver.ts";
 import { DefinitionError, isVendorDriver } from "./definition.ts";
 import * as kit from "./kit.ts";
 import { placeIn } from "./place.ts";
+import { within } from "../within.ts";
 
 /** A driver file that cannot be used. The others are. */
 export interface DriverFileFault {
@@ -63,11 +63,9 @@ export async function loadDrivers(folder: string, builtIn: readonly Driver[]): P
 async function loadFile(path: string): Promise<Driver | string> {
 	provideKit();
 	try {
-		const timeout = new AbortController();
-		const late = sleep(importLimitMs, undefined, { signal: timeout.signal }).catch(() => undefined);
-		// oxlint-disable-next-line typescript/no-unsafe-assignment -- whatever a file exports
-		const module = (await Promise.race([import(pathToFileURL(path).href), late])) as { default?: unknown } | undefined;
-		timeout.abort();
+		// Whatever a file exports.
+		const imported = import(pathToFileURL(path).href) as Promise<{ default?: unknown }>;
+		const module = await within(imported, importLimitMs);
 		if (module === undefined)
 			return `${path}: is not loaded after ${importLimitMs / 1000} s; remove what it waits for at its top level`;
 		if (isVendorDriver(module.default)) return module.default;

@@ -1,13 +1,13 @@
 import { mkdir, mkdtemp, realpath, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { CheckContext, Ending, PreparedMount, Session } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";
 import { createLogger } from "../log.ts";
 import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { unmount } from "../mounts/unmount.ts";
+import { within } from "../within.ts";
 
 const mountLimitMs = 30_000;
 const hangTimeoutMs = 60_000;
@@ -67,7 +67,7 @@ export class Trial {
 
 	/** How it ended, or undefined when it has not within the limit. */
 	async ending(limitMs: number): Promise<Ending | undefined> {
-		return Promise.race([this.session.ended, sleep(limitMs, undefined, { ref: false })]);
+		return within(this.session.ended, limitMs);
 	}
 
 	async #untilMounted(): Promise<void> {

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { unlinkSync } from "node:fs";
 import { lstat, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { ObjectVersion } from "../../s3/object-store.ts";
 import { inParallel, Turns } from "../../turns.ts";
+import { within } from "../../within.ts";
 import { DiskTrouble, fileErrorCode, isDiskFull, type DiskProblem } from "../disks/disk-trouble.ts";
 import {
 	blockBytes,
@@ -123,7 +123,7 @@ class FolderOfBlocks implements DiskCache {
 		};
 		this.#trouble = new DiskTrouble((problem) => onTrouble?.(problem));
 		const prepared = this.#prepare().catch(async (error: unknown) => this.#failed(error));
-		this.ready = Promise.race([prepared, sleep(answerMs, undefined, { ref: false })]);
+		this.ready = within(prepared, answerMs);
 	}
 
 	has(identity: string, version: ObjectVersion, start: number): boolean {

@@ -4,8 +4,8 @@ import { isIP } from "node:net";
 
 import { LauncherError } from "../../errors.ts";
 import { readNamedFile } from "../../named-file.ts";
+import { orAbort, withEither } from "../../within.ts";
 import { describe, type BucketLocation } from "../location.ts";
-import { orAbort } from "../http/or-abort.ts";
 import { signedHeaders } from "../sign.ts";
 import { systemTrust } from "../http/trust.ts";
 
@@ -51,19 +51,18 @@ interface RequestOptions {
 export async function request(url: URL, location: BucketLocation, options: RequestOptions): Promise<Outcome> {
 	const { signal, timeoutMs, now, proxy } = options;
 	const deadline = AbortSignal.timeout(timeoutMs);
-	const abort = AbortSignal.any([signal, deadline]);
 	let phase: Phase = "prepare";
 	let agent: http.Agent | undefined;
 	try {
-		agent = await orAbort(createAgent(url, location, proxy), abort);
-		const headers = await orAbort(createHeaders(url, location, now), abort);
-		phase = firstPhase(url, proxy);
-		const answer = await orAbort(
-			send(url, { agent, headers, signal: abort }, (next) => {
+		const answer = await withEither([signal, deadline], async (abort) => {
+			agent = await orAbort(createAgent(url, location, proxy), abort);
+			const headers = await orAbort(createHeaders(url, location, now), abort);
+			phase = firstPhase(url, proxy);
+			const sent = send(url, { agent, headers, signal: abort }, (next) => {
 				phase = next;
-			}),
-			abort,
-		);
+			});
+			return orAbort(sent, abort);
+		});
 		return { kind: "answer", answer };
 	} catch (error) {
 		signal.throwIfAborted();

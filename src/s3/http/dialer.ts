@@ -3,6 +3,7 @@ import tls from "node:tls";
 import { Connection, ExchangeError } from "./connection.ts";
 import { parseResponseHead } from "./response-head.ts";
 import { systemTrust } from "./trust.ts";
+import { firstOf } from "../../within.ts";
 
 /** Where requests go, and how. */
 export interface Destination {
@@ -47,7 +48,7 @@ export class Dialer {
 		};
 		try {
 			if (signal?.aborted === true) abort();
-			const socket = await Promise.race([this.#connect(connection, track), failed.promise]);
+			const socket = await firstOf([this.#connect(connection, track), failed.promise]);
 			connection.attach(socket);
 			return connection;
 		} catch (error) {

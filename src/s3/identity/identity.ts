@@ -8,6 +8,7 @@ import { candidatesFor, isSet, type ProviderName } from "./identity-provider.ts"
 import type { StaticCredentials } from "../object-store.ts";
 import { proxyFor } from "../http/proxy.ts";
 import { systemTrust } from "../http/trust.ts";
+import { within } from "../../within.ts";
 
 /** Keys of the pod's own identity. */
 export interface IdentityKeys extends ProvidedKeys {
@@ -49,7 +50,8 @@ export function createIdentity(variables: NodeJS.ProcessEnv, events: IdentityEve
 				let ask = providers.get(provider);
 				if (ask === undefined) providers.set(provider, (ask = await createProvide(provider, variables)));
 				await requireReadable(provider, variables);
-				const keys = await withinLimit(ask());
+				const keys = await within(ask(), limitMs);
+				if (keys === undefined) throw new Error(`no answer within ${limitMs / 1000} s`);
 				const region = await regionFor(provider, variables);
 				return { ...keys, provider: describeProvider(provider, variables), ...(isSet(region) && { region }) };
 			} catch (thrown) {
@@ -157,14 +159,4 @@ function stsUrl({ AWS_ENDPOINT_URL_STS: own, AWS_REGION: region }: NodeJS.Proces
 /** The SDK's mark of a provider that is not configured. */
 function hasNothingToSay(thrown: unknown): boolean {
 	return thrown instanceof Error && "tryNextLink" in thrown && thrown.tryNextLink === true;
-}
-
-async function withinLimit<Value>(work: Promise<Value>): Promise<Value> {
-	const { promise, reject } = Promise.withResolvers<never>();
-	const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
-	try {
-		return await Promise.race([work, promise]);
-	} finally {
-		clearTimeout(timer);
-	}
 }
