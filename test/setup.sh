@@ -37,11 +37,12 @@ fail() {
 # package starts must not inherit it.
 quietly() { "$@" >"$build/log" 2>&1 </dev/null 9>&- || { tail -n 20 "$build/log" >&2; return 1; }; }
 
-# The tests want the program sshd: a machine on which nobody wanted logins gets no server for them, now or after a boot.
-mask_sshd() {
+# The tests want programs, which they start themselves: a machine on which nobody wanted logins gets no server for them, now or after a
+# boot, and none of what comes with Ceph.
+mask() {
 	[[ -d /etc/systemd/system ]] || return 0
 	local unit
-	for unit in ssh.service ssh.socket; do
+	for unit; do
 		[[ -e /etc/systemd/system/$unit ]] || ln -sf /dev/null "/etc/systemd/system/$unit"
 	done
 }
@@ -52,6 +53,7 @@ install_packages() {
 	local wanted=(s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone
 		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3)
 	[[ $purpose != full ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap)
+	[[ $purpose != full && $purpose != servers ]] || wanted+=(radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd)
 	for entry in "${wanted[@]}"; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
@@ -68,7 +70,10 @@ install_packages() {
 		as_root=(sudo)
 	fi
 	say "installing ${packages[*]}"
-	[[ " ${packages[*]} " != *" openssh-server "* ]] || "${as_root[@]}" bash -c "$(declare -f mask_sshd); mask_sshd"
+	local units=()
+	[[ " ${packages[*]} " != *" openssh-server "* ]] || units+=(ssh.service ssh.socket)
+	[[ " ${packages[*]} " != *" ceph-osd "* ]] || units+=(ceph-crash.service smartmontools.service)
+	((!${#units[@]})) || "${as_root[@]}" bash -c "$(declare -f mask); mask ${units[*]}"
 	local apt_get=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
 	quietly "${apt_get[@]}" update ||
 		fail "apt-get update failed: check the network and the apt sources, then run this again"

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { ceph } from "./kinds/ceph.ts";
 import { minio } from "./kinds/minio.ts";
 import { moto } from "./kinds/moto.ts";
 import { rclone } from "./kinds/rclone.ts";
@@ -7,7 +8,7 @@ import { versitygw } from "./kinds/versitygw.ts";
 import type { ServerKind } from "./server.ts";
 
 /** In the order of the page. */
-export const serverKinds: readonly ServerKind[] = [minio, versitygw, seaweedfs, rclone, moto];
+export const serverKinds: readonly ServerKind[] = [minio, ceph, versitygw, seaweedfs, rclone, moto];
 
 /** What is not there of what a server needs. */
 export function missingFor(kind: ServerKind): string | undefined {
