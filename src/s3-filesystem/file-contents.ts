@@ -25,7 +25,7 @@ import type { PathLocks } from "./names/path-locks.ts";
 import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
 import { NextNames } from "./names/next-names.ts";
 import { createReading, smallFileBytes, type Reading } from "./reading/reading.ts";
-import { freshSince } from "./names/validity.ts";
+import { namesFreshSince } from "./names/validity.ts";
 import type { FilesystemSettings } from "./names/volume.ts";
 
 /** What is in the files: read from the bucket's versions, and changed through drafts that become new versions. */
@@ -89,7 +89,8 @@ export class FileContents {
 			const isInKernel = child?.kind === "file" && child.kernelEtag === etag;
 			return sizeBytes <= smallFileBytes && !isInKernel;
 		};
-		for (const { name, etag, sizeBytes } of this.#nextFiles.opened(parent, node.name, freshSince(volume), isSmall)) {
+		const since = namesFreshSince(volume, parent.listing);
+		for (const { name, etag, sizeBytes } of this.#nextFiles.opened(parent, node.name, since, isSmall)) {
 			this.#reading.prefetch(volume.store, { key: keyOf(parent) + name, etag, sizeBytes }, volume.identity);
 		}
 	}

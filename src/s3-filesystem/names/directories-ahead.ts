@@ -1,7 +1,7 @@
 import type { Namespace } from "./namespace.ts";
 import { NextNames } from "./next-names.ts";
 import type { DirectoryNode } from "./nodes.ts";
-import { freshSince } from "./validity.ts";
+import { freshSince, namesFreshSince } from "./validity.ts";
 
 /** So many are remembered that were listed and nobody has opened yet. */
 const maximumDirectories = 64;
@@ -22,11 +22,11 @@ export class DirectoriesAhead {
 		this.#release(directory);
 		const { parent, volume, name } = directory;
 		if (parent === undefined || volume === undefined || parent.volume !== volume || volume.ttlMs === 0) return;
-		const since = freshSince(volume);
+		const since = namesFreshSince(volume, parent.listing);
 		for (const listed of this.#next.opened(parent, name, since, (next) => !parent.overlay.has(next.name))) {
 			const known = parent.listing.find(listed.name, since);
 			const next = known && this.#namespace.reconcile(parent, volume, listed.name, known);
-			if (next?.kind === "directory" && !next.listing.isStarted(since)) this.#list(next);
+			if (next?.kind === "directory" && !next.listing.isStarted(freshSince(volume))) this.#list(next);
 		}
 	}
 

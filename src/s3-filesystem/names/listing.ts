@@ -1,6 +1,6 @@
 import type { ListPage, ObjectMetadata } from "../../s3/object-store.ts";
 import { listedDirectory, listedKey, type Listed } from "./listed.ts";
-import { compareKeys, endOfPrefix, isName } from "./names.ts";
+import { compareKeys, endOfPrefix, isName, keyBefore } from "./names.ts";
 import { NamesMemory } from "./names-memory.ts";
 import { PackedNames } from "./packed-names.ts";
 
@@ -19,6 +19,8 @@ export interface KnownRange {
 	readonly through: string | undefined;
 	/** What the server said may be as old as that. */
 	readonly at: number;
+	/** How long the server took to say it. */
+	readonly tookMs: number;
 	readonly names: PackedNames;
 }
 
@@ -81,6 +83,8 @@ export function readPage(page: ListPage, directoryKey: string): DirectoryPageCon
 const rangeBytes = 500;
 /** A range into which this mount puts more is cut in two, so that each name costs the same. */
 const namesPerRange = 2000;
+/** As many as a server lists at a time. */
+const namesPerPage = 1000;
 /** Where this mount does more while a page is under way, the page says nothing. */
 const maximumChanges = 20_000;
 
@@ -96,10 +100,17 @@ export class DirectoryListing {
 	readonly #memory: NamesMemory;
 	/** In the order of their keys; none overlaps another. */
 	#ranges: (KnownRange & { readonly sizeBytes: number; readonly forget: () => void })[] = [];
+	#count = 0;
+	#tookMs = 0;
 	readonly #inquiries = new Set<Inquiry>();
 
 	constructor(memory: NamesMemory = new NamesMemory(Number.POSITIVE_INFINITY)) {
 		this.#memory = memory;
+	}
+
+	/** How long the server took to say all that is remembered; 0 where it takes one page. */
+	get tookMs(): number {
+		return this.#count > namesPerPage ? this.#tookMs : 0;
 	}
 
 	/** Call before the server is asked; `end` must follow. */
@@ -113,11 +124,15 @@ export class DirectoryListing {
 		this.#inquiries.delete(inquiry);
 	}
 
-	/** Takes over what a page says of the keys after `after`, where nothing younger is known. Returns whether it says anything. */
+	/**
+	 * Takes over what a page, which came after `tookMs`, says of the keys after `after`, where nothing younger is known. Returns whether it says
+	 * anything.
+	 */
 	merge(
 		inquiry: Inquiry,
 		after: string,
 		{ entries, through }: Pick<DirectoryPageContent, "entries" | "through">,
+		tookMs = 0,
 	): boolean {
 		if (inquiry.isVoid || !isBefore(after, through)) return false;
 		const { at, changes } = inquiry;
@@ -129,7 +144,7 @@ export class DirectoryListing {
 				.toSorted((a, b) => compareKeys(a.key, b.key))
 				.map(({ entry }) => entry),
 		);
-		this.#know({ after, through, at, names });
+		this.#know({ after, through, at, tookMs, names });
 		return true;
 	}
 
@@ -143,7 +158,7 @@ export class DirectoryListing {
 
 	/** It was made here just now: nothing is in it. */
 	knowEmpty(now: number): void {
-		this.#know({ after: "", through: undefined, at: now, names: PackedNames.of([]) });
+		this.#know({ after: "", through: undefined, at: now, tookMs: 0, names: PackedNames.of([]) });
 	}
 
 	/** What is known of a name since `since`; undefined: nothing. */
@@ -180,6 +195,19 @@ export class DirectoryListing {
 		}
 	}
 
+	/**
+	 * After which key to ask for a page that says what is not known of a name since `since`: where the one before it began, so that pages which
+	 * are asked for again, one for each name that somebody wants, are not more than there were.
+	 */
+	pageWith(name: string, since: number): string {
+		const isKnown = (key: string): boolean =>
+			(this.#ranges[this.#indexOf(key)]?.at ?? Number.NEGATIVE_INFINITY) >= since;
+		const key = isKnown(name) ? `${name}/` : name;
+		const range = this.#ranges[this.#indexOf(key)];
+		if (range === undefined || range.names.countBefore(key) >= namesPerPage) return keyBefore(name);
+		return range.after;
+	}
+
 	/** Whether anything is known since then. */
 	isStarted(since: number): boolean {
 		return this.#ranges.some(({ at }) => at >= since);
@@ -200,6 +228,7 @@ export class DirectoryListing {
 		for (const inquiry of this.#inquiries) giveUp(inquiry);
 		for (const range of this.#ranges) this.#memory.release(range);
 		this.#ranges = [];
+		this.#count = this.#tookMs = 0;
 	}
 
 	#changed(name: string, entry: Listed | undefined): void {
@@ -259,19 +288,33 @@ export class DirectoryListing {
 				after: range.after,
 				through: range.through,
 				at: range.at,
+				tookMs: range.tookMs,
 				names: range.names,
 				sizeBytes: rangeBytes + range.names.sizeBytes,
 				forget: () => this.#forget(made),
 			};
 			return made;
 		});
-		for (const range of this.#ranges.splice(index, removed, ...counted)) this.#memory.release(range);
-		for (const range of counted) this.#memory.keep(range);
+		for (const range of this.#ranges.splice(index, removed, ...counted)) {
+			this.#memory.release(range);
+			this.#counted(range, -1);
+		}
+		for (const range of counted) {
+			this.#counted(range, 1);
+			this.#memory.keep(range);
+		}
+	}
+
+	#counted({ names, tookMs }: KnownRange, times: 1 | -1): void {
+		this.#count += times * names.count;
+		this.#tookMs += times * tookMs;
 	}
 
 	#forget(range: KnownRange): void {
 		const index = this.#lastFrom(range.after);
-		if (this.#ranges[index] === range) this.#ranges.splice(index, 1);
+		if (this.#ranges[index] !== range) return;
+		this.#ranges.splice(index, 1);
+		this.#counted(range, -1);
 	}
 
 	/** Of the range that has the key; -1 if none has. */
@@ -306,7 +349,9 @@ function part(range: KnownRange, after: string, through: string | undefined): Kn
 	const from = after === "" ? 0 : names.countThrough(after);
 	const to = through === undefined ? names.count : names.countThrough(through);
 	const isWhole = from === 0 && to === names.count;
-	return { after, through, at: range.at, names: isWhole ? names : names.slice(from, to) };
+	if (isWhole) return { ...range, after, through };
+	const tookMs = (range.tookMs * (to - from)) / names.count;
+	return { after, through, at: range.at, tookMs, names: names.slice(from, to) };
 }
 
 function split(range: KnownRange): KnownRange[] {

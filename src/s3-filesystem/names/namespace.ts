@@ -11,17 +11,21 @@ import { KnownProperties } from "./known-properties.ts";
 import { ListedAttributes } from "./listed-attributes.ts";
 import { listedDirectory, type Listed } from "./listed.ts";
 import { readPage, type DirectoryPageContent, type Inquiry, type Known } from "./listing.ts";
-import { keyBefore } from "./names.ts";
 import type { NamesMemory } from "./names-memory.ts";
 import { detachNode, isSymlink, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
-import { areAttributesKnown, freshSince, isOurs, lacksMetadata } from "./validity.ts";
+import { areAttributesKnown, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 export interface Outdated {
 	readonly directories: readonly DirectoryNode[];
 	/** That are another directory now. */
 	readonly names: readonly { readonly parent: DirectoryNode; readonly name: string }[];
+}
+
+interface TimedPage extends ListPage {
+	/** From the question to the answer. */
+	readonly tookMs: number;
 }
 
 /** The tree of directories and files: which names there are, answered from listings as far as they are young enough. */
@@ -162,7 +166,7 @@ export class Namespace {
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
 		if (directory.hidden.has(name)) return undefined;
-		const known = directory.listing.find(name, freshSince(volume));
+		const known = directory.listing.find(name, namesFreshSince(volume, directory.listing));
 		if (known === undefined) return this.#ask(directory, volume, name);
 		const node = this.reconcile(directory, volume, name, known);
 		if (!isToBeAskedFor(node)) return node;
@@ -175,14 +179,15 @@ export class Namespace {
 	}
 
 	async #ask(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Node | undefined> {
-		const askedAt = performance.now();
-		const since = Math.min(askedAt, freshSince(volume));
-		const isNew = !directory.listing.isStarted(freshSince(volume));
-		await this.loadPage(directory, isNew ? "" : keyBefore(name));
-		let known = directory.listing.find(name, since);
+		const { listing } = directory;
+		const freshAt = namesFreshSince(volume, listing);
+		const since = Math.min(performance.now(), freshAt);
+		const isNew = !listing.isStarted(freshAt);
+		await this.loadPage(directory, isNew ? "" : listing.pageWith(name, since));
+		let known = listing.find(name, since);
 		if (known === undefined && isNew) {
-			await this.loadPage(directory, keyBefore(name));
-			known = directory.listing.find(name, since);
+			await this.loadPage(directory, listing.pageWith(name, since));
+			known = listing.find(name, since);
 		}
 		// What sorts between "name" and "name/" can fill pages.
 		known ??= await this.#askAlone(directory, volume, name);
@@ -253,13 +258,14 @@ export class Namespace {
 	}
 
 	/** A page of the names of a directory, with their attributes where that is worth it. */
-	async listPage(volume: VolumeOptions, request: Omit<ListRequest, "delimiter" | "metadata">): Promise<ListPage> {
+	async listPage(volume: VolumeOptions, request: Omit<ListRequest, "delimiter" | "metadata">): Promise<TimedPage> {
+		const askedAt = performance.now();
 		const attributes = this.#attributesIn(volume);
 		const metadata = volume.attributes === "all" || attributes.isWorthAsking();
 		const page = await volume.store.list({ ...request, delimiter: "/", metadata });
 		// What was listed without is to be listed again.
 		if (metadata && attributes.saw(page)) this.forgetListings(this.root);
-		return page;
+		return { ...page, tookMs: performance.now() - askedAt };
 	}
 
 	/** Objects of the volume have attributes of ours. */
@@ -280,12 +286,12 @@ export class Namespace {
 		directory: DirectoryNode,
 		inquiry: Inquiry,
 		after: string,
-		page: ListPage,
+		page: TimedPage,
 		key: string,
 	): DirectoryPageContent {
 		const content = readPage(page, key);
 		this.hiddenKeys += content.hidden;
-		const isTaken = directory.listing.merge(inquiry, after, content);
+		const isTaken = directory.listing.merge(inquiry, after, content, page.tookMs);
 		if (isTaken && after === "") takeMarker(directory, inquiry.at, content.marker);
 		return content;
 	}

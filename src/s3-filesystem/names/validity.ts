@@ -4,9 +4,21 @@ import type { VolumeOptions } from "./volume.ts";
 /** Folders above the volumes never change. */
 const forever = 3_600_000;
 
+/** Half of the time at most goes into listing what was listed before. */
+const listingsToBelieve = 2;
+
 /** What was learnt before, by performance.now, is not believed any more. */
 export function freshSince({ ttlMs }: VolumeOptions): number {
 	return ttlMs === 0 ? Number.POSITIVE_INFINITY : performance.now() - ttlMs;
+}
+
+/**
+ * What was learnt of a directory's names before is not believed any more. With the TTL alone, those of a directory that takes longer to list
+ * would be asked for again faster than they come: who asks for them in any order would never be done.
+ */
+export function namesFreshSince(volume: VolumeOptions, { tookMs }: { readonly tookMs: number }): number {
+	const since = freshSince(volume);
+	return volume.ttlMs === 0 ? since : Math.min(since, performance.now() - listingsToBelieve * tookMs);
 }
 
 /** What an application has open for writing is as it left it, whatever the server lists. */

@@ -27,11 +27,18 @@ function list(relativeKeys: readonly string[], after: string, maximum: number): 
 
 const fileOf = (name: string, etag = name): Listed => ({ name, kind: "file", sizeBytes: 9, modifiedMs: 9, etag });
 
-/** Asks, answers at once and takes the page. */
-function merged(listing: DirectoryListing, keys: readonly string[], after: string, maximum: number, at = 1) {
+/** Asks, answers and takes the page. */
+function merged(
+	listing: DirectoryListing,
+	keys: readonly string[],
+	after: string,
+	maximum: number,
+	at = 1,
+	tookMs = 0,
+) {
 	const inquiry = listing.ask(at);
 	const content = readPage(list(keys, after, maximum), "d/");
-	listing.merge(inquiry, after, content);
+	listing.merge(inquiry, after, content, tookMs);
 	listing.end(inquiry);
 	return content;
 }
@@ -183,6 +190,47 @@ describe("what is known of a directory", () => {
 		merged(listing, ["a", "c"], "", 10, 2);
 		expect(listing.find("b", 0)).toMatchObject({ entry: undefined });
 		expect(beginning(listing, 2)).toEqual({ names: ["a", "c"], isAll: true });
+	});
+
+	describe("of several pages", () => {
+		const count = 5000;
+		const keys = Array.from({ length: count }, (_, index) => `file-${String((index * 7919) % count).padStart(4, "0")}`);
+		const listed = (tookMs: number): DirectoryListing => {
+			const listing = new DirectoryListing();
+			for (let after: string | undefined = ""; after !== undefined;)
+				after = merged(listing, keys, after, 1000, 1, tookMs).through;
+			return listing;
+		};
+
+		test("is asked for again in the pages that there were, in whatever order names are wanted", () => {
+			const listing = listed(0);
+			let asked = 0;
+			for (const key of keys) {
+				while (listing.find(key, 2) === undefined) {
+					merged(listing, keys, listing.pageWith(key, 2), 1000, 2);
+					asked++;
+				}
+			}
+			expect(asked).toBe(5);
+		});
+
+		test("took as long as its pages together, however often they were asked for and what was changed here", () => {
+			const listing = listed(100);
+			expect(listing.tookMs).toBe(500);
+			for (const key of keys.slice(0, 2500)) listing.put(fileOf(`${key}-made`));
+			expect(listing.tookMs).toBeCloseTo(500);
+			merged(listing, keys, "", 1000, 2, 300);
+			expect(listing.tookMs).toBeGreaterThan(600);
+			expect(listing.tookMs).toBeLessThan(800);
+			listing.clear();
+			expect(listing.tookMs).toBe(0);
+		});
+	});
+
+	test("of one page took no time that counts: asking for it once a TTL keeps nobody waiting for ever", () => {
+		const listing = new DirectoryListing();
+		merged(listing, ["a", "b"], "", 1000, 1, 5000);
+		expect(listing.tookMs).toBe(0);
 	});
 
 	test("agrees with the bucket, whatever the keys and the size of the pages", () => {

@@ -1,0 +1,33 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { bash } from "../../fuse/application.ts";
+import { useMemoryBucket } from "../memory-bucket.ts";
+
+const memory = useMemoryBucket();
+const pageMs = 100;
+
+test("who asks for all names of a directory ends, however much longer than the TTL its listing takes", async () => {
+	const count = 20_000;
+	memory.server.fill(Array.from({ length: count }, (_, index) => `d/file-${String(index).padStart(6, "0")}`));
+	memory.server.manners({ delayMs: pageMs });
+	const here = await memory.mount({ volume: { ttlMs: 1000 } });
+	const before = memory.server.listings;
+	const beganAt = performance.now();
+	// It asks for sizes when it has all names, in the order of their inode numbers, which is none.
+	const found = await bash(here.target, "find d -size -1k | wc -l");
+	const tookMs = performance.now() - beganAt;
+	expect(Number(found)).toBe(count);
+	// Of the time that it took after the names were listed, half may have gone into listing them again.
+	const pages = count / 1000;
+	expect(memory.server.listings - before).toBeLessThanOrEqual(2 * pages + 5 + tookMs / 2 / pageMs);
+
+	const names = ["made-elsewhere"];
+	memory.server.fill(names.map((name) => `d/${name}`));
+	const isSeen = async (): Promise<boolean> =>
+		stat(join(here.target, "d", ...names)).then(
+			() => true,
+			() => false,
+		);
+	await expect.poll(isSeen, { timeout: 40_000, interval: 200 }).toBe(true);
+});
