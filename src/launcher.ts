@@ -19,8 +19,8 @@ import type { Driver } from "./drivers/driver.ts";
 import { LauncherError, toLauncherError } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { maskRotatingKeys } from "./secrets/mask-keys.ts";
-import { makeDirectory, rootSourcePrefix } from "./mounts/mount.ts";
-import { readMountinfo } from "./mounts/mountinfo.ts";
+import { makeDirectory } from "./mounts/mount.ts";
+import { readMountinfo, rootSourcePrefix } from "./mounts/mountinfo.ts";
 import { realPath } from "./mounts/real-path.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
@@ -81,7 +81,7 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		byDefault: (options.variables["FLUID_FUSE_PROBE_ADDRESS"] ?? "") === "",
 		runDirectory,
 		log,
-		actions: { prestop: async () => launcher.stop("prestop") },
+		actions: { prestop: async (waitedMs) => launcher.stop("prestop", waitedMs) },
 	});
 	launcher.warnings.push(...server.warnings);
 	await clearLeftovers(join(runDirectory, "mounts"), log);
@@ -224,10 +224,13 @@ class Launcher {
 		}
 	}
 
-	/** Drains and unmounts everything. Resolves when it is done; calling it again waits for the same end. */
-	async stop(reason: StopReason): Promise<void> {
+	/**
+	 * Drains and unmounts everything. Resolves when it is done; calling it again waits for the same end. `waitedMs`: how much of the time for
+	 * it is over.
+	 */
+	async stop(reason: StopReason, waitedMs = 0): Promise<void> {
 		this.stoppedBy ??= reason;
-		this.#stopped ??= this.#drain();
+		this.#stopped ??= this.#drain(waitedMs);
 		await this.#stopped;
 	}
 
@@ -236,10 +239,11 @@ class Launcher {
 		this.stop(reason).catch(() => undefined);
 	}
 
-	async #drain(): Promise<void> {
+	async #drain(waitedMs: number): Promise<void> {
 		const { environment, log } = this.#options;
-		const deadline = performance.now() + environment.FLUID_FUSE_STOP_TIMEOUT - farewellMs;
-		log.info({ reason: this.stoppedBy, stopTimeoutMs: environment.FLUID_FUSE_STOP_TIMEOUT }, "draining");
+		const stopTimeoutMs = environment.FLUID_FUSE_STOP_TIMEOUT - waitedMs;
+		const deadline = performance.now() + stopTimeoutMs - farewellMs;
+		log.info({ reason: this.stoppedBy, stopTimeoutMs }, "draining");
 		this.#stopping.abort();
 		// What it fails with, whoever began it throws.
 		await this.#applying.catch(() => undefined);

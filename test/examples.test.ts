@@ -22,7 +22,9 @@ interface Profile {
 	readonly metadata: { readonly name: string };
 	readonly spec: {
 		readonly fileSystemType: string;
+		readonly volumes: readonly { readonly name: string; readonly hostPath?: { readonly path: string } }[];
 		readonly fuse: {
+			readonly volumeMounts: readonly object[];
 			readonly command: readonly string[];
 			readonly env?: readonly { readonly name: string; readonly value: string }[];
 			readonly readinessProbe: Probe;
@@ -131,6 +133,19 @@ describe.each(names)("examples/%s", (name) => {
 		expect(numbersOf(fuse.livenessProbe)).toEqual(numbersOf(advice.livenessProbe));
 		expect(fuse.resources.requests.cpu).toMatch(/^\d+m$/);
 	});
+
+	// A sidecar's application is in its own pod.
+	test.skipIf(name === "sidecar")(
+		"the storage pod sees who uses the volume, and can change nothing of the node's /proc",
+		() => {
+			const { name: volume } = profile.spec.volumes.find(({ hostPath }) => hostPath?.path === "/proc") ?? {};
+			expect(fuse.volumeMounts).toContainEqual({
+				name: volume,
+				mountPath: parseEnvironment({}).FLUID_FUSE_NODE_PROC,
+				readOnly: true,
+			});
+		},
+	);
 
 	test.skipIf(!haveDefinitions)("Fluid's API accepts the manifests", () => {
 		const changed = join(examples, name, "two-buckets.yaml");

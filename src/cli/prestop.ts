@@ -1,7 +1,7 @@
 import type { Environment } from "../config/environment.ts";
 import { LauncherError } from "../errors.ts";
-import { popDeadLayers, rootSourcePrefix } from "../mounts/mount.ts";
-import { layersOn, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { popDeadLayers } from "../mounts/mount.ts";
+import { isEmptyRoot, layersOn, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { realPath } from "../mounts/real-path.ts";
 import { unmount } from "../mounts/unmount.ts";
 
@@ -31,8 +31,7 @@ async function takeAwayWhatIsDead(target: string): Promise<MountEntry | undefine
 	await popDeadLayers(target);
 	const top = await topAt(target);
 	// The empty folder that held several mounts serves nobody once they are gone.
-	const isEmptyRoot = top?.type === "tmpfs" && top.source.startsWith(rootSourcePrefix);
-	if (!isEmptyRoot || (await innerMounts(target)).length > 0) return top;
+	if (top === undefined || !isEmptyRoot(top) || (await innerMounts(target)).length > 0) return top;
 	await unmount(target, { lazy: true });
 	return topAt(target);
 }

@@ -36,6 +36,9 @@ const schema = z.object({
 	FLUID_FUSE_RUN_DIR: absolutePath
 		.default("/run/fluid-fuse")
 		.describe("Sockets, credentials and staging; made with mode 0700, best a tmpfs."),
+	FLUID_FUSE_NODE_PROC: absolutePath
+		.default("/host/proc")
+		.describe("The node's /proc, read-only: it tells who uses the volume at the end."),
 	FLUID_FUSE_PROBE_ADDRESS: z
 		.string()
 		.default(":9180")
@@ -47,7 +50,7 @@ const schema = z.object({
 		.describe("Where Kubernetes looks for the reason of an exit."),
 	FLUID_FUSE_STOP_TIMEOUT: duration(2000, 600_000, "a duration from 2s to 10m")
 		.prefault("25s")
-		.describe("From SIGTERM to the end, at the most: 2s to 10m."),
+		.describe("From the pod's deletion to the end, at the most: 2s to 10m; 5s below its grace period."),
 	FLUID_FUSE_HANG_TIMEOUT: duration(5000, 3_600_000, "a duration from 5s to 1h")
 		.prefault("60s")
 		.describe(

@@ -1,7 +1,7 @@
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { LauncherError } from "../errors.ts";
-import { isAmong, layersAt, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
+import { isAmong, isEmptyRoot, layersAt, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
 import { runBounded } from "./run.ts";
 import { statfs } from "./statfs.ts";
 import { unmount } from "./unmount.ts";
@@ -11,9 +11,6 @@ const statfsTimeoutMs = 2000;
 
 /** Dead mounts stacked at one target before all but the lowest are taken away. */
 export const maximumLayers = 16;
-
-/** The source under which an empty root is mounted; by it a later launcher knows it as ours. */
-export const rootSourcePrefix = "thin-";
 
 /**
  * Shows what is mounted at `staging` at `target` too, over whatever dead mount is left there. A pod that has the dead
@@ -74,11 +71,6 @@ async function isDead(entry: MountEntry, isOurs: (entry: MountEntry) => boolean)
 	const answer = await statfs(entry.mountPoint, statfsTimeoutMs);
 	// What hangs may be somebody's who will answer again; only our own, whose server has been ended, is surely dead.
 	return answer.kind === "dead" || (answer.kind === "hung" && isOurs(entry));
-}
-
-/** The root of several mounts, by which a later launcher knows that it is one's of ours. */
-export function isEmptyRoot({ type, source }: MountEntry): boolean {
-	return type === "tmpfs" && source.startsWith(rootSourcePrefix);
 }
 
 /** Such a root whose launcher was killed: nothing that is mounted in it is alive. */

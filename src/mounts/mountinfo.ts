@@ -63,6 +63,14 @@ export async function readMountinfo(): Promise<MountEntry[]> {
 	return parseMountinfo(await readFile("/proc/self/mountinfo", "utf8"));
 }
 
+/** The source under which an empty root is mounted; by it a later launcher knows it as ours. */
+export const rootSourcePrefix = "thin-";
+
+/** The root of several mounts, by which a later launcher knows that it is one's of ours. */
+export function isEmptyRoot({ type, source }: MountEntry): boolean {
+	return type === "tmpfs" && source.startsWith(rootSourcePrefix);
+}
+
 /**
  * What is mounted exactly at `path`, bottom first, as a path lookup meets it: mounts that others hide are left out.
  * The last is what applications see.

@@ -114,7 +114,10 @@ export function choice<const Values extends readonly [string, ...string[]]>(valu
 
 /** An absolute path in the container. */
 export function path(meta: Description) {
-	const schema = plain.regex(/^\/[^,\\:]*$/, { error: "expected an absolute path without comma, colon or backslash" });
+	const schema = plain
+		.regex(/^\/[^,\\:]*$/, { error: "expected an absolute path without comma, colon or backslash" })
+		// Of the node's /proc, which a storage pod may have, links lead to every file of the node.
+		.refine((value) => !value.split("/").includes("proc"), { error: "expected a path that is not in a /proc" });
 	return option(schema, "absolute path", meta);
 }
 

@@ -9,8 +9,11 @@ import type { LauncherStatus } from "./status.ts";
 
 /** What a request may change. */
 export interface ProbeActions {
-	/** Drains the launcher: resolves when every mount is down. Called again only after it has rejected. */
-	prestop(): Promise<void>;
+	/**
+	 * Drains the launcher: resolves when every mount is down. Called again only after it has rejected. `waitedMs`: how long whoever asks has
+	 * been about it already.
+	 */
+	prestop(waitedMs: number): Promise<void>;
 }
 
 export interface Request {
@@ -21,6 +24,8 @@ export interface Request {
 	readonly trusted: boolean;
 	/** Whom it asks for, where that is said. */
 	readonly host?: string | undefined;
+	/** What bin/ask-launcher says of itself. */
+	readonly waitedMs?: string | undefined;
 }
 
 export interface Answer {
@@ -44,11 +49,12 @@ export type Routes = (request: Request) => Promise<Answer>;
 export function createRoutes({ status, metrics, actions }: RouteSources): Routes {
 	let prestop: Promise<void> | undefined;
 
-	return async ({ method, target, trusted, host }) => {
+	return async ({ method, target, trusted, host, waitedMs }) => {
 		if (!trusted && host !== undefined && !isOwnHost(host)) return text(421, misdirected);
 		const { path, query } = splitTarget(target);
 		// To everybody else the path does not exist.
-		if (path === "/prestop" && trusted) return method === "POST" ? answerPrestop() : notAllowed("POST");
+		if (path === "/prestop" && trusted)
+			return method === "POST" ? answerPrestop(Number(waitedMs) || 0) : notAllowed("POST");
 
 		const read = reader(path, query);
 		if (read === undefined) return text(404, "not found\n");
@@ -84,9 +90,9 @@ export function createRoutes({ status, metrics, actions }: RouteSources): Routes
 		return text(rendered.ok ? 200 : 503, rendered.text);
 	}
 
-	async function answerPrestop(): Promise<Answer> {
+	async function answerPrestop(waitedMs: number): Promise<Answer> {
 		// Kubernetes and a Job's controller may both ask: they share one run.
-		prestop ??= actions.prestop();
+		prestop ??= actions.prestop(waitedMs);
 		try {
 			await prestop;
 			return text(200, "ok\n");

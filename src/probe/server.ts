@@ -104,8 +104,14 @@ async function respond(
 ): Promise<void> {
 	const { method = "", url: target = "" } = request;
 	try {
-		const { host } = request.headers;
-		const { statusCode, headers, body } = await routes({ method, target, trusted, host });
+		const { host, "fluid-fuse-waited-ms": waitedMs } = request.headers;
+		const { statusCode, headers, body } = await routes({
+			method,
+			target,
+			trusted,
+			host,
+			...(typeof waitedMs === "string" && { waitedMs }),
+		});
 		// One answer a connection: then its deadline also ends a client that sends or reads a byte a second.
 		response.writeHead(statusCode, { ...headers, "content-length": Buffer.byteLength(body), connection: "close" });
 		response.end(method === "HEAD" ? undefined : body);

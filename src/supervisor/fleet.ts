@@ -308,6 +308,7 @@ export class Fleet {
 			...(parent !== undefined && { parent }),
 			makeTarget: this.#makeTarget(target, parent),
 			directory: this.#directoryOf(id, target),
+			nodeProc: environment.FLUID_FUSE_NODE_PROC,
 			variables,
 			identity,
 			log: log.child({ mount: name, driver: driver.name }),

@@ -5,7 +5,7 @@ import { endDriver, removeDirectory, stagingOf, type Remains } from "./take-down
 
 export interface RetiredDriverOptions extends Pick<
 	Remains,
-	"target" | "directory" | "readOnly" | "log" | "onForcedAbort"
+	"target" | "directory" | "readOnly" | "nodeProc" | "log" | "onForcedAbort"
 > {
 	readonly session: Session;
 	/** How long readers may go on after the last writer has closed its files. */

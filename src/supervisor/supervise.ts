@@ -3,9 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { CheckContext, Driver, Ending, PreparedMount, Session, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { bindOver, isEmptyRoot, remountReadOnly } from "../mounts/mount.ts";
-import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import { bindOver, remountReadOnly } from "../mounts/mount.ts";
+import { isAmong, isEmptyRoot, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
+import type { Holder } from "../mounts/volume-use.ts";
 import { firstOf, withEither, within } from "../within.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
@@ -91,6 +92,8 @@ export interface SupervisorOptions {
 	readonly makeTarget: (target: string) => Promise<void>;
 	/** RUN_DIR/mounts/<id>. */
 	readonly directory: string;
+	/** Remains.nodeProc. */
+	readonly nodeProc: string;
 	readonly log: Logger;
 	readonly variables: NodeJS.ProcessEnv;
 	readonly identity: CheckContext["identity"];
@@ -381,6 +384,7 @@ export class MountSupervisor {
 			directory: this.#directory,
 			target: next.target,
 			readOnly: this.mount.readOnly,
+			nodeProc: this.#options.nodeProc,
 			log: this.#log,
 			readersMs: this.#options.timing.readersMs,
 			onForcedAbort: () => this.#options.events.forcedAbort(),
@@ -758,13 +762,16 @@ export class MountSupervisor {
 		await this.#replacing;
 		const remains = this.#remains();
 		const byDefault = limitsUntil(Number.POSITIVE_INFINITY);
-		await this.#cleanUp(async () => detach(remains, () => (this.#limits ?? byDefault).detachUntil));
+		let leftWith: readonly Holder[] | undefined;
+		await this.#cleanUp(async () => {
+			leftWith = await detach(remains, () => (this.#limits ?? byDefault).detachUntil);
+		});
 		this.#layers = [];
 		this.#visible = false;
 		this.#detached.resolve();
 		const endUntil = (): number => (this.#limits ?? byDefault).endUntil;
 		await Promise.all([
-			this.#cleanUp(async () => endDriver(remains, endUntil)),
+			this.#cleanUp(async () => endDriver(remains, endUntil, leftWith)),
 			...[...this.#retired].map(async (retired) => retired.finish(endUntil)),
 		]);
 		this.#session = undefined;
@@ -785,6 +792,7 @@ export class MountSupervisor {
 			wasBound: this.#bound,
 			hung: this.#hung,
 			readOnly: this.mount.readOnly,
+			nodeProc: this.#options.nodeProc,
 			log: this.#log,
 			onForcedAbort: () => this.#options.events.forcedAbort(),
 		};

@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
 import type { Logger } from "../log.ts";
-import { popDeadLayers } from "../mounts/mount.ts";
+import { popDeadLayers, remountReadOnly } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
-import { findHolders, unmount } from "../mounts/unmount.ts";
+import { viewContainer, viewNode } from "../mounts/node-view.ts";
+import { unmount } from "../mounts/unmount.ts";
+import { holdersOf, type Holder } from "../mounts/volume-use.ts";
 import { within } from "../within.ts";
 
 /** What is left of a mount, to be taken down. */
@@ -23,6 +25,8 @@ export interface Remains {
 	readonly hung: boolean;
 	/** Nothing can be written to it, and so nothing be lost. */
 	readonly readOnly: boolean;
+	/** The node's /proc, where it is to be seen. */
+	readonly nodeProc: string;
 	readonly log: Logger;
 	readonly onForcedAbort: () => void;
 }
@@ -34,15 +38,15 @@ export function stagingOf(directory: string): string {
 
 /**
  * Unmounts the target, all its layers. Applications that keep it busy get time until `patientUntil` (of performance.now, asked again
- * and again); then it is detached: taken out of sight, and served on until they let go.
+ * and again); then it is detached: taken out of sight, and served on until they let go. Returns
+ * who those are, as far as they can be seen; undefined: nobody had to be left with it.
  */
-export async function detach(
-	{ target, layers, session, hung, log }: Remains,
-	patientUntil: () => number,
-): Promise<void> {
+export async function detach(remains: Remains, patientUntil: () => number): Promise<readonly Holder[] | undefined> {
+	const { target, layers, session, hung, log } = remains;
 	const alive = layers.at(-1);
 	let lazily = session === undefined || hung;
 	let told = false;
+	let leftWith: readonly Holder[] | undefined;
 	for (;;) {
 		const top = layersAt(await readMountinfo(), target).at(-1);
 		if (top === undefined || !isAmong(top, layers)) break;
@@ -52,50 +56,104 @@ export async function detach(
 		if (outcome.kind === "done" || outcome.kind === "not-mounted") continue;
 		if (lazy) {
 			log.error({ target, outcome }, "unmount failed");
-			return;
+			break;
 		}
 		if (!told && outcome.kind === "busy") {
 			told = true;
-			log.warn({ target, holders: await findHolders(target) }, "mount is busy, waiting for applications");
+			log.warn({ target, holders: await findHolders(remains) }, "mount is busy, waiting for applications");
 		}
 		// What hangs will not get better by waiting.
 		lazily = outcome.kind !== "busy" || performance.now() > patientUntil();
-		if (!lazily) await sleep(250);
-		else log.warn({ target, holders: await findHolders(target) }, "mount is still in use and is detached");
+		if (!lazily) {
+			await sleep(250);
+			continue;
+		}
+		leftWith = await findHolders(remains);
+		log.warn({ target, holders: leftWith }, "mount is still in use and is detached");
 	}
 	// What an earlier launcher has left.
 	await popDeadLayers(target);
+	return leftWith;
 }
 
-/** Lets the driver write what it has until `patientUntil`, which may come nearer meanwhile, then ends it by force. */
-export async function endDriver(remains: Remains, patientUntil: () => number): Promise<void> {
-	const { session, directory, wasBound } = remains;
+/**
+ * Lets the driver write what it has until `patientUntil`, which may come nearer meanwhile, then ends it by force. `leftWith`: what
+ * `detach` has returned.
+ */
+export async function endDriver(
+	remains: Remains,
+	patientUntil: () => number,
+	leftWith?: readonly Holder[],
+): Promise<void> {
+	const { session, directory, wasBound, hung } = remains;
 	if (session === undefined) return;
+	let holders = leftWith ?? [];
 	if (wasBound) {
 		// Files that are still open keep it mounted: what is in them is written meanwhile.
 		session.drain?.();
-		// The driver sees the last unmount, writes what it has and ends by itself.
-		await unmount(stagingOf(directory), { timeoutMs: 2000 });
+		const staging = stagingOf(directory);
+		const use = hung || leftWith !== undefined ? { isOver: false, holders } : await untilUnused(remains, patientUntil);
+		({ holders } = use);
+		// Wherever else it is mounted, nobody would lose anything: to the driver this is the same as the last unmount.
+		await unmount(staging, use.isOver ? { lazy: true, force: true } : { timeoutMs: 2000 });
+		// The driver sees that, writes what it has and ends by itself.
 		for (let tries = 0; tries === 0 || performance.now() < patientUntil(); tries++) {
 			if ((await within(session.ended, 500)) !== undefined) return;
 		}
 	}
 	const ending = await within(session.stop({ graceMs: wasBound ? 1000 : 300 }), 2000);
-	if (ending === undefined) await abort(remains, "the driver does not end on SIGKILL");
-	else if (wasBound) await abort(remains, "the driver did not end in time");
+	if (ending === undefined) await abort(remains, holders, "the driver does not end on SIGKILL");
+	else if (wasBound) await abort(remains, holders, "the driver did not end in time");
+}
+
+interface LastUse {
+	/** Nothing in it is open any more, as far as that can be seen. */
+	readonly isOver: boolean;
+	/** Who still has something open. */
+	readonly holders: readonly Holder[];
+}
+
+/**
+ * Waits until nobody has a file of it open, at most until `patientUntil`. Who merely has it mounted, by a CSI plugin for one, is nobody to wait
+ * for. Writers are known to the kernel, wherever they are; of readers, those in containers that cannot be seen are not waited for.
+ */
+async function untilUnused(remains: Remains, patientUntil: () => number): Promise<LastUse> {
+	const { target, directory, session, log } = remains;
+	const staging = stagingOf(directory);
+	const mounted = layersAt(await readMountinfo(), staging).at(-1);
+	// Of a folder of the node's own disk, that disk would become read-only.
+	if (mounted?.type.startsWith("fuse") !== true) return { isOver: false, holders: [] };
+	let told = false;
+	for (;;) {
+		const holders = (await findHolders(remains)).filter(({ isOpen }) => isOpen);
+		const leftMs = Math.max(1000, patientUntil() - performance.now());
+		if (holders.length === 0 && (await within(remountReadOnly(staging), leftMs)) === true)
+			return { isOver: true, holders };
+		if (!told) log.warn({ target, holders }, "files are open, waiting for applications");
+		told = true;
+		if (performance.now() > patientUntil()) return { isOver: false, holders };
+		if (session !== undefined && (await within(session.ended, 250)) !== undefined) return { isOver: false, holders };
+	}
+}
+
+/** For messages: a few of those who use what the driver serves, as far as the node, or else this container, can be seen. */
+async function findHolders({ directory, nodeProc }: Remains): Promise<Holder[]> {
+	const device = layersAt(await readMountinfo(), stagingOf(directory)).at(-1)?.device;
+	if (device === undefined) return [];
+	const devices = new Set([device]);
+	return holdersOf(viewNode(nodeProc, devices) ?? viewContainer(devices), devices).slice(0, 10);
 }
 
 /** Ends a driver that has failed; the dead mount stays at the target until the next one heals it. */
 export async function killDriver(remains: Remains): Promise<void> {
 	if (remains.session === undefined) return;
 	const ended = await within(remains.session.stop({ graceMs: 0 }), 2000);
-	if (ended === undefined) await abort(remains, "the driver does not end on SIGKILL");
+	if (ended === undefined) await abort(remains, [], "the driver does not end on SIGKILL");
 }
 
 /** The last step: cuts the connection to the kernel, which frees whoever waits for it. */
-async function abort(remains: Remains, why: string): Promise<void> {
-	const { target, directory, readOnly, log, onForcedAbort } = remains;
-	const holders = await findHolders(target);
+async function abort(remains: Remains, holders: readonly Holder[], why: string): Promise<void> {
+	const { directory, readOnly, log, onForcedAbort } = remains;
 	await unmount(stagingOf(directory), { lazy: true, force: true });
 	if (readOnly) {
 		log.warn({ why, holders }, "mount aborted by force");

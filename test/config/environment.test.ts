@@ -19,6 +19,7 @@ describe("parseEnvironment", () => {
 			FLUID_FUSE_DRIVERS_DIR: "/opt/fluid-fuse/drivers",
 			FLUID_FUSE_LAYOUT: "auto",
 			FLUID_FUSE_RUN_DIR: "/run/fluid-fuse",
+			FLUID_FUSE_NODE_PROC: "/host/proc",
 			FLUID_FUSE_PROBE_ADDRESS: ":9180",
 			FLUID_FUSE_TERMINATION_LOG: "/dev/termination-log",
 			FLUID_FUSE_STOP_TIMEOUT: 25_000,

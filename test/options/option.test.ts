@@ -132,6 +132,12 @@ describe("path", () => {
 		for (const value of ["a", "", "-o", "/a,rw", "/a:b", String.raw`/a\b`])
 			expect(read(types.path, value), value).toHaveLength(1);
 	});
+
+	it("takes none into a /proc, from where links lead to every file of the node", () => {
+		for (const value of ["/proc/1/environ", "/host/proc/1/root/etc/shadow", "/host/../host/./proc"])
+			expect(read(types.path, value), value).toEqual(["expected a path that is not in a /proc"]);
+		expect(read(types.path, "/processed/proc.d")).toBe("/processed/proc.d");
+	});
 });
 
 describe("choice", () => {
