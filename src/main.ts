@@ -73,6 +73,18 @@ async function runCommand(call: Call): Promise<number> {
 				call.flags,
 				output,
 			);
+		case "check":
+			return (await import("./cli/check.ts")).check(
+				call.words,
+				call.flags,
+				{
+					environment,
+					variables: process.env,
+					drivers: await allDrivers(environment),
+					signal: untilInterrupted(),
+				},
+				output,
+			);
 		case "drivers":
 			return (await import("./cli/drivers.ts")).listDrivers(
 				await allDrivers(environment),
@@ -94,6 +106,13 @@ async function runCommand(call: Call): Promise<number> {
 		default:
 			return call satisfies never;
 	}
+}
+
+/** For commands that have something to put in order before they end. */
+function untilInterrupted(): AbortSignal {
+	const stop = new AbortController();
+	for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+	return stop.signal;
 }
 
 async function allDrivers(environment: Environment): Promise<LoadedDrivers> {

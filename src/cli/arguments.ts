@@ -18,6 +18,8 @@ export interface Command {
 /** Without `value` it is there or not; with it, that is how the help calls what follows. */
 export interface Flag {
 	readonly value?: string;
+	/** It may be given again and again. */
+	readonly isRepeated?: true;
 	readonly text: string;
 }
 
@@ -39,6 +41,32 @@ export const commands = {
 		example: { line: "fluid-fuse validate config.json", says: "every fault of a config, before it is used" },
 		flags: json,
 		words: [0, 1],
+	},
+	check: {
+		usage: "fluid-fuse check [FILE | s3://BUCKET[/PREFIX] …] [--write] [--json]",
+		summary: "try a bucket step by step, and say what is wrong and what to do",
+		details:
+			"Without FILE or a source, the file that run would read, and this container too. Keys come from AWS_ACCESS_KEY_ID and\nAWS_SECRET_ACCESS_KEY, from --keys, or from the pod's identity. Exit 0, or the code of the first failure (docs/errors.md).",
+		example: {
+			line: "fluid-fuse check s3://my-first-bucket --endpoint http://minio:9000 --keys /etc/bucket-keys",
+			says: "a Secret, before a Dataset uses it",
+		},
+		flags: {
+			endpoint: { value: "URL", text: "the server; Amazon's without it" },
+			region: { value: "NAME", text: "the region to sign for" },
+			keys: {
+				value: "FOLDER",
+				text: "a folder with files such as access-key and secret-key, as a mounted Secret is one",
+			},
+			option: {
+				value: "NAME=VALUE",
+				isRepeated: true,
+				text: "any other option of docs/options.md, as often as needed",
+			},
+			write: { text: "also make, copy, rename and delete objects of its own" },
+			...json,
+		},
+		words: [0, 64],
 	},
 	probe: {
 		usage: "fluid-fuse probe live|ready|startup",
@@ -95,7 +123,11 @@ export type CommandName = keyof typeof commands;
 
 /** The values of a command's flags, by name. */
 type FlagsOf<Flags> = {
-	readonly [Name in keyof Flags]: Flags[Name] extends { value: string } ? string | undefined : boolean;
+	readonly [Name in keyof Flags]: Flags[Name] extends { isRepeated: true }
+		? readonly string[]
+		: Flags[Name] extends { value: string }
+			? string | undefined
+			: boolean;
 };
 
 /** A command as it was called. */
@@ -127,9 +159,9 @@ export function parseArguments(argv: readonly string[]): Invocation {
 	const [least, most] = command.words;
 	if (positionals.length < least || positionals.length > most) throw usage(`expected ${command.usage}`, name);
 	const flags = Object.fromEntries(
-		Object.entries(command.flags).map(([flag, { value }]) => [
+		Object.entries(command.flags).map(([flag, { value, isRepeated }]) => [
 			flag,
-			value === undefined ? values[flag] === true : values[flag],
+			values[flag] ?? (isRepeated === true ? [] : value === undefined ? false : undefined),
 		]),
 	);
 	return { kind: "command", call: { name, words: positionals, flags } as unknown as Call };
@@ -143,7 +175,8 @@ interface Parsed {
 
 function parse(name: CommandName, { flags }: Command, args: string[]): Parsed {
 	const own = Object.entries(flags).map(
-		([flag, { value }]) => [flag, { type: value === undefined ? "boolean" : "string" }] as const,
+		([flag, { value, isRepeated = false }]) =>
+			[flag, { type: value === undefined ? "boolean" : "string", multiple: isRepeated }] as const,
 	);
 	try {
 		return parseArgs({

@@ -6,6 +6,7 @@ import { LauncherError } from "../errors.ts";
 import { Secret } from "../secrets/secret.ts";
 import { containerMemoryLimit, oomKills } from "./cgroup.ts";
 import type {
+	BucketAccess,
 	CheckContext,
 	Driver,
 	DriverFault,
@@ -65,13 +66,15 @@ export interface CommandDriverDefinition<Options extends z.ZodObject> {
 	/** Pure: from options to a command line. Throws DRIVER_REFUSED when the installed version lacks an option. */
 	readonly command: (mount: Mount, options: z.output<Options>, context: CommandContext) => Command;
 	readonly check?: (mount: Mount, options: z.output<Options>, context: CheckContext) => Promise<void>;
+	readonly bucket?: (mount: Mount, options: z.output<Options>, context: CheckContext) => Promise<BucketAccess>;
 	/** Reads the program's own words for why it failed. */
 	readonly diagnose?: (line: string) => LauncherError | undefined;
 }
 
 /** Makes a driver of an external program that stays in the foreground. */
 export function defineCommandDriver<Options extends z.ZodObject>(definition: CommandDriverDefinition<Options>): Driver {
-	const { name, schemes, filesystemTypes, settleMs = 0, options: schema, refusedOptions = {}, check } = definition;
+	const { name, schemes, filesystemTypes, settleMs = 0, options: schema, refusedOptions = {} } = definition;
+	const { check, bucket } = definition;
 	return {
 		name,
 		schemes,
@@ -97,6 +100,7 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 				command: (context) => definition.command(mount, options, context),
 				version: async () => programVersion(definition),
 				...(check !== undefined && { check: async (context: CheckContext) => check(mount, options, context) }),
+				...(bucket !== undefined && { bucket: async (context: CheckContext) => bucket(mount, options, context) }),
 				...(definition.diagnose !== undefined && { diagnose: definition.diagnose }),
 			});
 		},
@@ -136,12 +140,14 @@ interface CommandMountOptions {
 	readonly command: (context: CommandContext) => Command;
 	readonly version: () => Promise<string>;
 	readonly check?: (context: CheckContext) => Promise<void>;
+	readonly bucket?: (context: CheckContext) => Promise<BucketAccess>;
 	readonly diagnose?: (line: string) => LauncherError | undefined;
 }
 
 class CommandMount implements PreparedMount {
 	readonly summary: readonly string[];
 	readonly check?: (context: CheckContext) => Promise<void>;
+	readonly bucket?: (context: CheckContext) => Promise<BucketAccess>;
 	readonly #options: CommandMountOptions;
 
 	constructor(options: CommandMountOptions) {
@@ -149,6 +155,7 @@ class CommandMount implements PreparedMount {
 		const { file, args } = options.command(nowhere);
 		this.summary = [file, ...args];
 		if (options.check !== undefined) this.check = options.check;
+		if (options.bucket !== undefined) this.bucket = options.bucket;
 	}
 
 	async start(context: StartContext): Promise<Session> {

@@ -1,6 +1,9 @@
 import type { Logger } from "pino";
 import type * as z from "zod";
 import type { Secret } from "../secrets/secret.ts";
+import type { BucketLocation } from "../s3/location.ts";
+import type { Signer } from "../s3/check/steps.ts";
+import type { ObjectStoreOptions } from "../s3/object-store.ts";
 import type { Identity } from "../s3/identity/identity.ts";
 
 /** One mount of the config, as a driver sees it. */
@@ -126,10 +129,31 @@ export interface PreparedMount {
 	readonly summary: readonly string[];
 	/** Asks the backend whether the mount can work; throws the LauncherError that says why not. Absent: cannot ask. */
 	check?(context: CheckContext): Promise<void>;
+	/** The bucket that it serves, to be looked at step by step; may throw what keeps it from having keys. Absent: it is no bucket, or not known as one. */
+	bucket?(context: CheckContext): Promise<BucketAccess>;
+	/** What it wants of its container. Absent: nothing in particular. */
+	readonly needs?: HostNeeds;
 	/** It can be mounted while the backend cannot be reached, and answers with errors meanwhile. Default: false. */
 	readonly servesWithoutBackend?: boolean;
 	/** Starts serving at `mountpoint`. Ready is decided by who calls: the driver only starts. */
 	start(context: StartContext): Promise<Session>;
+}
+
+/** A bucket as a driver asks for it. */
+export interface BucketAccess {
+	readonly location: BucketLocation;
+	/** Nobody has given the region: the one that the server names is used. */
+	readonly isRegionGuessed: boolean;
+	readonly signer: Signer;
+	/** With what new objects are made. */
+	readonly making: Pick<ObjectStoreOptions, "encryption" | "storageClass" | "acl">;
+}
+
+export interface HostNeeds {
+	/** For parts of objects; undefined: a share of what the container may have. */
+	readonly memoryBytes?: number;
+	/** A disk, and how much of it. */
+	readonly cache?: { readonly directory: string; readonly sizeBytes: number };
 }
 
 export interface CheckContext {

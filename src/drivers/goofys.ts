@@ -4,7 +4,7 @@ import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
 import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type { DriverFault } from "./driver.ts";
-import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
+import { s3Bucket, s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options, type S3OptionValues } from "./s3-options.ts";
 import { s3Schemes } from "./s3-source.ts";
 
@@ -67,6 +67,7 @@ export const goofys = defineCommandDriver({
 		return faults;
 	},
 	check: s3Check,
+	bucket: async (mount, options, context) => s3Bucket(mount, options, context, { signsAsPod: false }),
 	command(mount, options, { mountpoint, directory, memoryLimitBytes }) {
 		const source = s3Source(mount);
 		const flags: string[] = [];

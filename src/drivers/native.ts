@@ -16,17 +16,20 @@ import {
 	type Report,
 	type VolumeConfig,
 } from "../filesystem-process/messages.ts";
+import { storeOptions } from "../filesystem-process/store-options.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
 import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type {
+	BucketAccess,
 	CheckContext,
 	Departure,
 	Driver,
 	DriverConcession,
 	DriverFault,
 	DriverTrouble,
+	HostNeeds,
 	Member,
 	Mount,
 	PreparedMount,
@@ -39,7 +42,7 @@ import type {
 import { Heartbeat } from "./heartbeat.ts";
 import { parseOptions } from "./parse-options.ts";
 import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
-import { s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
+import { s3Bucket, s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
 
 const options = z.strictObject({
@@ -153,6 +156,20 @@ class NativeMount implements PreparedMount {
 
 	async check(context: CheckContext): Promise<void> {
 		await s3CheckWithIdentity(this.mount, this.options, context);
+	}
+
+	async bucket(context: CheckContext): Promise<BucketAccess> {
+		const { variables } = context;
+		const making = storeOptions(volumeConfig({ folder: "", mount: this }, variables), variables, undefined);
+		return s3Bucket(this.mount, this.options, context, { signsAsPod: true, making });
+	}
+
+	get needs(): HostNeeds {
+		const { memory: memoryBytes, "cache-dir": directory } = this.options;
+		return {
+			...(memoryBytes !== undefined && { memoryBytes }),
+			...(directory !== undefined && { cache: { directory, sizeBytes: cacheBytes(this.options) } }),
+		};
 	}
 
 	async start(context: StartContext): Promise<Session> {
@@ -463,9 +480,13 @@ function filesystemConfig(
 					join(cacheDirectory, "writing", randomUUID()),
 		...(given["write-buffer"] !== undefined && { stagingLimitBytes: given["write-buffer"] }),
 		...(cacheDirectory !== undefined && {
-			cache: { directory: join(cacheDirectory, "parts"), limitBytes: given["cache-size"] ?? 10 * 1024 * mebibyte },
+			cache: { directory: join(cacheDirectory, "parts"), limitBytes: cacheBytes(given) },
 		}),
 	};
+}
+
+function cacheBytes({ "cache-size": sizeBytes = 10 * 1024 * mebibyte }: NativeOptions): number {
+	return sizeBytes;
 }
 
 /** For the SDK's providers. With the mount that needs them, since others must not have them, and one may come in later. */

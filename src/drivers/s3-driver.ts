@@ -1,7 +1,7 @@
 import { LauncherError } from "../errors.ts";
 import { checkBucket, type BucketLocation } from "../s3/check/check.ts";
 import type { Identity } from "../s3/identity/identity.ts";
-import type { CheckContext, DriverFault, Mount } from "./driver.ts";
+import type { BucketAccess, CheckContext, DriverFault, Mount } from "./driver.ts";
 import { bucketLocation, s3OptionFaults, type S3OptionValues } from "./s3-options.ts";
 import { parseS3Source, type S3Source } from "./s3-source.ts";
 
@@ -57,6 +57,28 @@ export async function s3CheckWithIdentity(mount: Mount, options: S3OptionValues,
 			cause,
 		});
 	}
+}
+
+/** The bucket for a driver that signs as the pod's identity where the mount has no keys, or whose program then finds some of its own. */
+export async function s3Bucket(
+	mount: Mount,
+	options: S3OptionValues,
+	{ identity }: CheckContext,
+	{ signsAsPod, making = {} }: { readonly signsAsPod: boolean; readonly making?: BucketAccess["making"] },
+): Promise<BucketAccess> {
+	const location = bucketLocation(s3Source(mount), options);
+	const access = { location, isRegionGuessed: options.region === undefined, making };
+	if (options.anonymous === true) return { ...access, signer: { kind: "nobody" } };
+	if (!needsIdentity(options)) return { ...access, signer: { kind: "keys" } };
+	if (!signsAsPod) return { ...access, signer: { kind: "driver" } };
+	const { provider, ...keys } = await identity.keys();
+	const region = options.region ?? keys.region;
+	return {
+		...access,
+		isRegionGuessed: region === undefined,
+		location: { ...location, region: region ?? location.region, credentials: keys },
+		signer: { kind: "identity", provider },
+	};
 }
 
 /** It has no keys, and is not anonymous. */

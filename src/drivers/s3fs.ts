@@ -5,7 +5,7 @@ import { FileFault, requireWritableFolder } from "../named-file.ts";
 import { defineCommandDriver } from "./command.ts";
 import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type { DriverFault } from "./driver.ts";
-import { s3Check, s3Faults, s3Source } from "./s3-driver.ts";
+import { s3Bucket, s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
 import { s3Schemes } from "./s3-source.ts";
 
@@ -231,6 +231,11 @@ export const s3fs = defineCommandDriver({
 	async check(mount, options, context) {
 		await requireTemporaryFolder(options.tmpdir ?? "/tmp");
 		await s3Check(mount, options, context);
+	},
+	async bucket(mount, options, context) {
+		const access = await s3Bucket(mount, options, context, { signsAsPod: false });
+		const insecureSkipVerify = options.no_check_certificate === true;
+		return { ...access, location: { ...access.location, insecureSkipVerify } };
 	},
 	command(mount, options, { mountpoint, directory, version: versionText }) {
 		const version = versionText === "" ? Number.POSITIVE_INFINITY : Number.parseFloat(versionText);

@@ -70,23 +70,36 @@ async function appArmorProfile(): Promise<string | undefined> {
 	return profile === "" || profile.startsWith("unconfined") ? undefined : profile;
 }
 
-/** Problems that do not stop the launcher, each with its fix. The folder around targetPath and the run directory must exist. */
+/** What does not stop the launcher, and what to do about it. */
+export interface HostWarning {
+	readonly problem: string;
+	readonly hint: string;
+}
+
+/** The same as sentences, for the log and the status. */
 export async function findWarnings(targetPath: string, runDirectory: string): Promise<string[]> {
+	const warnings = await findHostWarnings(targetPath, runDirectory);
+	return warnings.map(({ problem, hint }) => `${problem}: ${hint}`);
+}
+
+/** The folder around targetPath and the run directory must exist. */
+export async function findHostWarnings(targetPath: string, runDirectory: string): Promise<HostWarning[]> {
 	const entries = await readMountinfo();
-	const warnings: string[] = [];
+	const warnings: HostWarning[] = [];
 	// The volume is mounted at targetPath itself, or around it.
 	const volume = mountOf(entries, targetPath);
 	if (volume?.shared === false) {
-		warnings.push(
-			`what is mounted at ${targetPath} is not seen outside this container: ` +
-				`set mountPropagation: Bidirectional on the volumeMount ${volume.mountPoint}, as Fluid does, and check that the folder is a shared mount on the node`,
-		);
+		warnings.push({
+			problem: `what is mounted at ${targetPath} is not seen outside this container`,
+			hint: `set mountPropagation: Bidirectional on the volumeMount ${volume.mountPoint}, as Fluid does, and check that the folder is a shared mount on the node`,
+		});
 	}
 	const type = mountOf(entries, runDirectory)?.type;
 	if (type !== "tmpfs" && type !== "ramfs") {
-		warnings.push(
-			`${runDirectory} is not a tmpfs, so that credentials touch a disk: mount an emptyDir with medium: Memory there`,
-		);
+		warnings.push({
+			problem: `${runDirectory} is not a tmpfs, so that credentials touch a disk`,
+			hint: "mount an emptyDir with medium: Memory there",
+		});
 	}
 	return warnings;
 }

@@ -9,7 +9,8 @@ import { describe, listUrl, type BucketLocation } from "../location.ts";
 import type { ListPage } from "../object-store.ts";
 import { printable } from "../printable.ts";
 import { proxyFor } from "../http/proxy.ts";
-import { request, type Outcome } from "./request.ts";
+import { request, type Answer, type Outcome } from "./request.ts";
+import type { Trace } from "./trace.ts";
 
 export type { BucketLocation } from "../location.ts";
 
@@ -31,29 +32,63 @@ export interface CheckOptions {
  * none either: whoever mounts may have some of its own.
  */
 export async function checkBucket(location: BucketLocation, options: CheckOptions): Promise<void> {
-	const { signal, timeoutMs = 5000, isRegionGuessed = false } = options;
-	signal.throwIfAborted();
-	const fault = credentialsFault(location);
-	if (fault !== undefined) throw fault;
-	const startedAt = performance.now();
-	const first = await ask(location, options, timeoutMs);
-	const region = isRegionGuessed ? first.region : undefined;
-	const leftMs = (): number => Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)));
-	const place = region === undefined ? location : { ...location, region };
-	const { error, list } = place === location ? first : await ask(place, options, leftMs());
+	const { error } = await lookAtBucket(location, options);
 	if (error !== undefined) throw error;
-	if (list !== undefined && isEmpty(list) && location.prefix !== "") await refuseObject(place, options, leftMs());
 }
 
-/** Throws PREFIX_WRONG when the prefix is an object: below it there is nothing to show, and to look there is a mistake. */
-async function refuseObject(location: BucketLocation, options: CheckOptions, timeoutMs: number): Promise<void> {
+/** What was seen of a bucket from outside. */
+export interface Look {
+	/** What is wrong with it; undefined: nothing. */
+	readonly error: LauncherError | undefined;
+	/** Of the first request; undefined: none was sent. */
+	readonly trace: Trace | undefined;
+	/** The answer that counts, and our clock when it came; undefined: there was none. */
+	readonly answer: Answer | undefined;
+	readonly at: Date;
+	/** With the region that the server has named. */
+	readonly location: BucketLocation;
+	/** Undefined: it could not be listed, which without credentials need be no error. */
+	readonly list: ListPage | undefined;
+}
+
+/** The same as checkBucket, with all that was seen. Rejects with the signal's reason only. */
+export async function lookAtBucket(location: BucketLocation, options: CheckOptions): Promise<Look> {
+	const { signal, timeoutMs = 5000, isRegionGuessed = false, now = () => new Date() } = options;
+	signal.throwIfAborted();
+	const nothing = { trace: undefined, answer: undefined, location, list: undefined };
+	const fault = credentialsFault(location);
+	if (fault !== undefined) return { ...nothing, error: fault, at: now() };
+	const startedAt = performance.now();
+	const leftMs = (): number => Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)));
+	try {
+		const first = await ask(location, options, timeoutMs);
+		const region = isRegionGuessed ? first.region : undefined;
+		const place = region === undefined ? location : { ...location, region };
+		const last = place === location ? first : await ask(place, options, leftMs());
+		const { list, error } = last;
+		const isBare = list !== undefined && isEmpty(list) && location.prefix !== "";
+		const wrong = error ?? (isBare ? await objectAtPrefix(place, options, leftMs()) : undefined);
+		return { error: wrong, trace: first.trace, answer: last.answer, at: now(), location: place, list };
+	} catch (thrown) {
+		signal.throwIfAborted();
+		if (!(thrown instanceof LauncherError)) throw thrown;
+		return { ...nothing, error: thrown, at: now() };
+	}
+}
+
+/** PREFIX_WRONG when the prefix is an object: below it there is nothing to show, and to look there is a mistake. */
+async function objectAtPrefix(
+	location: BucketLocation,
+	options: CheckOptions,
+	timeoutMs: number,
+): Promise<LauncherError | undefined> {
 	const key = location.prefix.slice(0, -1);
 	// Keys in order: the object comes before what its name begins. Who may not ask is told nothing.
 	const { list } = await ask({ ...location, prefix: key }, options, timeoutMs);
 	const [object] = list?.objects ?? [];
 	// An empty one is how some programs make a folder.
-	if (object?.key !== key || object.sizeBytes === 0) return;
-	throw new LauncherError("PREFIX_WRONG", `${describe(location)}: ${printable(key, 300)} is an object, not a folder`, {
+	if (object?.key !== key || object.sizeBytes === 0) return undefined;
+	return new LauncherError("PREFIX_WRONG", `${describe(location)}: ${printable(key, 300)} is an object, not a folder`, {
 		hint: "Mount the folder that the object is in.",
 	});
 }
@@ -67,6 +102,8 @@ interface Asked {
 	/** Another one that the server names. */
 	readonly region: string | undefined;
 	readonly list: ListPage | undefined;
+	readonly answer: Answer | undefined;
+	readonly trace: Trace;
 }
 
 async function ask(
@@ -79,9 +116,12 @@ async function ask(
 	const outcome = await request(url, location, { signal, timeoutMs, now: now(), proxy });
 	const found = diagnose(outcome, { location, url, proxy, timeoutMs, now: now() });
 	const error = found === undefined || proxy === undefined ? found : withProxyAdvice(found, proxy);
-	if (outcome.kind !== "answer") return { error, region: undefined, list: undefined };
+	const { trace } = outcome;
+	if (outcome.kind !== "answer") return { error, region: undefined, list: undefined, answer: undefined, trace };
 	return {
 		error,
+		answer: outcome.answer,
+		trace,
 		region: error?.code === "REGION_WRONG" ? namedRegion(outcome.answer, location) : undefined,
 		list: error === undefined ? parseListAnswer(outcome.answer.body) : undefined,
 	};

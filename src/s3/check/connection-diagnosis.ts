@@ -3,7 +3,8 @@ import { isIP } from "node:net";
 import { LauncherError, type ErrorCode } from "../../errors.ts";
 import { describe, type BucketLocation } from "../location.ts";
 import { printable } from "../printable.ts";
-import type { NetworkError, Phase } from "./request.ts";
+import type { NetworkError } from "./request.ts";
+import type { Phase } from "./trace.ts";
 
 export interface ConnectionContext {
 	readonly location: BucketLocation;

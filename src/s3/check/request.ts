@@ -1,16 +1,15 @@
 import http from "node:http";
 import https from "node:https";
 import { isIP } from "node:net";
+import type { TLSSocket } from "node:tls";
 
 import { LauncherError } from "../../errors.ts";
 import { readNamedFile } from "../../named-file.ts";
 import { orAbort, withEither } from "../../within.ts";
 import { describe, type BucketLocation } from "../location.ts";
 import { signedHeaders } from "../sign.ts";
+import { Recorder, type Phase, type Trace } from "./trace.ts";
 import { systemTrust } from "../http/trust.ts";
-
-/** What a request was waiting for. */
-export type Phase = "prepare" | "lookup" | "connect" | "tls" | "answer" | "body";
 
 export interface Answer {
 	readonly status: number;
@@ -19,10 +18,12 @@ export interface Answer {
 	readonly body: string;
 }
 
-export type Outcome =
+/** With what was seen on the way there. */
+export type Outcome = { readonly trace: Trace } & (
 	| { readonly kind: "answer"; readonly answer: Answer }
 	| { readonly kind: "failure"; readonly phase: Phase; readonly error: NetworkError }
-	| { readonly kind: "timeout"; readonly phase: Phase };
+	| { readonly kind: "timeout"; readonly phase: Phase }
+);
 
 /** The fields that Node gives its errors; which of them there are depends on what failed. */
 export interface NetworkError extends NodeJS.ErrnoException {
@@ -50,25 +51,23 @@ interface RequestOptions {
  */
 export async function request(url: URL, location: BucketLocation, options: RequestOptions): Promise<Outcome> {
 	const { signal, timeoutMs, now, proxy } = options;
+	const recorder = new Recorder();
 	const deadline = AbortSignal.timeout(timeoutMs);
-	let phase: Phase = "prepare";
 	let agent: http.Agent | undefined;
 	try {
 		const answer = await withEither([signal, deadline], async (abort) => {
 			agent = await orAbort(createAgent(url, location, proxy), abort);
 			const headers = await orAbort(createHeaders(url, location, now), abort);
-			phase = firstPhase(url, proxy);
-			const sent = send(url, { agent, headers, signal: abort }, (next) => {
-				phase = next;
-			});
-			return orAbort(sent, abort);
+			recorder.enter(firstPhase(url, proxy));
+			return orAbort(send(url, { agent, headers, signal: abort }, recorder), abort);
 		});
-		return { kind: "answer", answer };
+		return { kind: "answer", answer, trace: recorder.end() };
 	} catch (error) {
 		signal.throwIfAborted();
-		if (deadline.aborted) return { kind: "timeout", phase };
+		const { phase } = recorder;
+		if (deadline.aborted) return { kind: "timeout", phase, trace: recorder.end() };
 		if (phase === "prepare" || !(error instanceof Error)) throw error;
-		return { kind: "failure", phase, error };
+		return { kind: "failure", phase, error, trace: recorder.end() };
 	} finally {
 		agent?.destroy();
 	}
@@ -81,9 +80,9 @@ function firstPhase(url: URL, proxy: URL | undefined): Phase {
 	return isTunnel || isIP(hostname.replaceAll(/[[\]]/g, "")) !== 0 ? "connect" : "lookup";
 }
 
-async function send(url: URL, options: http.RequestOptions, enter: (phase: Phase) => void): Promise<Answer> {
+async function send(url: URL, options: http.RequestOptions, recorder: Recorder): Promise<Answer> {
 	const isTls = url.protocol === "https:";
-	const connected = () => enter(isTls ? "tls" : "answer");
+	const connected = () => recorder.enter(isTls ? "tls" : "answer");
 	const sent = (isTls ? https : http).request(url, options);
 	const answered = Promise.withResolvers<http.IncomingMessage>();
 	sent.on("error", answered.reject);
@@ -91,14 +90,20 @@ async function send(url: URL, options: http.RequestOptions, enter: (phase: Phase
 	sent.on("socket", (socket) => {
 		// Through a proxy the socket comes when its tunnel is up.
 		if (!socket.connecting) connected();
-		socket.on("lookup", () => enter("connect"));
-		socket.on("connect", connected);
-		socket.on("secureConnect", () => enter("answer"));
+		socket.on("lookup", () => recorder.enter("connect"));
+		socket.on("connect", () => {
+			recorder.peer(socket);
+			connected();
+		});
+		socket.on("secureConnect", () => {
+			recorder.handshake(socket as TLSSocket);
+			recorder.enter("answer");
+		});
 	});
 	sent.end();
 
 	const response = await answered.promise;
-	enter("body");
+	recorder.enter("body");
 	const { statusCode = 0, headers } = response;
 	return { status: statusCode, headers, body: await readStart(response) };
 }
