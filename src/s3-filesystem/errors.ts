@@ -34,3 +34,16 @@ export function toOpenFileError(thrown: unknown): unknown {
 	if (thrown instanceof S3Error && thrown.kind === "NOT_FOUND") return new FuseError("ESTALE", thrown.message, thrown);
 	return toFuseError(thrown);
 }
+
+/** Runs the work, and throws what the kernel is to be answered. */
+export async function attempt<T>(work: () => Promise<T>): Promise<T> {
+	try {
+		return await work();
+	} catch (error) {
+		return rethrow(error);
+	}
+}
+
+export function rethrow(error: unknown): never {
+	throw toFuseError(error);
+}

@@ -1,7 +1,6 @@
-import { randomUUID } from "node:crypto";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
-import { S3Error, type ObjectVersion } from "../s3/object-store.ts";
+import type { ObjectVersion } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { createStaging, Draft, type Staging } from "./writing/draft.ts";
 import { createMemoryBudget } from "./reading/memory-budget.ts";
@@ -9,6 +8,7 @@ import type { Listed } from "./names/listed.ts";
 import type { MemoryBudget } from "./reading/memory.ts";
 import type { Namespace } from "./names/namespace.ts";
 import {
+	isOpenForWriting,
 	keepTimes,
 	keyOf,
 	modeOf,
@@ -16,7 +16,6 @@ import {
 	putListed,
 	setDraft,
 	sizeOf,
-	type DirectoryNode,
 	type FileNode,
 	type OpenFile,
 	type Version,
@@ -195,8 +194,18 @@ export class FileContents {
 		if (node.changed === changed) node.metadataDirty = false;
 	}
 
+	/** Stores what nobody has open, so that nobody would write it later; without success it is given up. */
+	async commitClosed(node: FileNode): Promise<void> {
+		try {
+			await this.commit(node);
+		} finally {
+			// Unless somebody has opened it meanwhile.
+			if (!isOpenForWriting(node)) await this.discard(node);
+		}
+	}
+
 	/**
-	 * The same for a file whose path somebody has alone: nothing is stored by itself from then on. What is written meanwhile stays in the
+	 * As `commit`, for a file whose path somebody has alone: nothing is stored by itself from then on. What is written meanwhile stays in the
 	 * draft.
 	 */
 	async settle(node: FileNode): Promise<void> {
@@ -282,87 +291,6 @@ export class FileContents {
 		await draft?.discard();
 	}
 
-	/** The name of an open file goes; its object stays where it is, unseen, until the last handle goes or something else needs the name. */
-	hide(node: FileNode, directory: DirectoryNode): void {
-		node.unlinkedKey = keyOf(node);
-		node.hiddenIn = directory;
-		directory.hidden.set(node.name, node);
-	}
-
-	/** The object of a hidden file makes way for another of its key, for a directory, or for none. */
-	async unhide(node: FileNode): Promise<void> {
-		const { hiddenIn, name } = node;
-		if (hiddenIn?.hidden.get(name) !== node) return;
-		await this.setAside(node, async () => {
-			if (node.version !== undefined) await node.volume.store.delete(keyOf(node));
-		});
-	}
-
-	/**
-	 * Lets an open file go on without its name, with a copy of its object, while `replace` does with the name what it wants. Where a
-	 * copy would take too long, readers find the object gone.
-	 */
-	async setAside(node: FileNode, replace: () => Promise<void>): Promise<void> {
-		// Parts that were sent can only become an object of the old key.
-		if (node.draft?.uploadKey !== undefined) await node.draft.commit();
-		const work = async (): Promise<void> => {
-			const key = `${node.volume.prefix}${unlinkedFolder}/${randomUUID()}`;
-			const copy = await this.#copyAside(node, key);
-			try {
-				await replace();
-			} catch (error) {
-				if (copy !== undefined) await node.volume.store.delete(key);
-				throw error;
-			}
-			this.#leaveHiding(node);
-			node.unlinkedKey = key;
-			// Without one it keeps its size: with none, what is left to read would look like the end of the file.
-			if (copy !== undefined) this.moved(node, key, copy);
-		};
-		await (node.draft === undefined ? work() : node.draft.hold(work));
-	}
-
-	async #copyAside(node: FileNode, key: string): Promise<Version | undefined> {
-		const { version } = node;
-		if (version === undefined || version.sizeBytes > largestAsideBytes) return undefined;
-		const { etag: oldEtag, sizeBytes } = version;
-		try {
-			const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
-				etag: oldEtag,
-				sizeBytes,
-				// Nobody asks for it by this name.
-				properties: { headers: {} },
-			});
-			return { etag, sizeBytes, modifiedMs };
-		} catch (error) {
-			// Somebody else was faster.
-			if (error instanceof S3Error && (error.kind === "NOT_FOUND" || error.kind === "OBJECT_REPLACED"))
-				return undefined;
-			throw error;
-		}
-	}
-
-	#leaveHiding(node: FileNode): void {
-		const { hiddenIn, name } = node;
-		node.hiddenIn = undefined;
-		if (hiddenIn?.hidden.get(name) !== node) return;
-		hiddenIn.hidden.delete(name);
-		hiddenIn.listing.remove(name);
-		this.#namespace.nodes.dropIfUnused(hiddenIn);
-	}
-
-	/** Deletes the object of a file that was removed while it was open. */
-	async deleteUnlinked(node: FileNode): Promise<void> {
-		const { unlinkedKey, version } = node;
-		if (unlinkedKey === undefined) return;
-		node.version = undefined;
-		try {
-			if (version !== undefined) await node.volume.store.delete(unlinkedKey);
-		} finally {
-			this.#leaveHiding(node);
-		}
-	}
-
 	stats(): Record<string, number> {
 		return {
 			memory_limit_bytes: this.#budget.limitBytes,
@@ -372,11 +300,6 @@ export class FileContents {
 		};
 	}
 }
-
-/** Below a volume's prefix: objects of files that are open and have no name any more. What a crash leaves there is garbage. */
-const unlinkedFolder = ".fluid-fuse-unlinked";
-/** A server copies so much with one request. */
-const largestAsideBytes = 5 * 1024 ** 3;
 
 function changedNow(node: FileNode): void {
 	node.isKnownToFail = false;

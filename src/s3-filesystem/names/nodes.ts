@@ -145,6 +145,18 @@ export function isDetached({ parent, id }: Node): boolean {
 	return parent === undefined && id !== 1;
 }
 
+/**
+ * The name leads to another version or to nothing, and no handle keeps what there was: there is nothing to read, and no key for what
+ * would be written.
+ */
+export function isReplaced({ parent, unlinkedKey, handles }: FileNode): boolean {
+	return unlinkedKey === undefined ? parent === undefined : handles.size === 0;
+}
+
+export function isOpenForWriting({ handles }: FileNode): boolean {
+	return handles.values().some(({ writable }) => writable);
+}
+
 export function mtimeOf(node: Node): Time {
 	const { posix, changed } = node;
 	if (node.kind === "file") return posix.mtime ?? changed ?? storedAt(node);

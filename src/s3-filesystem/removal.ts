@@ -1,0 +1,74 @@
+import { FuseError, type RequestContext } from "../fuse/filesystem.ts";
+import type { FileContents } from "./file-contents.ts";
+import type { Markers } from "./markers.ts";
+import { detachNode, keyOf, type DirectoryNode, type FileNode } from "./names/nodes.ts";
+import type { VolumeOptions } from "./names/volume.ts";
+import { touch, type Tree, type WritableDirectory } from "./tree.ts";
+import type { UnlinkedFiles } from "./unlinked-files.ts";
+
+/** Names go: unlink(2) and rmdir(2). */
+export class Removal {
+	readonly #tree: Tree;
+	readonly #contents: FileContents;
+	readonly #markers: Markers;
+	readonly #unlinked: UnlinkedFiles;
+
+	constructor(tree: Tree, contents: FileContents, markers: Markers, unlinked: UnlinkedFiles) {
+		this.#tree = tree;
+		this.#contents = contents;
+		this.#markers = markers;
+		this.#unlinked = unlinked;
+	}
+
+	async unlink(parent: number, name: string, caller: RequestContext): Promise<void> {
+		await this.#tree.changeNames([{ parent, name }], caller, async () => {
+			const directory = this.#tree.writableDirectory(parent);
+			const node = await this.#tree.namespace.get(directory, name);
+			if (node.kind === "directory") throw new FuseError("EISDIR");
+			await this.#tree.locks.with(node, async () => {
+				caller.signal.throwIfAborted();
+				await this.#remove(directory, name, node);
+			});
+		});
+	}
+
+	async #remove(directory: WritableDirectory, name: string, node: FileNode): Promise<void> {
+		if (node.version !== undefined) await this.#markers.keep(directory);
+		// What is open stays readable.
+		if (node.handles.size > 0) this.#unlinked.hide(node, directory);
+		else if (node.version !== undefined) await directory.volume.store.delete(keyOf(node));
+		directory.listing.remove(name);
+		detachNode(node);
+		if (node.handles.size === 0) await this.#contents.discard(node);
+		touch(directory);
+		this.#tree.namespace.nodes.dropIfUnused(node);
+	}
+
+	async rmdir(parent: number, name: string, caller: RequestContext): Promise<void> {
+		await this.#tree.changeNames([{ parent, name }], caller, async () => {
+			const directory = this.#tree.writableDirectory(parent);
+			const node = await this.#tree.namespace.get(directory, name);
+			if (node.kind !== "directory") throw new FuseError("ENOTDIR");
+			if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
+			await this.refuseIfNotEmpty(directory.volume, keyOf(node), node);
+			caller.signal.throwIfAborted();
+			await this.#markers.keep(directory);
+			await directory.volume.store.delete(keyOf(node));
+			directory.listing.remove(name);
+			detachNode(node);
+			touch(directory);
+			this.#tree.namespace.nodes.dropIfUnused(node);
+		});
+	}
+
+	/** `node` is what is known of the directory, if it is known here. */
+	async refuseIfNotEmpty({ store }: VolumeOptions, key: string, node?: DirectoryNode): Promise<void> {
+		if (node !== undefined) {
+			if (this.#tree.namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
+			await this.#unlinked.unhideAll(node);
+		}
+		const page = await store.list({ prefix: key, delimiter: "/", maxKeys: 2 });
+		const others = page.objects.filter((object) => object.key !== key);
+		if (others.length + page.prefixes.length > 0) throw new FuseError("ENOTEMPTY");
+	}
+}

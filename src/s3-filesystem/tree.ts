@@ -1,0 +1,143 @@
+import {
+	FuseError,
+	type Attributes,
+	type Entry,
+	type KernelLink,
+	type RequestContext,
+	type Timed,
+} from "../fuse/filesystem.ts";
+import { currentTime } from "../fuse/time.ts";
+import { attempt } from "./errors.ts";
+import { Locks } from "./locks.ts";
+import { isKeyTooLong } from "./names/names.ts";
+import type { Namespace } from "./names/namespace.ts";
+import { attributesOf, detachNode, keyOf, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
+import type { Path, PathLocks } from "./names/path-locks.ts";
+import { attributesValidMs, entryValidMs } from "./names/validity.ts";
+import type { VolumeOptions } from "./names/volume.ts";
+
+/** A directory in which names may be changed. */
+export type WritableDirectory = DirectoryNode & { readonly volume: VolumeOptions };
+
+export const maximumNameBytes = 255;
+
+/** What the kernel's numbers lead to, whose turn it is to change that, and what the kernel is told of it. */
+export class Tree {
+	readonly namespace: Namespace;
+	readonly paths: PathLocks;
+	readonly locks = new Locks();
+	kernel: KernelLink | undefined;
+	readonly #forsaken = new WeakSet<VolumeOptions>();
+
+	constructor(namespace: Namespace, paths: PathLocks) {
+		this.namespace = namespace;
+		this.paths = paths;
+	}
+
+	node(id: number): Node {
+		const node = this.namespace.nodes.get(id);
+		if (node === undefined || this.isForsaken(node)) throw new FuseError("ESTALE");
+		return node;
+	}
+
+	directory(id: number): DirectoryNode {
+		const node = this.node(id);
+		if (node.kind !== "directory") throw new FuseError("ENOTDIR");
+		return node;
+	}
+
+	/** The directory, if names may be changed in it; with the new name, if one is to be made there. */
+	writableDirectory(id: number, newName?: string): WritableDirectory {
+		const directory = this.directory(id);
+		refuseIfReadOnly(directory);
+		if (newName !== undefined) {
+			refuseIfNameTooLong(newName);
+			refuseIfTooLong(keyOf(directory) + newName);
+			if (directory.overlay.has(newName)) throw new FuseError("EEXIST");
+			// Only what can be read back may be written.
+			if (!newName.isWellFormed()) throw new FuseError("EILSEQ");
+		}
+		if (directory.parent === undefined && directory.id !== 1) throw new FuseError("ENOENT");
+		return directory as WritableDirectory;
+	}
+
+	async refuseIfPresent(directory: DirectoryNode, name: string, { signal }: RequestContext): Promise<void> {
+		if ((await this.namespace.find(directory, name)) !== undefined) throw new FuseError("EEXIST");
+		signal.throwIfAborted();
+	}
+
+	/** Nothing of the volume is to be had from now on. */
+	forsake(volume: VolumeOptions): void {
+		this.#forsaken.add(volume);
+	}
+
+	isForsaken({ volume }: Node): boolean {
+		return volume !== undefined && this.#forsaken.has(volume);
+	}
+
+	/** Runs what changes a file or a directory itself: one such change at a time, and while its path stays what it is. */
+	async changeNode<T>(id: number, caller: RequestContext, work: (node: Node) => Promise<T>): Promise<T> {
+		const node = this.node(id);
+		refuseIfReadOnly(node);
+		const inTurn = async (): Promise<T> => {
+			caller.signal.throwIfAborted();
+			return work(node);
+		};
+		return attempt(async () => this.paths.shared(node, async () => this.locks.with(this.node(id), inTurn), caller));
+	}
+
+	/** Runs what makes names lead to something else, while nobody else is at work there or below. */
+	async changeNames<T>(
+		names: readonly { readonly parent: number; readonly name: string }[],
+		caller: RequestContext,
+		work: () => Promise<T>,
+	): Promise<T> {
+		const paths = names.map(({ parent, name }): Path => ({ parent: this.directory(parent), name }));
+		return attempt(async () => this.paths.alone(paths, work, caller));
+	}
+
+	/** The name does not lead to this any more. */
+	forgetName(node: FileNode): void {
+		const { parent, name } = node;
+		if (parent === undefined) return;
+		detachNode(node);
+		this.kernel?.invalidateEntry(parent.id, name);
+		this.namespace.nodes.dropIfUnused(node);
+	}
+
+	attributes(node: Node): Timed<Attributes> {
+		return { ...attributesOf(node), attributesValidMs: attributesValidMs(node) };
+	}
+
+	entry(node: Node): Entry {
+		return {
+			node: node.id,
+			attributes: attributesOf(node),
+			entryValidMs: entryValidMs(node),
+			attributesValidMs: attributesValidMs(node),
+		};
+	}
+
+	/** The same, for a reply that the kernel counts. */
+	counted(node: Node): Entry {
+		node.lookups++;
+		return this.entry(node);
+	}
+}
+
+/** Names were changed in it. */
+export function touch(directory: DirectoryNode): void {
+	directory.changed = directory.statusChanged = currentTime();
+}
+
+export function refuseIfReadOnly({ volume }: Node): void {
+	if (volume === undefined || volume.readOnly) throw new FuseError("EROFS");
+}
+
+export function refuseIfNameTooLong(name: string): void {
+	if (Buffer.byteLength(name) > maximumNameBytes) throw new FuseError("ENAMETOOLONG");
+}
+
+export function refuseIfTooLong(key: string): void {
+	if (isKeyTooLong(key)) throw new FuseError("ENAMETOOLONG");
+}

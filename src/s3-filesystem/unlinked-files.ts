@@ -1,0 +1,112 @@
+import { randomUUID } from "node:crypto";
+import { S3Error } from "../s3/object-store.ts";
+import type { FileContents } from "./file-contents.ts";
+import { keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
+import type { Tree } from "./tree.ts";
+
+/** Below a volume's prefix: objects of files that are open and have no name any more. What a crash leaves there is garbage. */
+const unlinkedFolder = ".fluid-fuse-unlinked";
+/** A server copies so much with one request. */
+const largestAsideBytes = 5 * 1024 ** 3;
+
+/** Files that are open and have no name any more: their objects stay, unseen or elsewhere, as long as somebody may read them. */
+export class UnlinkedFiles {
+	readonly #tree: Tree;
+	readonly #contents: FileContents;
+
+	constructor(tree: Tree, contents: FileContents) {
+		this.#tree = tree;
+		this.#contents = contents;
+	}
+
+	/** The name of an open file goes; its object stays where it is, unseen, until the last handle goes or something else needs the name. */
+	hide(node: FileNode, directory: DirectoryNode): void {
+		node.unlinkedKey = keyOf(node);
+		node.hiddenIn = directory;
+		directory.hidden.set(node.name, node);
+	}
+
+	async unhideAll(directory: DirectoryNode): Promise<void> {
+		for (const name of directory.hidden.keys()) await this.unhide(directory, name);
+	}
+
+	/** A name is free when nothing is hidden behind it. */
+	async unhide({ hidden }: DirectoryNode, name: string): Promise<void> {
+		const node = hidden.get(name);
+		if (node !== undefined) await this.#tree.locks.with(node, async () => this.#makeWay(node));
+	}
+
+	/** The object of a hidden file makes way for another of its key, for a directory, or for none. */
+	async #makeWay(node: FileNode): Promise<void> {
+		const { hiddenIn, name } = node;
+		if (hiddenIn?.hidden.get(name) !== node) return;
+		await this.setAside(node, async () => {
+			if (node.version !== undefined) await node.volume.store.delete(keyOf(node));
+		});
+	}
+
+	/**
+	 * Lets an open file go on without its name, with a copy of its object, while `replace` does with the name what it wants. Where a
+	 * copy would take too long, readers find the object gone.
+	 */
+	async setAside(node: FileNode, replace: () => Promise<void>): Promise<void> {
+		// Parts that were sent can only become an object of the old key.
+		if (node.draft?.uploadKey !== undefined) await node.draft.commit();
+		const work = async (): Promise<void> => {
+			const key = `${node.volume.prefix}${unlinkedFolder}/${randomUUID()}`;
+			const copy = await this.#copyAside(node, key);
+			try {
+				await replace();
+			} catch (error) {
+				if (copy !== undefined) await node.volume.store.delete(key);
+				throw error;
+			}
+			this.#leaveHiding(node);
+			node.unlinkedKey = key;
+			// Without one it keeps its size: with none, what is left to read would look like the end of the file.
+			if (copy !== undefined) this.#contents.moved(node, key, copy);
+		};
+		await (node.draft === undefined ? work() : node.draft.hold(work));
+	}
+
+	async #copyAside(node: FileNode, key: string): Promise<Version | undefined> {
+		const { version } = node;
+		if (version === undefined || version.sizeBytes > largestAsideBytes) return undefined;
+		const { etag: oldEtag, sizeBytes } = version;
+		try {
+			const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
+				etag: oldEtag,
+				sizeBytes,
+				// Nobody asks for it by this name.
+				properties: { headers: {} },
+			});
+			return { etag, sizeBytes, modifiedMs };
+		} catch (error) {
+			// Somebody else was faster.
+			if (error instanceof S3Error && (error.kind === "NOT_FOUND" || error.kind === "OBJECT_REPLACED"))
+				return undefined;
+			throw error;
+		}
+	}
+
+	#leaveHiding(node: FileNode): void {
+		const { hiddenIn, name } = node;
+		node.hiddenIn = undefined;
+		if (hiddenIn?.hidden.get(name) !== node) return;
+		hiddenIn.hidden.delete(name);
+		hiddenIn.listing.remove(name);
+		this.#tree.namespace.nodes.dropIfUnused(hiddenIn);
+	}
+
+	/** Deletes the object of a file that was removed while it was open. */
+	async delete(node: FileNode): Promise<void> {
+		const { unlinkedKey, version } = node;
+		if (unlinkedKey === undefined) return;
+		node.version = undefined;
+		try {
+			if (version !== undefined) await node.volume.store.delete(unlinkedKey);
+		} finally {
+			this.#leaveHiding(node);
+		}
+	}
+}
