@@ -3,7 +3,7 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
-import type { Staging } from "../../../src/s3-filesystem/writing/draft.ts";
+import type { Staging } from "../../../src/s3-filesystem/writing/staging.ts";
 import { mountLoopDisk } from "../loop-disk.ts";
 import { mountTmpfs, remountTmpfs, unmountTmpfs } from "../tmpfs.ts";
 import { pattern, readAll, writeAll } from "./drafts.ts";

@@ -1,5 +1,6 @@
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
-import { Draft, type DraftOptions } from "../../../src/s3-filesystem/writing/draft.ts";
+import { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
+import type { DraftOptions } from "../../../src/s3-filesystem/writing/draft-options.ts";
 import type { Staging, StagingOptions } from "../../../src/s3-filesystem/writing/staging.ts";
 import type { ObjectStore, ObjectVersion, StoreEvent } from "../../../src/s3/object-store.ts";
 import { createObjectStore } from "../../../src/s3/store.ts";

@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { afterAll, expect, test, vi } from "vitest";
 
 import { planCommit } from "../../../src/s3-filesystem/writing/commit-plan.ts";
-import { createStaging, Draft, type Staging } from "../../../src/s3-filesystem/writing/draft.ts";
+import { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
+import { createStaging, type Staging } from "../../../src/s3-filesystem/writing/staging.ts";
 import { createPartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
 import { S3Error } from "../../../src/s3/object-store.ts";
 import { createBucketInMemory, type BucketInMemory } from "./bucket-in-memory.ts";

@@ -1,0 +1,147 @@
+import { Doubt } from "../../s3/doubt.ts";
+import { S3Error, type ObjectMetadata } from "../../s3/object-store.ts";
+import { putWhole, uploadMissingParts, type StillDraft } from "./commit-steps.ts";
+import type { DraftContent } from "./draft-content.ts";
+import type { Committed, DraftOptions } from "./draft-options.ts";
+import { isOnlyUploaded } from "./draft-parts.ts";
+import { isUploadGone, type Description } from "./draft-upload.ts";
+import type { PartSender } from "./part-sender.ts";
+
+/** Makes the content of a draft that nobody changes meanwhile the object: with one request, or by completing its multipart upload. */
+export class DraftCommit {
+	readonly #options: DraftOptions;
+	readonly #content: DraftContent;
+	readonly #sender: PartSender;
+	readonly #onAdopted: () => void;
+	#onlyIfAbsent: boolean;
+	/** What the commits since the last that succeeded may have stored after all. */
+	#doubt = new Doubt();
+
+	/** `onAdopted` is told when nothing is staged any more. */
+	constructor(options: DraftOptions, content: DraftContent, sender: PartSender, onAdopted: () => void) {
+		this.#options = options;
+		this.#content = content;
+		this.#sender = sender;
+		this.#onAdopted = onAdopted;
+		this.#onlyIfAbsent = options.onlyIfAbsent ?? false;
+	}
+
+	/** When it throws, everything is still there for the next attempt. */
+	async commit(): Promise<Committed> {
+		return (await this.#fitsOneRequest()) ? this.#put() : this.#completeUpload();
+	}
+
+	async #fitsOneRequest(): Promise<boolean> {
+		if (this.#content.sizeBytes > this.#options.staging.grid.sizeOf(0)) return false;
+		await this.#sender.partsEnd();
+		return ![...this.#content.parts.all()].some(isOnlyUploaded);
+	}
+
+	async #put(): Promise<Committed> {
+		const { store } = this.#options;
+		const key = this.#options.key();
+		const description = await describe(this.#options, true);
+		const { etag, modifiedMs } = await putWhole(this.#still(), async (body) =>
+			store.put(key, body, {
+				...description,
+				...(this.#onlyIfAbsent && { onlyIfAbsent: true }),
+				doubt: this.#doubt,
+			}),
+		);
+		const committed = { key, etag, sizeBytes: this.#content.sizeBytes, modifiedMs, ...description };
+		this.#adopt(committed);
+		this.#options.onCommit?.(committed);
+		// What was cut off had been sent.
+		await this.#sender.abortUpload();
+		return committed;
+	}
+
+	async #completeUpload(): Promise<Committed> {
+		const { store } = this.#options;
+		for (let attempt = 1; ; attempt++) {
+			const upload = this.#sender.openUpload(true);
+			const { takesGaps } = store;
+			try {
+				const parts = await uploadMissingParts(this.#still(), upload);
+				const isMoved = upload.key !== this.#options.key();
+				const { sizeBytes } = this.#content;
+				const { etag, modifiedMs } = await upload.complete(parts, {
+					onlyIfAbsent: this.#onlyIfAbsent || isMoved,
+					doubt: this.#doubt,
+					sizeBytes,
+				});
+				this.#sender.uploadCompleted();
+				const { key, description } = upload;
+				const committed = { key, etag, sizeBytes, modifiedMs, ...description };
+				this.#adopt(committed);
+				return await this.#bringUpToDate(committed, upload.isFinal);
+			} catch (error) {
+				// Each part number is wanted, as has turned out just now.
+				if (takesGaps && !store.takesGaps) continue;
+				if (!isUploadGone(error)) throw error;
+				this.#sender.forgetUpload(upload, error);
+				this.#sender.check();
+				if (attempt > 1) throw error;
+			}
+		}
+	}
+
+	/** Key and metadata of an upload are those of its beginning: the server copies the object if they are others by now. */
+	async #bringUpToDate(committed: Committed & Description, isFinal: boolean): Promise<Committed> {
+		const { store } = this.#options;
+		const key = this.#options.key();
+		const isMoved = key !== committed.key;
+		let present = committed;
+		try {
+			if (isMoved || !isSame(this.#options.metadata(isFinal), committed.metadata)) {
+				const metadata = this.#options.metadata(true);
+				const { etag, sizeBytes, properties } = committed;
+				const { modifiedMs, ...copied } = await store.copy(committed.key, key, {
+					etag,
+					sizeBytes,
+					metadata,
+					properties,
+				});
+				present = { key, etag: copied.etag, sizeBytes, modifiedMs, metadata, properties };
+				this.#adopt(present);
+				if (isMoved) await store.delete(committed.key);
+			}
+		} catch (error) {
+			// Stored it was, and somebody else has replaced or removed it since.
+			if (!isMoved && isReplaced(error)) return present;
+			// The next commit makes another object of this one.
+			this.#content.outdate();
+			throw error;
+		} finally {
+			this.#options.onCommit?.(present);
+		}
+		return present;
+	}
+
+	#adopt(committed: Committed): void {
+		this.#content.adopt(committed);
+		this.#onlyIfAbsent = false;
+		this.#doubt = new Doubt();
+		this.#onAdopted();
+	}
+
+	#still(): StillDraft {
+		const { store, staging } = this.#options;
+		const { parts, sizeBytes, base, baseBytes } = this.#content;
+		return { store, staging, parts, sizeBytes, base, baseBytes };
+	}
+}
+
+/** What an object of the draft has beside its bytes at this moment. */
+export async function describe({ properties, metadata }: DraftOptions, isFinal: boolean): Promise<Description> {
+	return { properties: (await properties?.()) ?? { headers: {} }, metadata: metadata(isFinal) };
+}
+
+function isReplaced(error: unknown): boolean {
+	return error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND");
+}
+
+function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {
+	const names = Object.keys(a);
+	return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name]);
+}
