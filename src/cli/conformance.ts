@@ -6,10 +6,10 @@ import { LauncherError, errorKinds } from "../errors.ts";
 import { checkHost } from "../mounts/preflight.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import { createIdentity } from "../s3/identity/identity.ts";
-import { conformance, type Outcome } from "../vendor/conformance.ts";
+import { conformance, type ConformanceOutcome } from "../vendor/conformance.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
-import { printable } from "./terminal.ts";
+import { terminalText } from "./terminal.ts";
 
 const marks = { passed: "ok", failed: "FAILED", skipped: "skipped" } as const;
 
@@ -48,7 +48,7 @@ export async function runConformance(
 		return { ...(await mount.prepare()), source: mount.source, readOnly: mount.readOnly };
 	};
 	const [asGiven, asReadOnly] = [await first(false), await first(true)];
-	const results: { name: string; outcome: Outcome }[] = [];
+	const results: { name: string; outcome: ConformanceOutcome }[] = [];
 	const subject = {
 		driver,
 		source: asGiven.source,
@@ -61,7 +61,7 @@ export async function runConformance(
 	await conformance(subject, (promise, outcome) => {
 		results.push({ name: promise, outcome });
 		const reason = outcome.kind === "passed" ? "" : `: ${redactor.redact(outcome.reason)}`;
-		if (!json) output.out(`${marks[outcome.kind].padEnd(8)} ${promise}${printable(reason)}\n`);
+		if (!json) output.out(`${marks[outcome.kind].padEnd(8)} ${promise}${terminalText(reason)}\n`);
 	});
 	const ok = results.every(({ outcome }) => outcome.kind !== "failed");
 	if (json) output.out(redactor.redact(`${JSON.stringify({ ok, driver: name, results }, undefined, 2)}\n`));

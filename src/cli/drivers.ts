@@ -4,7 +4,7 @@ import type { Driver } from "../drivers/driver.ts";
 import { errorKinds, LauncherError } from "../errors.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
-import { printable } from "./terminal.ts";
+import { terminalText } from "./terminal.ts";
 
 export interface DescribedDriver {
 	readonly name: string;
@@ -36,7 +36,7 @@ export function listDrivers(
 	{ json }: { json: boolean },
 	output: Output,
 ): number {
-	for (const { message } of faults) output.err(`${printable(message)}\n`);
+	for (const { message } of faults) output.err(`${terminalText(message)}\n`);
 	const names = drivers.map((driver) => driver.name);
 	const chosen = drivers.filter((driver) => name === undefined || driver.name === name);
 	if (name !== undefined && chosen.length === 0) {

@@ -5,13 +5,13 @@ import { fluidFile } from "../config/schema.ts";
 import type { Driver } from "../drivers/driver.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
-import { printable } from "./terminal.ts";
+import { terminalText } from "./terminal.ts";
 
 type JsonSchema = z.core.JSONSchema.JSONSchema;
 
 /** Prints the JSON Schema of the config file, with every driver's options. Returns 0; driver files that cannot be used are named on stderr. */
 export function printSchema({ drivers, faults }: LoadedDrivers, output: Output): number {
-	for (const { message } of faults) output.err(`${printable(message)}\n`);
+	for (const { message } of faults) output.err(`${terminalText(message)}\n`);
 	output.out(`${JSON.stringify(configSchema(drivers), undefined, 2)}\n`);
 	return 0;
 }

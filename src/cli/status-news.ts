@@ -1,6 +1,6 @@
 import type { DriverTrouble } from "../drivers/driver.ts";
 import type { ChangeStatus, LauncherStatus, MountStatus } from "../probe/status.ts";
-import { printable } from "./terminal.ts";
+import { terminalText } from "./terminal.ts";
 
 /** What is different between two looks at the launcher, a line each; of the first look, how everything is. */
 export function newsSince(before: LauncherStatus | undefined, after: LauncherStatus): string[] {
@@ -21,7 +21,7 @@ export function newsSince(before: LauncherStatus | undefined, after: LauncherSta
 	for (const { name } of before?.mounts ?? [])
 		if (!after.mounts.some((mount) => mount.name === name)) news.push([name, "gone"]);
 	const width = Math.max(...news.map(([subject]) => subject.length));
-	return news.map(([subject, text]) => printable(`${subject.padEnd(width)}  ${text}`).replaceAll("\n", " "));
+	return news.map(([subject, text]) => terminalText(`${subject.padEnd(width)}  ${text}`).replaceAll("\n", " "));
 }
 
 function configNews({ config }: LauncherStatus): string {

@@ -5,7 +5,7 @@ import { requestLauncher } from "../probe/client.ts";
 import type { ChangeStatus, ConfigStatus, LauncherStatus, MountStatus } from "../probe/status.ts";
 import type { Output } from "./output.ts";
 import { newsSince } from "./status-news.ts";
-import { count, printable, rows } from "./terminal.ts";
+import { count, terminalText, rows } from "./terminal.ts";
 
 export interface StatusFlags {
 	readonly json: boolean;
@@ -82,7 +82,7 @@ function changeRow(
 function renderMount(mount: MountStatus, now: Date): string {
 	const { name, driver, source, target, readOnly, state, since, pid, restarts, layers, lastError, retryAt } = mount;
 	const ready = mount.ready ? "ready" : "not ready";
-	const head = `${printable(name)}: ${state}${state === ready ? "" : `, ${ready}`} for ${elapsed(since, now)}\n`;
+	const head = `${terminalText(name)}: ${state}${state === ready ? "" : `, ${ready}`} for ${elapsed(since, now)}\n`;
 	const process = [pid === undefined ? "no process" : `pid ${pid}`, count(restarts, "restart"), count(layers, "layer")];
 	if (mount.retiring !== undefined) process.push(`${mount.retiring} before it still serving`);
 	const facts: [string, string][] = [

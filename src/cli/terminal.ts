@@ -1,5 +1,5 @@
 /** Text of others, such as a server's message, without what moves the cursor or turns the direction of writing. */
-export function printable(text: string): string {
+export function terminalText(text: string): string {
 	return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => (character === "\n" ? "\n" : "\uFFFD"));
 }
 
@@ -8,7 +8,7 @@ export function rows(pairs: readonly (readonly [label: string, text: string])[],
 	const width = Math.max(...pairs.map(([label]) => label.length)) + 2;
 	return pairs
 		.map(([label, text]) => {
-			const lines = printable(text).trimEnd().split("\n");
+			const lines = terminalText(text).trimEnd().split("\n");
 			return lines.map((line, index) => `${indent}${(index === 0 ? label : "").padEnd(width)}${line}\n`).join("");
 		})
 		.join("");

@@ -9,7 +9,7 @@ import { createRedactor } from "../secrets/redact.ts";
 import type { Secret } from "../secrets/secret.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
-import { count, printable, rows } from "./terminal.ts";
+import { count, terminalText, rows } from "./terminal.ts";
 
 /** What `--json` prints. Holds no secret. */
 interface Report {
@@ -156,7 +156,7 @@ function renderMount({ path, name, options, command, volume, ...mount }: Reporte
 		...(volume?.unused ?? []).map(({ path: from, message }) => ["unused", `${message}\n  from ${from}`] as const),
 		["command", command.map(quoted).join(" ")],
 	]);
-	return `${path} ${printable(name)}\n${facts}`;
+	return `${path} ${terminalText(name)}\n${facts}`;
 }
 
 function quoted(word: string): string {
@@ -164,9 +164,9 @@ function quoted(word: string): string {
 }
 
 function renderFaults({ configFile, faults, warnings }: Report): string {
-	const line = ({ path, message }: Fault): string => printable(path === "" ? message : `${path}: ${message}`);
+	const line = ({ path, message }: Fault): string => terminalText(path === "" ? message : `${path}: ${message}`);
 	const waiting = warnings.map((warning) => `warning: ${line(warning)}\n`);
 	if (faults.length === 0) return waiting.join("");
-	const head = `${printable(configFile)}: ${count(faults.length, "fault")}\n`;
+	const head = `${terminalText(configFile)}: ${count(faults.length, "fault")}\n`;
 	return [...waiting, head, ...faults.map((fault) => `  ${line(fault)}\n`)].join("");
 }

@@ -19,6 +19,7 @@ import type {
 	Update,
 	Volume,
 } from "./driver.ts";
+import { optionFault } from "./faults.ts";
 import { parseOptions } from "./parse-options.ts";
 import { endHelpers, inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 
@@ -90,10 +91,12 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 			const options = parseOptions(schema, mount, raw, {
 				faults: definition.faults,
 				optionFaults: (given) =>
-					shownSecrets(raw, given, (left) => definition.command(mount, left, nowhere)).map((option) => ({
-						at: { kind: "option", name: option },
-						message: `comes from a secret, and ${name} takes it on its command line, which every process of the node can read: give it as a plain option`,
-					})),
+					shownSecrets(raw, given, (left) => definition.command(mount, left, nowhere)).map((option) =>
+						optionFault(
+							option,
+							`comes from a secret, and ${name} takes it on its command line, which every process of the node can read: give it as a plain option`,
+						),
+					),
 			});
 			return new CommandMount({
 				driver: name,

@@ -3,7 +3,7 @@ import { duration, flag, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
 import { defineCommandDriver } from "./command.ts";
 import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
-import type { DriverFault } from "./driver.ts";
+import { optionFault } from "./faults.ts";
 import { s3Bucket, s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options, type S3OptionValues } from "./s3-options.ts";
 import { s3Schemes } from "./s3-source.ts";
@@ -169,8 +169,4 @@ function credentialsOf(options: S3OptionValues): string | undefined {
 		SecretAccessKey: secretKey.reveal(),
 		...(token !== undefined && { SessionToken: token.reveal() }),
 	});
-}
-
-function optionFault(name: string, message: string): DriverFault {
-	return { at: { kind: "option", name }, message };
 }

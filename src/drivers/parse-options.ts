@@ -2,6 +2,7 @@ import type * as z from "zod";
 import { isSecret, schemaOf } from "../options/option.ts";
 import { Secret } from "../secrets/secret.ts";
 import { DriverFaults, type DriverFault, type Mount, type RawOptions } from "./driver.ts";
+import { optionFault } from "./faults.ts";
 
 /** What a driver finds wrong beyond what the types of its options say. */
 export interface FaultFinders<Values> {
@@ -20,13 +21,12 @@ export function parseOptions<Options extends z.ZodObject>(
 ): z.output<Options> {
 	const given = Object.fromEntries(revealed(schema, raw));
 	const parsed = schema.safeParse(given);
-	const found: DriverFault[] = (parsed.error?.issues ?? []).map(({ path, message }) => ({
-		at: { kind: "option", name: String(path[0] ?? "") },
-		message,
-	}));
+	const found: DriverFault[] = (parsed.error?.issues ?? []).map(({ path, message }) =>
+		optionFault(String(path[0] ?? ""), message),
+	);
 	// A type that takes any option leaves that one out, and whoever wrote it would not be told.
 	if (parsed.data !== undefined && Object.hasOwn(given, "__proto__"))
-		found.push({ at: { kind: "option", name: "__proto__" }, message: "no option can be called that" });
+		found.push(optionFault("__proto__", "no option can be called that"));
 	// Everything is looked at even when options are wrong, so that all faults come at once.
 	const wrong = new Set(found.map(({ at }) => (at.kind === "option" ? at.name : "")));
 	const options =

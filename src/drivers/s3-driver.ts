@@ -2,6 +2,7 @@ import { LauncherError } from "../errors.ts";
 import { checkBucket, type BucketLocation } from "../s3/check/check.ts";
 import type { Identity } from "../s3/identity/identity.ts";
 import type { BucketAccess, CheckContext, DriverFault, Mount } from "./driver.ts";
+import { optionFault } from "./faults.ts";
 import { bucketLocation, s3OptionFaults, type S3OptionValues } from "./s3-options.ts";
 import { parseS3Source, type S3Source } from "./s3-source.ts";
 
@@ -9,7 +10,7 @@ import { parseS3Source, type S3Source } from "./s3-source.ts";
 export function s3Faults(mount: Mount, options: S3OptionValues): DriverFault[] {
 	const source = parseS3Source(mount.source);
 	const faults: DriverFault[] = "at" in source ? [source] : [];
-	for (const { name, message } of s3OptionFaults(options)) faults.push({ at: { kind: "option", name }, message });
+	for (const { name, message } of s3OptionFaults(options)) faults.push(optionFault(name, message));
 	return faults;
 }
 

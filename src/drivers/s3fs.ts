@@ -4,7 +4,7 @@ import { LauncherError } from "../errors.ts";
 import { FileFault, requireWritableFolder } from "../named-file.ts";
 import { defineCommandDriver } from "./command.ts";
 import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
-import type { DriverFault } from "./driver.ts";
+import { optionFault } from "./faults.ts";
 import { s3Bucket, s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
 import { s3Schemes } from "./s3-source.ts";
@@ -345,8 +345,4 @@ async function requireTemporaryFolder(folder: string): Promise<void> {
 			cause: error,
 		});
 	}
-}
-
-function optionFault(name: string, message: string): DriverFault {
-	return { at: { kind: "option", name }, message };
 }

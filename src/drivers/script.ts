@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { defineCommandDriver } from "./command.ts";
+import { optionFault, sourceFault } from "./faults.ts";
 
 /**
  * A storage vendor's own script, as images on Fluid's dynamic-mount base have one: called with source, target, filesystem type and
@@ -19,12 +20,11 @@ export const script = defineCommandDriver({
 		access_mode: "the script finds rw or ro under it in its options file",
 	},
 	faults({ source, volume }, options) {
-		const at = { kind: "source" } as const;
 		if (volume !== undefined && "volume" in options)
-			return [{ at: { kind: "option", name: "volume" }, message: "the script finds the PersistentVolume under it" }];
-		if (source.startsWith("-")) return [{ at, message: "must not begin with a dash" }];
+			return [optionFault("volume", "the script finds the PersistentVolume under it")];
+		if (source.startsWith("-")) return [sourceFault("must not begin with a dash")];
 		// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-		return /[\u0000-\u001f\u007f]/.test(source) ? [{ at, message: "must not contain control characters" }] : [];
+		return /[\u0000-\u001f\u007f]/.test(source) ? [sourceFault("must not contain control characters")] : [];
 	},
 	command(mount, options, { mountpoint, directory, variables = {} }) {
 		const { source, readOnly, name = "", volume } = mount;

@@ -2,7 +2,7 @@ import { memoryUsage } from "node:process";
 import { LauncherError } from "../errors.ts";
 import { serveLibfuse } from "../fuse/libfuse.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
-import { serve, type Session } from "../fuse/session.ts";
+import { serve, type FuseSession } from "../fuse/session.ts";
 import { createLog, type Logger } from "../log.ts";
 import type { S3Filesystem } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
@@ -90,7 +90,11 @@ export async function serveFilesystem(
 /** libfuse can take nothing back that it has told the kernel, so that the kernel may not believe it for long. */
 const libfuseValidMs = 1000;
 
-async function begin({ mount, volumes }: FilesystemConfig, filesystem: S3Filesystem, logger: Logger): Promise<Session> {
+async function begin(
+	{ mount, volumes }: FilesystemConfig,
+	filesystem: S3Filesystem,
+	logger: Logger,
+): Promise<FuseSession> {
 	const log = (level: "warn" | "error", fields: object, message: string): void => logger[level](fields, message);
 	switch (mount.kind) {
 		case "inherited":

@@ -10,7 +10,7 @@ export interface KernelOffer {
 }
 
 /** What the kernel and we have agreed on. Plain data that JSON can hold: the mount keeps it for as long as it lives. */
-export interface Connection {
+export interface KernelConnection {
 	readonly minor: number;
 	readonly maxReadAheadBytes: number;
 	readonly maxWriteBytes: number;
@@ -19,7 +19,7 @@ export interface Connection {
 }
 
 export type Negotiation =
-	| { readonly kind: "agreed"; readonly connection: Connection }
+	| { readonly kind: "agreed"; readonly connection: KernelConnection }
 	/** The kernel is newer: it is told our version and asks again. */
 	| { readonly kind: "retry" }
 	| { readonly kind: "too-old" };
@@ -79,7 +79,7 @@ export function negotiate(offer: KernelOffer, maxWriteBytes: number): Negotiatio
 }
 
 /** Writes struct fuse_init_out; returns its length in bytes. */
-export function encodeConnection(target: DataView, at: number, connection: Connection): number {
+export function encodeConnection(target: DataView, at: number, connection: KernelConnection): number {
 	for (let offset = 0; offset < sizes.init; offset += 4) target.setUint32(at + offset, 0, true);
 	const flags = BigInt(`0x${connection.flags}`);
 	target.setUint32(at, protocol.major, true);

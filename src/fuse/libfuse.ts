@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { LauncherError } from "../errors.ts";
 import type { Filesystem } from "./filesystem.ts";
 import { PathOperations } from "./path-operations.ts";
-import type { Ending, Session } from "./session.ts";
+import type { FuseEnding, FuseSession } from "./session.ts";
 
 export interface ServeLibfuseOptions {
 	/** An empty folder, not a dead mount: libfuse mounts it itself, from this process. */
@@ -35,7 +35,7 @@ const roomBytes = 1023;
  * possible: docs/libfuse.md says what. Ends when the kernel has let go of the mount. Throws DRIVER_MISSING where the package is
  * missing or does not load, and MOUNTPOINT_UNUSABLE; why libfuse cannot mount it prints on the standard error itself.
  */
-export async function serveLibfuse(options: ServeLibfuseOptions): Promise<Session> {
+export async function serveLibfuse(options: ServeLibfuseOptions): Promise<FuseSession> {
 	const { target, filesystem, log } = options;
 	if (Buffer.byteLength(target) > roomBytes)
 		throw new LauncherError("MOUNTPOINT_UNUSABLE", `libfuse takes paths of ${roomBytes} bytes at most: ${target}`, {
@@ -90,7 +90,7 @@ interface Mounted {
 	readonly device: string;
 }
 
-async function end({ filesystem, log }: ServeLibfuseOptions, { fuse, Addon, device }: Mounted): Promise<Ending> {
+async function end({ filesystem, log }: ServeLibfuseOptions, { fuse, Addon, device }: Mounted): Promise<FuseEnding> {
 	// Nobody tells. libfuse closes it when the kernel has ended the connection: a mount that was detached is in use until then.
 	while ((await openDevices()).includes(device)) await sleep(pollMs);
 	// Its own way is fusermount, with the path in a line for the shell. Here it only lets go of the event loop.

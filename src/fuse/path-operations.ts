@@ -20,7 +20,7 @@ interface Held {
 	readonly letGo: () => void;
 }
 
-interface OpenFile extends Held {
+interface OpenPath extends Held {
 	readonly handle: number;
 }
 
@@ -68,7 +68,7 @@ export class PathOperations {
 	inFlight = 0;
 	readonly #filesystem: Filesystem;
 	readonly #failed: Failed;
-	readonly #open = new Map<number, OpenFile>();
+	readonly #open = new Map<number, OpenPath>();
 	/** By the name that libfuse has given them. */
 	readonly #hidden = new Map<string, Held>();
 	/** Directories by their nodes, the last used last. */
@@ -418,7 +418,7 @@ export class PathOperations {
 		return this.#lastDescriptor;
 	}
 
-	#file(descriptor: number): OpenFile {
+	#file(descriptor: number): OpenPath {
 		const file = this.#open.get(descriptor);
 		if (file === undefined) throw new FuseError("EBADF");
 		return file;

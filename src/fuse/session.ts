@@ -7,13 +7,20 @@ import { Page } from "./directory-page.ts";
 import { encodeNothing } from "./encode.ts";
 import { errnoOf } from "./errno.ts";
 import { FuseError, type Filesystem, type KernelLink, type Reply } from "./filesystem.ts";
-import { decodeOffer, encodeConnection, encodeVersion, negotiate, type Connection, type KernelOffer } from "./init.ts";
+import {
+	decodeOffer,
+	encodeConnection,
+	encodeVersion,
+	negotiate,
+	type KernelConnection,
+	type KernelOffer,
+} from "./init.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Notifier } from "./notifier.ts";
 import { perform, type Answers, type Send, type TakeBack } from "./operations.ts";
 import { Replies } from "./replies.ts";
 
-export type Ending = { readonly kind: "unmounted" } | { readonly kind: "failed"; readonly cause: unknown };
+export type FuseEnding = { readonly kind: "unmounted" } | { readonly kind: "failed"; readonly cause: unknown };
 
 export interface ServeOptions {
 	/** An open /dev/fuse that is mounted. It is not closed here. */
@@ -28,11 +35,11 @@ export interface ServeOptions {
 	readonly log?: (level: "warn" | "error", fields: object, message: string) => void;
 }
 
-export interface Session {
+export interface FuseSession {
 	/** How serving ended. Never rejects. */
-	readonly ended: Promise<Ending>;
+	readonly ended: Promise<FuseEnding>;
 	/** What was agreed with the kernel; undefined before that. */
-	readonly connection: Connection | undefined;
+	readonly connection: KernelConnection | undefined;
 	readonly requests: number;
 	/** Requests that were answered with an error, a name that does not exist included. */
 	readonly errors: number;
@@ -42,8 +49,8 @@ export interface Session {
 }
 
 /** Serves the mount behind an open /dev/fuse until it is unmounted. */
-export function serve(options: ServeOptions): Session {
-	return new FuseSession(options);
+export function serve(options: ServeOptions): FuseSession {
+	return new DeviceSession(options);
 }
 
 const defaultReaders = 4;
@@ -69,9 +76,9 @@ const asksOnly: ReadonlySet<number> = new Set([
 	opcodes.readdirplus,
 ]);
 
-class FuseSession implements Session, Answers {
-	readonly ended: Promise<Ending>;
-	connection: Connection | undefined;
+class DeviceSession implements FuseSession, Answers {
+	readonly ended: Promise<FuseEnding>;
+	connection: KernelConnection | undefined;
 	requests = 0;
 	errors = 0;
 	readonly #fd: number;
@@ -84,7 +91,7 @@ class FuseSession implements Session, Answers {
 	readonly #interrupts = new Interrupts(this.#calls);
 	/** What has to be done although nobody waits for it: releases, and changes that went on without their callers. */
 	readonly #unattended = new Set<Promise<void>>();
-	readonly #end = Promise.withResolvers<Ending>();
+	readonly #end = Promise.withResolvers<FuseEnding>();
 	readonly #spareRequests: Request[] = [];
 	readonly #sparePages: Page[] = [];
 	#keptRequests = 0;
@@ -306,7 +313,7 @@ class FuseSession implements Session, Answers {
 		this.#options.log?.("error", { opcode, err: thrown }, "a request failed unexpectedly");
 	}
 
-	#finish(ending: Ending): void {
+	#finish(ending: FuseEnding): void {
 		if (this.#isEnded) return;
 		this.#isEnded = true;
 		for (const call of this.#calls.all()) call.interrupt();

@@ -105,7 +105,7 @@ export function renderHealth(
 		);
 	}
 	lines.push(verbose || !ok ? `${title} check ${ok ? "passed" : "failed"}` : "ok");
-	return { ok, text: lines.map((line) => `${printable(line)}\n`).join("") };
+	return { ok, text: lines.map((line) => `${escaped(line)}\n`).join("") };
 }
 
 function checkLine({ name, ok, reason }: HealthCheck): string {
@@ -114,7 +114,7 @@ function checkLine({ name, ok, reason }: HealthCheck): string {
 }
 
 /** Keeps a line one line: a mount's name or a server's message must not forge another check or hide in the terminal. */
-function printable(line: string): string {
+function escaped(line: string): string {
 	return line.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069]/gu, (character) =>
 		character === "\n" ? String.raw`\n` : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
 	);

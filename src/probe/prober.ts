@@ -1,6 +1,6 @@
 import { statfs } from "../mounts/statfs.ts";
 
-export type Verdict =
+export type StatfsVerdict =
 	| { readonly kind: "answered" }
 	| { readonly kind: "dead" }
 	| { readonly kind: "failed"; readonly reason: string }
@@ -28,7 +28,7 @@ export class Prober {
 		this.#answeredAt = undefined;
 	}
 
-	async ask(): Promise<Verdict> {
+	async ask(): Promise<StatfsVerdict> {
 		if (this.#stuck) return { kind: "hung" };
 		const answer = await statfs(this.#path, this.#timeoutMs);
 		if (answer.kind === "answered") this.#answeredAt = performance.now();

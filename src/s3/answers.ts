@@ -17,7 +17,7 @@ export function etagOf({ headers }: Answer): string {
 	return withoutQuotes(headers.get("etag") ?? "");
 }
 
-export function sizeOf({ headers }: Answer): number | undefined {
+export function contentLengthOf({ headers }: Answer): number | undefined {
 	const length = headers.get("content-length");
 	return length === undefined ? undefined : Number(length);
 }

@@ -1,4 +1,4 @@
-import { checkKey, hasMetadata, isKind, sizeOf } from "./answers.ts";
+import { checkKey, hasMetadata, isKind, contentLengthOf } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import type { Ability } from "./abilities.ts";
 import { copySource, type Bucket } from "./bucket.ts";
@@ -118,7 +118,7 @@ export class Copies {
 		const { etag, metadata, sizeBytes } = options;
 		const doubt = new Doubt();
 		const isCopy: Looks = async (answer) =>
-			(sizeBytes === undefined || sizeOf(answer) === sizeBytes) &&
+			(sizeBytes === undefined || contentLengthOf(answer) === sizeBytes) &&
 			(metadata === undefined || hasMetadata(answer, metadata));
 		let copied: Uploaded | undefined;
 		try {

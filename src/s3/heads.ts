@@ -1,4 +1,4 @@
-import { checkKey, etagOf, hasEtag, isKind, sizeOf } from "./answers.ts";
+import { checkKey, etagOf, hasEtag, isKind, contentLengthOf } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
@@ -18,7 +18,7 @@ export class Heads {
 
 	async head(key: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ObjectHeaders> {
 		const answer = await this.ask(key, { signal });
-		return objectHeaders(answer, sizeOf(answer) ?? 0);
+		return objectHeaders(answer, contentLengthOf(answer) ?? 0);
 	}
 
 	async ask(
@@ -34,7 +34,7 @@ export class Heads {
 			signal,
 			headers: () => ({ ...this.#bucket.encryption.access, ...headers }),
 			check: (answer) => {
-				const sizeBytes = sizeOf(answer);
+				const sizeBytes = contentLengthOf(answer);
 				// Directories' objects have no version with some servers, and need none.
 				const isMarker = sizeBytes === 0 && isOfServer(answer);
 				return sizeBytes !== undefined && (hasEtag(answer) || isMarker) ? undefined : "an answer that is not S3's";

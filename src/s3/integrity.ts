@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { etagOf, sizeOf } from "./answers.ts";
+import { etagOf, contentLengthOf } from "./answers.ts";
 import { crc32Of, encodeCrc32 } from "./checksum.ts";
 import type { RequestHeaders } from "./client.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
@@ -31,12 +31,12 @@ export function createIntegrity(body: UploadBody): Integrity {
 			return { "content-md5": (await md5Sum()).toString("base64") };
 		},
 		async isOf(answer) {
-			if (sizeOf(answer) !== body.sizeBytes) return false;
+			if (contentLengthOf(answer) !== body.sizeBytes) return false;
 			const found = answer.headers.get("x-amz-checksum-crc32");
 			return found === undefined ? etagOf(answer) === (await md5Sum()).toString("hex") : found === (await crcText());
 		},
 		async wasOf(answer) {
-			if (sizeOf(answer) !== body.sizeBytes) return false;
+			if (contentLengthOf(answer) !== body.sizeBytes) return false;
 			const found = answer.headers.get("x-amz-checksum-crc32");
 			if (found === undefined) return md5 !== undefined && etagOf(answer) === (await md5).toString("hex");
 			return crc !== undefined && found === (await crc);

@@ -100,7 +100,7 @@ class Scan {
 					key = this.#name();
 					break;
 				case "Size":
-					sizeBytes = sizeOf(this.#text());
+					sizeBytes = parseSize(this.#text());
 					break;
 				case "LastModified":
 					modifiedMs = Date.parse(this.#text()) || 0;
@@ -167,7 +167,7 @@ class Scan {
 	}
 }
 
-function sizeOf(text: string): number {
+function parseSize(text: string): number {
 	const size = /^\s*\d{1,16}\s*$/.test(text) ? Number(text) : Number.NaN;
 	return Number.isSafeInteger(size) ? size : Number.NaN;
 }

@@ -1,4 +1,4 @@
-import { checkKey, etagOf, isKind, sizeOf } from "./answers.ts";
+import { checkKey, etagOf, isKind, contentLengthOf } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import { copySource, type Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
@@ -156,7 +156,7 @@ export class MultipartUploads {
 		// Some servers say that of the whole object.
 		const whole = await this.#heads.askWithChecksum(from.key);
 		const wholeCrc32 = whole.headers.get("x-amz-checksum-crc32");
-		if (wholeCrc32 === undefined || sizeOf(whole) === from.lengthBytes) return undefined;
+		if (wholeCrc32 === undefined || contentLengthOf(whole) === from.lengthBytes) return undefined;
 		if (wholeCrc32 === crc32) return "a copied part with the checksum of the whole object";
 		knowledge.proves("copied-checksums");
 		return undefined;
@@ -206,7 +206,7 @@ export class MultipartUploads {
 		// is at least of as many parts, and was made since then.
 		const wanted = multipartEtag(parts);
 		const isComputed = wanted !== undefined && Object.keys(encryption.create).length === 0;
-		const isOfSize = (answer: Answer): boolean => sizeBytes === undefined || sizeOf(answer) === sizeBytes;
+		const isOfSize = (answer: Answer): boolean => sizeBytes === undefined || contentLengthOf(answer) === sizeBytes;
 		const looks: Looks = async (answer) => {
 			const found = etagOf(answer);
 			if (found === wanted) return true;

@@ -1,5 +1,5 @@
 import type { Ability } from "./abilities.ts";
-import { checkKey, etagOf, hasEtag, hasMetadata, isKind, sizeOf } from "./answers.ts";
+import { checkKey, etagOf, hasEtag, hasMetadata, isKind, contentLengthOf } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
 import { Doubt } from "./doubt.ts";
 import type { Heads } from "./heads.ts";
@@ -65,7 +65,7 @@ export class Puts {
 				if (hasEtag(answer)) return { etag: etagOf(answer), modifiedMs: serverTimeMs(answer) };
 				return await this.#heads.made(
 					key,
-					async (found) => sizeOf(found) === body.sizeBytes && mayBeMadeSince(found, doubt),
+					async (found) => contentLengthOf(found) === body.sizeBytes && mayBeMadeSince(found, doubt),
 				);
 			} catch (error) {
 				if (!isKind(error, "EXISTS")) throw error;

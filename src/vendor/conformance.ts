@@ -21,7 +21,7 @@ export interface Subject {
 	readonly context: CheckContext;
 }
 
-export type Outcome =
+export type ConformanceOutcome =
 	| { readonly kind: "passed" }
 	| { readonly kind: "failed"; readonly reason: string }
 	| { readonly kind: "skipped"; readonly reason: string };
@@ -90,7 +90,7 @@ const promises: Readonly<Record<string, (subject: Subject) => Promise<void>>> = 
 /** Plays the contract against a driver and its backend. Without a mount the rest is not tried. */
 export async function conformance(
 	subject: Subject,
-	onOutcome: (name: string, outcome: Outcome) => void,
+	onOutcome: (name: string, outcome: ConformanceOutcome) => void,
 ): Promise<void> {
 	let cannotMount = false;
 	for (const [name, keep] of Object.entries(promises)) {

@@ -4,6 +4,7 @@ import { didYouMean, shown } from "../options/faults.ts";
 import { optionMeta } from "../options/option.ts";
 import { defineCommandDriver } from "../drivers/command.ts";
 import { DriverFaults, type Driver } from "../drivers/driver.ts";
+import { sourceFault } from "../drivers/faults.ts";
 import { LauncherError } from "../errors.ts";
 import { placeIn } from "./place.ts";
 import type { Command, CommandContext, CommandDriver, Mount, Options, Values } from "./contract.ts";
@@ -137,7 +138,7 @@ export function toDriver<Declared extends Options>(vendor: CommandDriver<Declare
 			} catch (thrown) {
 				if (thrown instanceof DriverFaults) throw thrown;
 				const { message } = thrown instanceof LauncherError ? thrown : brokenDriver(name, "command", thrown);
-				throw new DriverFaults([{ at: { kind: "source" }, message }]);
+				throw new DriverFaults([sourceFault(message)]);
 			}
 		},
 	};

@@ -1,5 +1,6 @@
 import { LauncherError } from "../errors.ts";
 import * as optionTypes from "../options/option.ts";
+import * as driverFaults from "../drivers/faults.ts";
 import * as s3Driver from "../drivers/s3-driver.ts";
 import * as s3OptionTypes from "../drivers/s3-options.ts";
 import type {
@@ -59,11 +60,11 @@ export function parsed<Value>(
 }
 
 export function sourceFault(message: string): Fault {
-	return { at: { kind: "source" }, message };
+	return driverFaults.sourceFault(message);
 }
 
 export function optionFault(name: string, message: string): Fault {
-	return { at: { kind: "option", name }, message };
+	return driverFaults.optionFault(name, message);
 }
 
 /** The error to throw from `check` and to return from `diagnose`. The hint says what to do. Never put a secret into it. */

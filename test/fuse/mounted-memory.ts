@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import type { Connection } from "../../src/fuse/init.ts";
+import type { KernelConnection } from "../../src/fuse/init.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { answerOf } from "../support/child-answer.ts";
@@ -46,7 +46,7 @@ export type FromServer =
 	| { readonly kind: "serving" }
 	| { readonly kind: "done" }
 	| { readonly kind: "failed"; readonly reason: string }
-	| { readonly kind: "stats"; readonly stats: ServerStatistics; readonly connection?: Connection }
+	| { readonly kind: "stats"; readonly stats: ServerStatistics; readonly connection?: KernelConnection }
 	| { readonly kind: "ended"; readonly how: string; readonly isDestroyed: boolean }
 	| { readonly kind: "log"; readonly level: string; readonly message: string; readonly fields: object };
 
@@ -122,7 +122,7 @@ export class MountedMemory {
 		return mounted;
 	}
 
-	async stats(): Promise<ServerStatistics & { readonly connection: Connection | undefined }> {
+	async stats(): Promise<ServerStatistics & { readonly connection: KernelConnection | undefined }> {
 		const { stats, connection } = await this.#ask({ kind: "stats" }, "stats");
 		return { ...stats, connection };
 	}

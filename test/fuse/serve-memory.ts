@@ -16,7 +16,7 @@ import {
 	type RequestContext,
 } from "../../src/fuse/filesystem.ts";
 import { serveLibfuse } from "../../src/fuse/libfuse.ts";
-import { serve, type Session } from "../../src/fuse/session.ts";
+import { serve, type FuseSession } from "../../src/fuse/session.ts";
 import { MemoryFilesystem } from "../support/memory-filesystem.ts";
 import type { FromServer, ServedMemory, ToServer } from "./mounted-memory.ts";
 
@@ -164,7 +164,7 @@ async function run(served: ServedMemory): Promise<void> {
 	process.disconnect();
 }
 
-function answer(message: ToServer, filesystem: TestFilesystem, session: Session, gate: Gate): FromServer {
+function answer(message: ToServer, filesystem: TestFilesystem, session: FuseSession, gate: Gate): FromServer {
 	switch (message.kind) {
 		case "stats": {
 			const { remembered, nodeCount, openFiles, openDirectories, mostReads, mostWrites, interrupted } = filesystem;

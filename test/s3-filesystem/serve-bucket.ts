@@ -6,7 +6,7 @@ import { closeSync } from "node:fs";
 import type { Filesystem } from "../../src/fuse/filesystem.ts";
 import { serveLibfuse } from "../../src/fuse/libfuse.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
-import { serve, type Session } from "../../src/fuse/session.ts";
+import { serve, type FuseSession } from "../../src/fuse/session.ts";
 import { S3Error, type ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
@@ -73,7 +73,7 @@ async function run(served: ServedBucket): Promise<void> {
 }
 
 interface Served {
-	readonly session: Session;
+	readonly session: FuseSession;
 	readonly close: () => void;
 }
 

@@ -15,7 +15,7 @@ export interface Need extends ByteRange {
 	readonly least: (gap: ByteRange, room: ByteRange) => ByteRange;
 }
 
-interface Waiter {
+interface MemoryWaiter {
 	readonly need: Need;
 	readonly resolve: (parts: Part[]) => void;
 }
@@ -49,7 +49,7 @@ export class PartCache {
 	#fetches = 0;
 	#latest: Part | undefined;
 	/** Reads that need memory, in the order of asking. They hold nothing while they wait, so that none waits for another. */
-	readonly #waiters: Waiter[] = [];
+	readonly #waiters: MemoryWaiter[] = [];
 	#isServing = false;
 
 	constructor(options: {
@@ -111,7 +111,7 @@ export class PartCache {
 	async #inTurn(need: Need, signal: AbortSignal | undefined): Promise<Part[]> {
 		signal?.throwIfAborted();
 		const { promise, resolve, reject } = Promise.withResolvers<Part[]>();
-		const waiter: Waiter = { need, resolve };
+		const waiter: MemoryWaiter = { need, resolve };
 		const leave = (): void => {
 			const index = this.#waiters.indexOf(waiter);
 			// It was served in the same moment, and sees by itself that it is not wanted.

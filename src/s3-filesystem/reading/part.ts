@@ -1,6 +1,6 @@
 import type { PooledBuffer } from "./memory.ts";
 
-interface Waiter {
+interface RangeWaiter {
 	readonly filledBytes: number;
 	readonly resolve: () => void;
 	readonly reject: (reason: unknown) => void;
@@ -21,7 +21,7 @@ export class Part {
 	/** How many need its bytes to stay. */
 	pins = 0;
 	#memory: PooledBuffer;
-	#waiters: Waiter[] = [];
+	#waiters: RangeWaiter[] = [];
 	#failure: { readonly reason: unknown } | undefined;
 	#abort: AbortController | undefined = new AbortController();
 

@@ -26,7 +26,7 @@ export function diagnoseAnswer(answer: Answer, { location, now }: AnswerContext)
 	return new LauncherError(code, `${describe(location)}: ${problem}${quote}`, { hint });
 }
 
-type Verdict = Extract<
+type DiagnosisCode = Extract<
 	ErrorCode,
 	| "BUCKET_MISSING"
 	| "ACCESS_DENIED"
@@ -40,7 +40,7 @@ type Verdict = Extract<
 >;
 
 /** The codes of AWS, and of MinIO and Ceph where they have others. */
-const meanings = new Map<string, Verdict>([
+const meanings = new Map<string, DiagnosisCode>([
 	["NoSuchBucket", "BUCKET_MISSING"],
 	["InvalidBucketName", "BUCKET_MISSING"],
 	["AccessDenied", "ACCESS_DENIED"],
@@ -66,7 +66,7 @@ const meanings = new Map<string, Verdict>([
 	["RequestTimeout", "BACKEND_FAILING"],
 ]);
 
-function classify({ status, headers, body }: Answer, told: ServerError | undefined, isSkewed: boolean): Verdict {
+function classify({ status, headers, body }: Answer, told: ServerError | undefined, isSkewed: boolean): DiagnosisCode {
 	const meaning = told === undefined ? undefined : meanings.get(told.code);
 	// Servers that look at the signature before the time blame the key; an unknown key or a bad token is one at any time.
 	const mayBeTime = meaning === undefined || meaning === "ACCESS_DENIED" || meaning === "SIGNATURE_WRONG";
@@ -103,7 +103,7 @@ interface Facts {
 	readonly location: BucketLocation;
 }
 
-function explain(code: Verdict, facts: Facts): Finding {
+function explain(code: DiagnosisCode, facts: Facts): Finding {
 	const { answer, told, skewMs, location } = facts;
 	switch (code) {
 		case "BUCKET_MISSING":

@@ -6,7 +6,7 @@ export interface Turn {
 	readonly startedAt: number;
 }
 
-interface Waiter {
+interface SlotWaiter {
 	readonly enter: () => void;
 	readonly refuse: (reason: unknown) => void;
 	isGone: boolean;
@@ -21,7 +21,7 @@ const readsBeforeWrite = 8;
  */
 export class Concurrency {
 	readonly #maximum: number;
-	readonly #queues: Readonly<Record<Priority, Waiter[]>> = { read: [], write: [] };
+	readonly #queues: Readonly<Record<Priority, SlotWaiter[]>> = { read: [], write: [] };
 	#limit: number;
 	#running = 0;
 	#cutAt = -Infinity;
@@ -78,7 +78,7 @@ export class Concurrency {
 
 	async #wait(priority: Priority, signal: AbortSignal | undefined): Promise<void> {
 		const { promise, resolve, reject } = Promise.withResolvers<void>();
-		const waiter: Waiter = { enter: resolve, refuse: reject, isGone: false };
+		const waiter: SlotWaiter = { enter: resolve, refuse: reject, isGone: false };
 		const abort = (): void => {
 			waiter.isGone = true;
 			reject(signal?.reason);
@@ -92,7 +92,7 @@ export class Concurrency {
 		}
 	}
 
-	#next(): Waiter | undefined {
+	#next(): SlotWaiter | undefined {
 		const { read, write } = this.#queues;
 		while (read[0]?.isGone === true) read.shift();
 		while (write[0]?.isGone === true) write.shift();
