@@ -1,7 +1,7 @@
 import { chmod, readdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Environment } from "./config/environment.ts";
+import { datasetOf, type Environment } from "./config/environment.ts";
 import {
 	examine,
 	hashOf,
@@ -85,7 +85,8 @@ export async function launch(options: LauncherOptions): Promise<void> {
 	});
 	launcher.warnings.push(...server.warnings);
 	await clearLeftovers(join(runDirectory, "mounts"), log);
-	log.info({ addresses: server.addresses, version: options.version }, "launcher started");
+	const facts = { addresses: server.addresses, version: options.version, dataset: datasetOf(environment) };
+	log.info(facts, "launcher started");
 	const onAbort = (): void => launcher.askToStop("signal");
 	options.signal.addEventListener("abort", onAbort, { once: true });
 	if (options.signal.aborted) onAbort();
@@ -152,6 +153,7 @@ class Launcher {
 
 	status(): LauncherStatus {
 		const { version, environment } = this.#options;
+		const dataset = datasetOf(environment);
 		const isRunning = this.#fleet !== undefined && this.#config !== undefined;
 		this.#hasStarted ||= isRunning && this.#fleet?.supervisors.every(({ settled }) => settled) === true;
 		return {
@@ -161,19 +163,26 @@ class Launcher {
 			state: this.stoppedBy !== undefined ? "draining" : isRunning ? "running" : "starting",
 			started: this.#hasStarted,
 			targetPath: this.#plan?.targetPath ?? environment.MOUNT_POINT ?? "",
+			...(dataset !== undefined && { dataset }),
 			configFile: this.#plan?.configFile ?? "",
 			...(this.#config !== undefined && { config: this.#config }),
 			changes: this.#changes.changes,
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
-			mounts: [...(this.#fleet?.statuses() ?? []).map((mount) => this.#withWhatFluidKeeps(mount)), ...this.#refused],
+			mounts: [...(this.#fleet?.statuses() ?? []).map((mount) => this.#withPlan(mount)), ...this.#refused],
 		};
 	}
 
 	/** A config that asks for no other mount than the one that runs is never applied, so this is looked up in the last plan. */
-	#withWhatFluidKeeps(mount: MountStatus): MountStatus {
-		const { withoutEffect } = this.#plan?.mounts.find(({ target }) => target === mount.target) ?? {};
-		return withoutEffect === undefined || mount.leaving ? mount : { ...mount, withoutEffect };
+	#withPlan(mount: MountStatus): MountStatus {
+		const planned = this.#plan?.mounts.find(({ target }) => target === mount.target);
+		if (planned === undefined || mount.leaving) return mount;
+		const { withoutEffect, tieredStore } = planned;
+		return {
+			...mount,
+			...(withoutEffect !== undefined && { withoutEffect }),
+			...(tieredStore.length > 0 && { tieredStore }),
+		};
 	}
 
 	/** Until everything is unmounted again. */

@@ -49,9 +49,11 @@ async function ask(environment: Environment, output: Output): Promise<LauncherSt
 
 /** For people, as blocks that fit a narrow terminal. */
 export function renderStatus(launcher: LauncherStatus, now: Date): string {
-	const { version, pid, startedAt, state, alive, targetPath, configFile, config, changes, warnings, mounts } = launcher;
+	const { version, pid, startedAt, state, alive, targetPath, dataset, configFile, config, changes, warnings, mounts } =
+		launcher;
 	const head = `fluid-fuse ${version}: ${state} for ${elapsed(startedAt, now)}, pid ${pid}${alive ? "" : ", beyond repair"}\n`;
 	const facts = rows([
+		...(dataset === undefined ? [] : [["dataset", `${dataset.namespace}/${dataset.name}`] as const]),
 		["config", configFile || "not read yet"],
 		["target", targetPath || "not known yet"],
 		["mounts", `${mounts.filter(({ ready }) => ready).length} of ${mounts.length} ready`],
@@ -99,6 +101,8 @@ function renderMount(mount: MountStatus, now: Date): string {
 	if (mount.droppedLines > 0) facts.push(["log", `${count(mount.droppedLines, "line")} of the driver dropped`]);
 	if (mount.pendingChange !== undefined) facts.push(["pending", mount.pendingChange]);
 	if (mount.withoutEffect !== undefined) facts.push(["no effect", mount.withoutEffect]);
+	for (const { folder, gives, unused } of mount.tieredStore ?? [])
+		facts.push(unused === undefined ? ["cache", `${folder}: ${gives.join(", ")}`] : ["unused", `${folder}: ${unused}`]);
 	if (mount.reason !== undefined && mount.reason !== lastError?.message) facts.push(["reason", mount.reason]);
 	for (const { about, message, since: begun } of mount.troubles ?? [])
 		facts.push(["trouble", `${about}, for ${elapsed(begun, now)}\n${message}`]);

@@ -5,6 +5,7 @@ import { loadFluidFile, type LoadedFile } from "../config/load.ts";
 import { planMounts, type Plan, type PlannedMount, type PlannedOption, type PlannedVolume } from "../config/plan.ts";
 import { errorKinds } from "../errors.ts";
 import { parseListenAddress } from "../probe/listen-address.ts";
+import type { PlannedPlace } from "../config/tiered-store.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import type { Secret } from "../secrets/secret.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
@@ -34,6 +35,8 @@ interface ReportedMount {
 	readonly source: string;
 	/** Of a pvc:// source. */
 	readonly volume?: PlannedVolume;
+	/** Places for a cache that the runtime gives; absent when there are none. */
+	readonly tieredStore?: readonly PlannedPlace[];
 	readonly target: string;
 	readonly readOnly: boolean;
 	readonly modeReason: string;
@@ -107,7 +110,8 @@ async function check(
 }
 
 async function inspect(mount: PlannedMount) {
-	const { path, name, driver, driverReason, source, volume, target, readOnly, modeReason, withoutEffect } = mount;
+	const { path, name, driver, driverReason, source, volume, tieredStore, target } = mount;
+	const { readOnly, modeReason, withoutEffect } = mount;
 	try {
 		const { mount: prepared, options, unread } = await mount.inspect();
 		const facts = {
@@ -117,6 +121,7 @@ async function inspect(mount: PlannedMount) {
 			driverReason,
 			source,
 			...(volume !== undefined && { volume }),
+			...(tieredStore.length > 0 && { tieredStore }),
 			target,
 			readOnly,
 			modeReason,
@@ -144,7 +149,13 @@ function renderPlan({ ok, configFile, targetPath, layout, together = false, moun
 	return [head, ...mounts.map(renderMount), ""].join("\n");
 }
 
-function renderMount({ path, name, options, command, volume, ...mount }: ReportedMount): string {
+function renderMount({ path, name, options, command, volume, tieredStore, ...mount }: ReportedMount): string {
+	const unused = [
+		...(volume?.unused ?? []),
+		...(tieredStore ?? []).flatMap((place) =>
+			place.unused === undefined ? [] : [{ path: place.path, message: `${place.folder}: ${place.unused}` }],
+		),
+	];
 	const facts = rows([
 		["source", mount.source],
 		...(volume === undefined ? [] : [["volume", `${volume.handle} of ${volume.driver}`] as const]),
@@ -153,7 +164,7 @@ function renderMount({ path, name, options, command, volume, ...mount }: Reporte
 		["mode", `${mount.readOnly ? "read-only" : "read-write"} (${mount.modeReason})`],
 		...(mount.withoutEffect === undefined ? [] : [["no effect", mount.withoutEffect] as const]),
 		...options.map((option) => ["option", `${option.name} = ${option.value}\n  from ${option.from}`] as const),
-		...(volume?.unused ?? []).map(({ path: from, message }) => ["unused", `${message}\n  from ${from}`] as const),
+		...unused.map(({ path: from, message }) => ["unused", `${message}\n  from ${from}`] as const),
 		["command", command.map(quoted).join(" ")],
 	]);
 	return `${path} ${terminalText(name)}\n${facts}`;

@@ -64,6 +64,26 @@ const schema = z.object({
 		),
 	FLUID_FUSE_SCRIPT: absolutePath.default("/opt/mount.sh").describe("The program of the driver script."),
 	FLUID_RUNTIME_CONFIG_PATH: absolutePath.optional().describe("Set by Fluid's CacheRuntime: the config file."),
+	FLUID_RUNTIME_MOUNT_PATH: absolutePath
+		.optional()
+		.describe("Set by Fluid's CacheRuntime: targetPath, used where there is no MOUNT_POINT."),
+	FLUID_RUNTIME_COMPONENT_TYPE: z
+		.literal("client", {
+			error:
+				"fluid-fuse is the client of a CacheRuntime and nothing else: set master.disabled and worker.disabled to true in the CacheRuntime",
+		})
+		.optional()
+		.describe("Set by Fluid's CacheRuntime: anything but client is refused."),
+	FLUID_DATASET_NAME: z
+		.string()
+		.optional()
+		.describe("Set by Fluid's CacheRuntime: the Dataset, for status and metrics."),
+	FLUID_DATASET_NAMESPACE: z.string().optional().describe("Set by Fluid's CacheRuntime: the Dataset's namespace."),
+	FLUID_RUNTIME_NAME: z
+		.string()
+		.optional()
+		.describe("Set by Fluid's ThinRuntime: its name, which is the Dataset's too."),
+	FLUID_RUNTIME_NS: z.string().optional().describe("Set by Fluid's ThinRuntime: its namespace."),
 	MOUNT_POINT: absolutePath.optional().describe("Set by Fluid: targetPath, used where the config has none."),
 	MOUNT_OPTIONS: z
 		.string()
@@ -72,6 +92,19 @@ const schema = z.object({
 });
 
 export type Environment = Readonly<z.output<typeof schema>>;
+
+export interface DatasetName {
+	readonly namespace: string;
+	readonly name: string;
+}
+
+/** The Dataset that Fluid made this pod for; its runtime has the same name. */
+export function datasetOf(environment: Environment): DatasetName | undefined {
+	const { FLUID_RUNTIME_NAME, FLUID_RUNTIME_NS = "" } = environment;
+	const { FLUID_DATASET_NAME: name = FLUID_RUNTIME_NAME, FLUID_DATASET_NAMESPACE: namespace = FLUID_RUNTIME_NS } =
+		environment;
+	return name === undefined ? undefined : { namespace, name };
+}
 
 /** What kubelet sets for a Service named fluid-fuse-…: not meant for us. */
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
@@ -95,5 +128,6 @@ export function parseEnvironment(variables: NodeJS.ProcessEnv): Environment {
 	if (parsed.data === undefined || faults.length > 0) {
 		throw new LauncherError("USAGE", faults.join("\n"), { hint: "docs/options.md lists the environment variables." });
 	}
-	return parsed.data;
+	const { MOUNT_POINT = parsed.data.FLUID_RUNTIME_MOUNT_PATH } = parsed.data;
+	return { ...parsed.data, ...(MOUNT_POINT !== undefined && { MOUNT_POINT }) };
 }

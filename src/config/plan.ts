@@ -15,9 +15,10 @@ import {
 import type { Environment } from "./environment.ts";
 import { below, ConfigError, didYouMean, shown, withoutPassword, type Fault } from "../options/faults.ts";
 import { FileFault, readNamedFile, realPathOf } from "../named-file.ts";
-import { placeMounts, type Place } from "./layout.ts";
+import { placeMounts, type Layout, type Place } from "./layout.ts";
 import type { LoadedFile } from "./load.ts";
 import { claimed, isClaim, sourceIn, type Claimed } from "./persistent-volume.ts";
+import { readTieredStore, type PlannedPlace } from "./tiered-store.ts";
 import { isPath, isSecret, optionMeta, schemaOf } from "../options/option.ts";
 import type { FluidFile } from "./schema.ts";
 import { Secret } from "../secrets/secret.ts";
@@ -47,6 +48,8 @@ export interface PlannedMount extends Place {
 	readonly source: string;
 	/** What a pvc:// source stands for. */
 	readonly volume?: PlannedVolume;
+	/** The places for a cache that the runtime gives, and what the driver uses of them. */
+	readonly tieredStore: readonly PlannedPlace[];
 	readonly readOnly: boolean;
 	readonly driver: Driver;
 	/** Why this driver: a phrase for `validate`. */
@@ -130,7 +133,7 @@ interface Planning extends PlanContext {
 /** Decides what to mount where with which driver. Faults of one mount never touch another. */
 export function planMounts({ path: configFile, file, targetPath }: LoadedFile, context: PlanContext): Plan {
 	const planning = { ...context, targetPath };
-	const { layout, places, faults } = placeMounts(file.mounts, targetPath, context.environment.FLUID_FUSE_LAYOUT);
+	const { layout, places, faults } = placeMounts(file.mounts, targetPath, wantedLayout(file, context.environment));
 	const mounts: PlannedMount[] = [];
 	const refused: RefusedMount[] = [];
 	for (const [index, mount] of file.mounts.entries()) {
@@ -153,6 +156,12 @@ export function planMounts({ path: configFile, file, targetPath }: LoadedFile, c
 	const disagreeing = together ? refuseDisagreement(mounts) : [];
 	const agreeing = mounts.filter(({ path }) => !disagreeing.some((mount) => mount.path === path));
 	return { configFile, targetPath, layout, together, mounts: agreeing, refused: [...refused, ...disagreeing] };
+}
+
+/** A CacheRuntime's unified namespace has each mount at its path, however many there are: `/<name>`, or `/` for targetPath itself. */
+function wantedLayout({ client }: FluidFile, { FLUID_FUSE_LAYOUT: wanted }: Environment): Layout {
+	const isCacheRuntime = client !== null && client !== undefined;
+	return isCacheRuntime && wanted === "auto" ? "named" : wanted;
 }
 
 /** Those that are folders of one mount have to want the same of it. What the first of them says holds. */
@@ -213,6 +222,8 @@ function planMount(
 		// Below what the mount says itself, above what is said for all mounts.
 		layers.splice(-2, 0, volumeLayer(claim, read));
 	}
+	const tieredStore = readTieredStore(file, driver, new Set(chooseOptions(driver, layers).chosen.keys()));
+	layers.unshift(new Map(tieredStore.options.map(({ name, value, from }) => [name, { value, from }])));
 	const served = {
 		source: claim === undefined || read === undefined ? mount.mountPoint : sourceIn(read, claim.folder),
 		readOnly,
@@ -225,6 +236,7 @@ function planMount(
 		path,
 		source: withoutPassword(mount.mountPoint),
 		...(claim !== undefined && { volume: { driver: claim.volume.driver, handle: claim.volume.handle, unused } }),
+		tieredStore: tieredStore.places,
 		readOnly,
 		driver,
 		driverReason,

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { sizeInBytes } from "../options/option.ts";
 
 /** Kubernetes' access modes; `accessModes` of the Dataset. */
 export const accessModes = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"] as const;
@@ -29,6 +30,28 @@ const text = z
 	.nullish()
 	.transform((value) => value ?? "");
 
+/** One level of a CacheRuntime's tiered store: each place with its quota. */
+const tieredStoreLevel = z.object({
+	mountPaths: z
+		.array(z.string())
+		.nullish()
+		.transform((paths) => paths ?? [])
+		.describe("Where its places are in the container."),
+	quotas: z
+		.array(sizeInBytes)
+		.nullish()
+		.transform((quotas) => quotas ?? [])
+		.describe("How much of each may be filled."),
+	mediumType: text.describe("MEM, or a disk of some kind."),
+	high: z
+		.string()
+		.regex(/^(0?\.\d{1,9}|0|1(\.0{1,9})?)?$/, { error: "expected a ratio from 0 to 1, such as 0.9" })
+		.nullish()
+		.transform((ratio) => (ratio === "" || ratio === null || ratio === undefined ? 1 : Number(ratio)))
+		.describe("The part of a quota that a cache may fill."),
+	low: text.describe("Has no effect: what was not used for longest goes first, part by part."),
+});
+
 /**
  * Fluid's config file, `config.json` of a ThinRuntime or `runtime.json` of a CacheRuntime. Fields that Fluid may add
  * later are ignored; those that are read are checked strictly.
@@ -56,9 +79,16 @@ export const fluidFile = z.object({
 	targetPath: z.string().nullish().describe("Where applications find the data; MOUNT_POINT when absent."),
 	runtimeOptions: optionMap.describe("Options for every mount, below the mount's own."),
 	client: z
-		.object({ options: optionMap })
+		.object({
+			options: optionMap.describe("Options for every mount, below the mount's own."),
+			tieredStoreLevels: z
+				.array(tieredStoreLevel)
+				.nullish()
+				.transform((levels) => levels ?? [])
+				.describe("Places for a cache, below all options."),
+		})
 		.nullish()
-		.describe("CacheRuntime only: its options are treated as runtimeOptions."),
+		.describe("CacheRuntime only: what its client is given."),
 	accessModes: z
 		.array(z.enum(accessModes))
 		.nullish()

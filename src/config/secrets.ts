@@ -1,8 +1,12 @@
-import { realpath } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { LauncherError } from "../errors.ts";
 import { FileFault, readRegularFile } from "../named-file.ts";
 import { Secret } from "../secrets/secret.ts";
+
+/** What comes after the hint where not even the Secret's folder is there. */
+const notMounted =
+	" It is not mounted in this pod at all: a CacheRuntimeClass has to say topology.client.dependencies.secretMount.enabled: true, and a Secret that is cited later comes with the next pod.";
 
 /** Where Fluid says that secrets are; FLUID_FUSE_SECRETS_DIR is where they really are. */
 const fluidSecrets = "/etc/fluid/secrets";
@@ -58,9 +62,14 @@ export async function readSecret(
 			missing ? "SECRET_MISSING" : "SECRET_UNREADABLE",
 			missing ? `the secret file ${label} is not there` : `the secret file ${label} cannot be read: ${code}`,
 			{
-				hint: `Check that the Secret ${JSON.stringify(secret)} exists in the Dataset's namespace and has the key ${JSON.stringify(key)}.`,
+				hint: `Check that the Secret ${JSON.stringify(secret)} exists in the Dataset's namespace and has the key ${JSON.stringify(key)}.${(await isFolder(join(secretsDirectory, secret))) ? "" : notMounted}`,
 				cause: error,
 			},
 		);
 	}
+}
+
+async function isFolder(path: string): Promise<boolean> {
+	const found = await stat(path).catch(() => undefined);
+	return found?.isDirectory() === true;
 }

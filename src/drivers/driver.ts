@@ -63,6 +63,28 @@ export interface VolumeOption {
 	readonly isPlain?: boolean;
 }
 
+/** A folder that the runtime gives for a cache. */
+export interface CachePlace {
+	readonly folder: string;
+	/** A tmpfs, whose content the container's memory limit counts. */
+	readonly inMemory: boolean;
+	/** What may be in it; who exceeds that may be evicted. 0: nobody has said. */
+	readonly bytes: number;
+}
+
+/** What a driver makes of the places, each by its index. */
+export interface ReadCachePlaces {
+	readonly options: readonly {
+		readonly name: string;
+		readonly value: string;
+		readonly place: number;
+		/** It comes from what may be in the place, not from where that is. */
+		readonly isSize: boolean;
+	}[];
+	/** For each place why it is not used; undefined for one that is. */
+	readonly unused: readonly (string | undefined)[];
+}
+
 /** Options by their canonical names, before the driver has parsed them. What came from a secret is one, whatever the option's type is. */
 export type RawOptions = Readonly<Record<string, string | Secret>>;
 
@@ -92,6 +114,8 @@ export interface Driver {
 	readonly csiDrivers?: readonly string[];
 	/** Makes a source and options of such a volume. Absent: it is prepared with the `pvc://` source, and finds the volume in the mount. */
 	readVolume?(volume: Volume): ReadVolume;
+	/** Makes options of the places for a cache; those that are `given` come before them. Absent: it has no use for any. */
+	readCachePlaces?(places: readonly CachePlace[], given: ReadonlySet<string>): ReadCachePlaces;
 	/** All its options: strict, each with OptionMeta. */
 	readonly options: z.ZodObject;
 	/** Options of its program that may not be set, with the reason. */

@@ -39,6 +39,7 @@ import type {
 	SharedStartContext,
 	StartContext,
 } from "./driver.ts";
+import { chooseCachePlace } from "./cache-places.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { parseOptions } from "./parse-options.ts";
 import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
@@ -117,6 +118,7 @@ export const native: Driver = {
 	schemes: ["s3", "minio", ""],
 	csiDrivers: s3CsiDrivers,
 	readVolume: (volume) => readS3Volume(volume),
+	readCachePlaces: chooseCachePlace,
 	filesystemTypes: ["fuse.thin-s3"],
 	options,
 	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },

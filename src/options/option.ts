@@ -86,23 +86,35 @@ export function duration(meta: Description) {
 	return option(schema, "duration", meta);
 }
 
-/** An amount of bytes as Kubernetes writes quantities: `512Mi`, `1Gi`, `500M` or plain bytes. */
+const sizeUnits: Readonly<Record<string, number>> = {
+	k: 1e3,
+	K: 1e3,
+	M: 1e6,
+	G: 1e9,
+	T: 1e12,
+	P: 1e15,
+	E: 1e18,
+	Ki: 1024,
+	Mi: 1024 ** 2,
+	Gi: 1024 ** 3,
+	Ti: 1024 ** 4,
+	Pi: 1024 ** 5,
+	Ei: 1024 ** 6,
+};
+
+/** An amount of bytes as Kubernetes writes quantities: `512Mi`, `1Gi`, `500M`, `2e9` or plain bytes. */
+export const sizeInBytes = plain
+	.regex(/^\d{1,15}(\.\d{1,3})?([kKMGTPE]|[KMGTPE]i|[eE]\d{1,2})?$/, {
+		error: "expected a size such as 512Mi, 1Gi or 500M",
+	})
+	.transform((value) => {
+		// With an exponent it is a number as it stands; a unit ends it.
+		const unit = /[a-z]+$/i.exec(value)?.[0];
+		return Math.floor(unit === undefined ? Number(value) : Number.parseFloat(value) * (sizeUnits[unit] ?? Number.NaN));
+	});
+
 export function size(meta: Description, { min = 1 } = {}) {
-	const units: Readonly<Record<string, number>> = {
-		"": 1,
-		k: 1e3,
-		K: 1e3,
-		M: 1e6,
-		G: 1e9,
-		T: 1e12,
-		Ki: 1024,
-		Mi: 1024 ** 2,
-		Gi: 1024 ** 3,
-		Ti: 1024 ** 4,
-	};
-	const schema = plain
-		.regex(/^\d{1,15}(\.\d{1,3})?([kKMGT]|[KMGT]i)?$/, { error: "expected a size such as 512Mi, 1Gi or 500M" })
-		.transform((value) => Math.floor(Number.parseFloat(value) * (units[value.replace(/^[\d.]+/, "")] ?? 1)))
+	const schema = sizeInBytes
 		.refine((value) => value >= min, { error: `expected at least ${min >= 1024 ** 2 ? `${min / 1024 ** 2}Mi` : min}` })
 		.refine((value) => value <= Number.MAX_SAFE_INTEGER, { error: "expected a size of 8Pi at most" });
 	return option(schema, "size", meta);

@@ -34,6 +34,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		new Gauge({ name: `fluid_fuse_${name}`, help, labelNames, registers });
 
 	const buildInfo = gauge("build_info", "Always 1; the labels tell the versions.", ["version", "node"]);
+	const datasetInfo = gauge("dataset_info", "Always 1; the labels tell the Dataset.", ["namespace", "dataset"]);
 	const ready = gauge("ready", "1 while /readyz answers 200.");
 	const warnings = gauge("warnings", "Problems of the pod itself, as /status lists them.");
 	const mountState = gauge("mount_state", "1 for the state the mount is in, 0 for the others.", [
@@ -110,6 +111,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 	function readStatus(): void {
 		const now = status();
 		buildInfo.set({ version: now.version, node: process.versions.node }, 1);
+		if (now.dataset !== undefined) datasetInfo.set({ namespace: now.dataset.namespace, dataset: now.dataset.name }, 1);
 		ready.set(checkHealth("readyz", now).ok ? 1 : 0);
 		warnings.set(now.warnings.length);
 		configOk.set(now.config?.state === "applied" ? 1 : 0);

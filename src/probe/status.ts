@@ -1,3 +1,5 @@
+import type { DatasetName } from "../config/environment.ts";
+import type { PlannedPlace } from "../config/tiered-store.ts";
 import type { DriverConcession, DriverTrouble, Refusals } from "../drivers/driver.ts";
 import type { ErrorClass, ErrorCode } from "../errors.ts";
 
@@ -57,6 +59,8 @@ export interface MountStatus {
 	readonly pendingChange?: string;
 	/** What the config asks for and Fluid has not brought to this pod, with what to do; absent when there is nothing. */
 	readonly withoutEffect?: string;
+	/** The places for a cache that the runtime gives, and what is used of each; absent when there are none. */
+	readonly tieredStore?: readonly PlannedPlace[];
 	/** The prober's last word: how long ago the mount last answered a statfs, in seconds. Absent before the first answer. */
 	readonly answeredSecondsAgo?: number;
 	/** The last signed check of the bucket, where the driver has one. */
@@ -118,6 +122,8 @@ export interface LauncherStatus {
 	/** Every mount has been ready or has failed at least once: what `/startupz` answers. */
 	readonly started: boolean;
 	readonly targetPath: string;
+	/** What Fluid's variables say; absent where there are none. */
+	readonly dataset?: DatasetName;
 	readonly configFile: string;
 	/** Absent before the first config was applied. */
 	readonly config?: ConfigStatus;

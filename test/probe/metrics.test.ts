@@ -152,7 +152,8 @@ describe("docs/metrics.md", () => {
 			refusals: { counts: { AccessDenied: 1 }, last: refusal },
 			concessions: [concession],
 		};
-		const metrics = createMetrics(() => sampleStatus({ mounts: [sampleMount(facts)] }));
+		const dataset = { namespace: "team-a", name: "training" };
+		const metrics = createMetrics(() => sampleStatus({ dataset, mounts: [sampleMount(facts)] }));
 		metrics.countError("data", "DRIVER_FAILED");
 		metrics.observeStart("goofys", 1);
 		const { samples, types } = parseMetrics(await metrics.render());

@@ -48,6 +48,8 @@ export interface PodOptions {
 	readonly program?: string;
 	/** The node's folder is mounted at targetPath itself, as CacheRuntime does, and not the one around it. */
 	readonly volumeAtTarget?: boolean;
+	/** Of a CacheRuntime: what runtime.json has as its client. The whole pod is laid out as Fluid does it for one. */
+	readonly client?: Readonly<Record<string, unknown>>;
 }
 
 /** What Fluid and kubelet lay out for one storage pod, in a temporary folder, and the launcher in it. */
@@ -68,9 +70,10 @@ export class Pod {
 	constructor(options: PodOptions) {
 		this.options = options;
 		this.folder = mkdtempSync(join(tmpdir(), "fluid-fuse-pod-"));
-		const onNode = join(this.folder, options.volumeAtTarget === true ? "node" : "runtime-mnt");
+		const { volumeAtTarget = options.client !== undefined } = options;
+		const onNode = join(this.folder, volumeAtTarget ? "node" : "runtime-mnt");
 		mountFolder(onNode, "--make-shared");
-		if (options.volumeAtTarget === true) {
+		if (volumeAtTarget) {
 			this.target = join(this.folder, "runtime-mnt/cache-fuse");
 			this.targetOnNode = join(onNode, "cache-fuse");
 			mkdirSync(this.targetOnNode);
@@ -91,7 +94,7 @@ export class Pod {
 		mkdirSync(this.secretsDirectory);
 		for (const [name, data] of Object.entries(options.secrets ?? {})) this.writeSecret(name, data);
 		this.configFile =
-			options.oldConfigPlace === true ? join(this.folder, "config.json") : join(this.folder, "config/config.json");
+			options.oldConfigPlace === true ? join(this.folder, "config.json") : join(this.folder, "config", this.#fileName);
 		this.writeConfig(this.renderConfig());
 	}
 
@@ -102,14 +105,25 @@ export class Pod {
 
 	/** One line of JSON, as Fluid's Go code writes it. */
 	renderConfig(overrides: Partial<PodOptions> = {}): string {
-		const { mounts, accessModes = ["ReadOnlyMany"], runtimeOptions } = { ...this.options, ...overrides };
-		const json = JSON.stringify({ mounts, targetPath: this.target, runtimeOptions, accessModes });
+		const { mounts, accessModes = ["ReadOnlyMany"], runtimeOptions, client } = { ...this.options, ...overrides };
+		const withPaths = mounts.map((mount) => ({ ...mount, path: mount.path ?? `/${mount.name}` }));
+		const json = JSON.stringify({
+			mounts: client === undefined ? mounts : withPaths,
+			targetPath: this.target,
+			runtimeOptions,
+			accessModes,
+			client,
+		});
 		return json.replaceAll("<", "\\u003c").replaceAll(">", "\\u003e").replaceAll("&", "\\u0026");
 	}
 
 	writeConfig(text: string): void {
 		if (this.options.oldConfigPlace === true) writeFileSync(this.configFile, `${text}\n`);
-		else writeAtomically(join(this.folder, "config"), { "config.json": `${text}\n` });
+		else writeAtomically(join(this.folder, "config"), { [this.#fileName]: `${text}\n` });
+	}
+
+	get #fileName(): string {
+		return this.options.client === undefined ? "config.json" : "runtime.json";
 	}
 
 	/** Writes or rotates a secret as kubelet does. */
@@ -124,11 +138,22 @@ export class Pod {
 		return {
 			PATH: path,
 			HOME: "/root",
-			FLUID_RUNTIME_TYPE: "thin",
-			FLUID_RUNTIME_NS: "default",
-			FLUID_RUNTIME_NAME: "demo",
-			MOUNT_POINT: this.target,
-			FLUID_FUSE_CONFIG: this.configFile,
+			...(this.options.client === undefined
+				? {
+						FLUID_RUNTIME_TYPE: "thin",
+						FLUID_RUNTIME_NS: "default",
+						FLUID_RUNTIME_NAME: "demo",
+						MOUNT_POINT: this.target,
+						FLUID_FUSE_CONFIG: this.configFile,
+					}
+				: {
+						FLUID_DATASET_NAME: "demo",
+						FLUID_DATASET_NAMESPACE: "default",
+						FLUID_RUNTIME_CONFIG_PATH: this.configFile,
+						FLUID_RUNTIME_MOUNT_PATH: this.target,
+						FLUID_RUNTIME_COMPONENT_TYPE: "client",
+						FLUID_RUNTIME_COMPONENT_SVC_NAME: "",
+					}),
 			FLUID_FUSE_SECRETS_DIR: this.secretsDirectory,
 			FLUID_FUSE_RUN_DIR: this.runDirectory,
 			FLUID_FUSE_TERMINATION_LOG: this.terminationLog,
