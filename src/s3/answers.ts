@@ -1,7 +1,11 @@
+import { mebibyte } from "../bytes.ts";
 import type { Answer } from "./http/connection.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { objectHeaders } from "./object-headers.ts";
 import { S3Error, type ObjectMetadata } from "./object-store.ts";
+
+/** Of a thousand keys: of 1024 bytes, each written as three, with 2 KiB of metadata, each written as six at most. */
+export const thousandKeysBytes = 16 * mebibyte;
 
 export function checkKey(key: string): void {
 	if (key === "") throw new S3Error("REFUSED", "a key must not be empty");

@@ -1,5 +1,6 @@
 import { LauncherError } from "../errors.ts";
 import { bucketAddress, encodeKey, encodeQuery, type BucketAddress } from "./bucket-address.ts";
+import { shareBytes } from "./http/answer-room.ts";
 import { Concurrency, type Priority } from "./http/concurrency.ts";
 import { ExchangeError, type Answer, type Connection, type Exchange, type SentBody } from "./http/connection.ts";
 import { Dialer, proxyAuthorization } from "./http/dialer.ts";
@@ -27,6 +28,8 @@ export interface Call {
 	/** SHA-256 of the body in hex, if it is signed. */
 	readonly bodyHash?: string;
 	readonly accept?: Exchange["accept"];
+	/** The most that its answer may have, if it is collected. Default: 1 MiB. */
+	readonly maximumAnswerBytes?: number;
 	readonly onProgress?: Exchange["onProgress"];
 	/** Bytes that all tries have brought so far: more of them begin the time for retries anew. */
 	readonly progress?: () => number;
@@ -388,6 +391,7 @@ export class Client {
 			expectsContinue,
 			isHead: method === "HEAD",
 			accept: call.accept,
+			maximumBytes: call.maximumAnswerBytes ?? shareBytes,
 			onProgress: call.onProgress,
 			firstByteMs: this.#firstByteMs * (workBytes === undefined ? 1 : workPatience),
 			idleMs: this.#idleMs,

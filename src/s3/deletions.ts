@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { inParallel } from "../turns.ts";
-import { checkKey, isKind } from "./answers.ts";
+import { checkKey, isKind, thousandKeysBytes } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
@@ -89,6 +89,7 @@ export class Deletions {
 	async #deleteObjects(bytes: Buffer): Promise<Answer> {
 		return this.#bucket.client.call({
 			operation: "DeleteObjects",
+			maximumAnswerBytes: thousandKeysBytes,
 			method: "POST",
 			query: { delete: "" },
 			priority: "read",

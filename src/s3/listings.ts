@@ -1,4 +1,5 @@
 import type { Bucket } from "./bucket.ts";
+import { thousandKeysBytes } from "./answers.ts";
 import { parseListAnswer, type ParsedList } from "./list-answer.ts";
 import { keyOfToken } from "./list-position.ts";
 import { S3Error, type ListPage, type ListRequest } from "./object-store.ts";
@@ -77,6 +78,7 @@ export class Listings {
 		let page: ParsedList | undefined;
 		await this.#bucket.client.call({
 			operation: "ListObjectsV2",
+			maximumAnswerBytes: thousandKeysBytes,
 			method: "GET",
 			query,
 			priority: "read",

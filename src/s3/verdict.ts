@@ -94,7 +94,7 @@ export function judgeFailure(thrown: ExchangeError, place: Place): Verdict {
 	});
 	// It does not get another certificate within a minute.
 	if (isCertificateProblem(code)) return { kind: "failed", error };
-	return { kind: "retry", error, baseMs: failedBaseMs, afterMs: 0 };
+	return { kind: "retry", error, baseMs: failedBaseMs, afterMs: 0, isOdd: code === "EMSGSIZE" };
 }
 
 const kindsByCode = new Map<string, S3ErrorKind>([

@@ -2,7 +2,8 @@ import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
-import { bodyOf, failureOf, MiB } from "./bucket.ts";
+import { failureOf, MiB } from "./bucket.ts";
+import { operationNames, operationsOf, type OperationName } from "./operations.ts";
 import { startRawServer, type RawServer } from "./raw-server.ts";
 
 /** Servers that neither answer nor are silent. */
@@ -36,23 +37,6 @@ function drip(socket: Socket, begin: string, again: string): void {
 	}, 20);
 }
 
-const part = { partNumber: 1, etag: "x", crc32: undefined };
-const from = { key: "a", etag: "x", offset: 0, lengthBytes: 1 };
-const operations: Readonly<Record<string, () => Promise<unknown>>> = {
-	list: async () => store.list({ prefix: "" }),
-	head: async () => store.head("a"),
-	get: async () => store.get("a", { offset: 0, into: Buffer.alloc(MiB), etag: "x", objectSizeBytes: 2 * MiB }),
-	put: async () => store.put("a", bodyOf("content")),
-	delete: async () => store.delete("a"),
-	deleteMany: async () => store.deleteMany(["a", "b"]),
-	copy: async () => store.copy("a", "b", { etag: "x", sizeBytes: 1, properties: { headers: {} } }),
-	createMultipart: async () => store.createMultipart("a", {}),
-	uploadPart: async () => store.uploadPart("a", "id", 1, bodyOf("content")),
-	copyPart: async () => store.copyPart("a", "id", 1, from),
-	completeMultipart: async () => store.completeMultipart("a", "id", [part]),
-	abortMultipart: async () => store.abortMultipart("a", "id"),
-};
-
 const drips: Readonly<Record<string, readonly [string, string]>> = {
 	"headers without end": ["HTTP/1.1 200 OK\r\nx: ", "x"],
 	"100 Continue": ["", "HTTP/1.1 100 Continue\r\n\r\n"],
@@ -61,9 +45,12 @@ const drips: Readonly<Record<string, readonly [string, string]>> = {
 
 describe.each(Object.keys(drips))("%s of a server that drips ends", (name) => {
 	// The answer to HEAD has no body. What a server works on may take as long as it says that it does.
-	const works = new Set(["copy", "copyPart", "completeMultipart"]);
-	const those = name === "a body without end" ? (key: string) => key !== "head" && !works.has(key) : () => true;
-	test.each(Object.keys(operations).filter(those))("%s", async (operation) => {
+	const works = new Set<OperationName>(["copy", "copyPart", "completeMultipart"]);
+	const those =
+		name === "a body without end"
+			? (operation: OperationName) => operation !== "head" && !works.has(operation)
+			: () => true;
+	test.each(operationNames.filter(those))("%s", async (operation) => {
 		const [begin, again] = drips[name] ?? ["", ""];
 		answer = (socket, head) => {
 			const [, range] = /range: bytes=(\S+)/.exec(head) ?? [];
@@ -71,7 +58,7 @@ describe.each(Object.keys(drips))("%s of a server that drips ends", (name) => {
 			drip(socket, range === undefined ? begin : begin.replace("200 OK", partial), again);
 		};
 		const before = performance.now();
-		expect(await failureOf(operations[operation]?.() ?? Promise.resolve())).toMatchObject({ kind: "UNAVAILABLE" });
+		expect(await failureOf(operationsOf(store)[operation]())).toMatchObject({ kind: "UNAVAILABLE" });
 		// Tries for so long, and a last one; where the server has work to do its answer may take four times as long.
 		expect(performance.now() - before).toBeLessThan(600 + 4 * 200 + 1500);
 	});

@@ -1,5 +1,7 @@
 import type { Socket } from "node:net";
+import { AnswerRoom, AnswerTooLong } from "./answer-room.ts";
 import { ChunkedDecoder } from "./chunked-decoder.ts";
+import { GrowingBuffer } from "./growing-buffer.ts";
 import { parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
 import { Watch, type Pace } from "./watch.ts";
 
@@ -16,6 +18,8 @@ export interface Exchange {
 	 * with, before a byte of the body is taken.
 	 */
 	readonly accept?: ((head: ResponseHead) => Buffer | undefined) | undefined;
+	/** The most that a successful answer may have that is collected. Of an error the start is taken. */
+	readonly maximumBytes: number;
 	/** Told how many bytes are in the buffer that `accept` gave. */
 	readonly onProgress?: ((filledBytes: number) => void) | undefined;
 	/** From the request's last byte to the end of the answer's headers, however many bytes come meanwhile. */
@@ -76,8 +80,8 @@ const scratch = Buffer.allocUnsafeSlow(32 * 1024);
 const noBytes = Buffer.alloc(0);
 
 const maximumHeadBytes = 64 * 1024;
-/** The longest that is collected are lists of a thousand keys with all their metadata. */
-const maximumCollectedBytes = 64 * 1024 ** 2;
+/** Of an error: what is wrong comes first, and a page for people is often all of it. */
+const errorStartBytes = 64 * 1024;
 /** What goes to the socket at once: a slow line must show progress before the limit of silence is over. */
 const maximumWriteBytes = 256 * 1024;
 /** What is slower than that all the time is not waited for. */
@@ -89,13 +93,15 @@ const continueWaitMs = 1000;
 
 type Receiving =
 	| { readonly kind: "idle" }
-	| { readonly kind: "head"; pending: Buffer }
+	| { readonly kind: "head"; readonly pending: GrowingBuffer }
 	/** Bytes come straight from the kernel into this buffer, which is as long as the body. */
 	| { readonly kind: "direct"; readonly buffer: Buffer; filledBytes: number; readonly isCallers: boolean }
 	| { readonly kind: "chunked"; readonly decoder: ChunkedDecoder; readonly sink: Sink }
 	| { readonly kind: "until-close"; readonly sink: Sink };
 
 interface Sink {
+	/** No more is wanted. */
+	readonly isFull: boolean;
 	take(bytes: Buffer): void;
 	/** Throws if something is missing. */
 	end(): { readonly body: Buffer; readonly filledBytes: number };
@@ -105,6 +111,7 @@ interface Current {
 	readonly exchange: Exchange;
 	readonly result: PromiseWithResolvers<Answer>;
 	readonly continued: PromiseWithResolvers<void>;
+	readonly room: AnswerRoom;
 	head: ResponseHead | undefined;
 	isSending: boolean;
 	hasReceived: boolean;
@@ -165,13 +172,14 @@ export class Connection {
 			exchange,
 			result: Promise.withResolvers(),
 			continued: Promise.withResolvers(),
+			room: new AnswerRoom(exchange.maximumBytes),
 			head: undefined,
 			isSending: true,
 			hasReceived: false,
 			isSettled: false,
 		};
 		this.#current = current;
-		this.#receiving = { kind: "head", pending: noBytes };
+		this.#receiving = { kind: "head", pending: new GrowingBuffer() };
 		this.#lastByteAt = performance.now();
 		const abort = (): void => this.#fail("ABORTED", "the request was given up");
 		exchange.signal?.addEventListener("abort", abort);
@@ -181,6 +189,7 @@ export class Connection {
 		} finally {
 			exchange.signal?.removeEventListener("abort", abort);
 			this.#watch?.end();
+			current.room.release();
 			// The body's pieces are lent: whoever lent them gets them back before it hears of the end.
 			current.continued.resolve();
 			await sending;
@@ -213,6 +222,7 @@ export class Connection {
 		const current = this.#current;
 		if (current === undefined || current.isSettled) return;
 		current.isSettled = true;
+		current.room.collected.discard();
 		current.result.reject(error);
 		this.close();
 	}
@@ -310,7 +320,8 @@ export class Connection {
 				this.#take(scratch.subarray(0, bytes), current);
 			}
 		} catch (error) {
-			if (error instanceof ProtocolError) this.#fail(error.code, error.message, { cause: error });
+			if (error instanceof ProtocolError || error instanceof AnswerTooLong)
+				this.#fail(error.code, error.message, { cause: error });
 			else this.#reject(error);
 		}
 	}
@@ -331,12 +342,13 @@ export class Connection {
 				return;
 			case "chunked": {
 				const usedBytes = receiving.decoder.push(bytes);
-				if (!receiving.decoder.isDone) return;
-				this.#done(receiving.sink.end(), current, usedBytes < bytes.length);
+				if (receiving.decoder.isDone) this.#done(receiving.sink.end(), current, usedBytes < bytes.length);
+				else if (receiving.sink.isFull) this.#done(receiving.sink.end(), current, true);
 				return;
 			}
 			case "until-close":
 				receiving.sink.take(bytes);
+				if (receiving.sink.isFull) this.#done(receiving.sink.end(), current, true);
 				return;
 			case "idle":
 			case "direct":
@@ -347,11 +359,14 @@ export class Connection {
 	}
 
 	#takeHead(receiving: Receiving & { readonly kind: "head" }, bytes: Buffer, current: Current): void {
-		const all = receiving.pending.length === 0 ? bytes : Buffer.concat([receiving.pending, bytes]);
-		const end = all.indexOf("\r\n\r\n", 0, "latin1");
+		const { pending } = receiving;
+		const seenBytes = pending.length;
+		if (seenBytes > 0) pending.append(bytes);
+		const all = seenBytes > 0 ? pending.bytes : bytes;
+		const end = all.indexOf("\r\n\r\n", Math.max(0, seenBytes - 3), "latin1");
 		if (end === -1) {
 			if (all.length > maximumHeadBytes) throw new ProtocolError("headers without end");
-			receiving.pending = Buffer.from(all);
+			if (seenBytes === 0) pending.append(bytes);
 			return;
 		}
 		const head = parseResponseHead(all.toString("latin1", 0, end));
@@ -360,7 +375,7 @@ export class Connection {
 			// 101 would be another protocol.
 			if (head.status === 101) throw new ProtocolError("another protocol");
 			current.continued.resolve();
-			this.#receiving = { kind: "head", pending: noBytes };
+			this.#receiving = { kind: "head", pending: new GrowingBuffer() };
 			if (rest.length > 0) this.#take(rest, current);
 			return;
 		}
@@ -377,11 +392,20 @@ export class Connection {
 		}
 		const into = exchange.accept?.(head);
 		this.#begin(paceOf(exchange, into));
+		const isError = head.status >= 300;
+		const sink =
+			into === undefined
+				? collectingSink(current.room, isError ? errorStartBytes : undefined)
+				: fillingSink(into, exchange.onProgress);
 		switch (framing.kind) {
 			case "length": {
 				if (into !== undefined && into.length !== framing.bytes)
 					throw new ProtocolError("another length than asked for");
-				if (into === undefined && framing.bytes > maximumCollectedBytes) throw new ProtocolError("an answer too long");
+				if (into === undefined && isError && framing.bytes > errorStartBytes) {
+					this.#receiving = { kind: "until-close", sink };
+					break;
+				}
+				if (into === undefined) current.room.require(framing.bytes);
 				const buffer = into ?? Buffer.allocUnsafeSlow(framing.bytes);
 				const copiedBytes = rest.copy(buffer);
 				const receiving = { kind: "direct", buffer, filledBytes: copiedBytes, isCallers: into !== undefined } as const;
@@ -391,12 +415,11 @@ export class Connection {
 				return;
 			}
 			case "chunked": {
-				const sink = createSink(into, exchange.onProgress);
 				this.#receiving = { kind: "chunked", decoder: new ChunkedDecoder((bytes) => sink.take(bytes)), sink };
 				break;
 			}
 			case "close":
-				this.#receiving = { kind: "until-close", sink: createSink(into, exchange.onProgress) };
+				this.#receiving = { kind: "until-close", sink };
 				break;
 			default:
 				framing satisfies never;
@@ -457,22 +480,26 @@ async function write(socket: Socket, bytes: Uint8Array): Promise<void> {
 	});
 }
 
-/** For bodies whose length is not known before their end. */
-function createSink(into: Buffer | undefined, onProgress: Exchange["onProgress"]): Sink {
-	if (into === undefined) {
-		const chunks: Buffer[] = [];
-		let sizeBytes = 0;
-		return {
-			take(bytes) {
-				sizeBytes += bytes.length;
-				if (sizeBytes > maximumCollectedBytes) throw new ProtocolError("an answer too long");
-				chunks.push(Buffer.from(bytes));
-			},
-			end: () => ({ body: chunks.length === 1 ? (chunks[0] ?? noBytes) : Buffer.concat(chunks), filledBytes: 0 }),
-		};
-	}
+/** For bodies whose length is not known before their end; of an error, for those that are longer than what is taken of them. */
+function collectingSink(room: AnswerRoom, startBytes = Number.POSITIVE_INFINITY): Sink {
+	const { collected } = room;
+	return {
+		get isFull() {
+			return collected.length >= startBytes;
+		},
+		take(bytes) {
+			const wanted = bytes.subarray(0, startBytes - collected.length);
+			if (startBytes === Number.POSITIVE_INFINITY) room.require(collected.length + wanted.length);
+			collected.append(wanted);
+		},
+		end: () => ({ body: collected.bytes, filledBytes: 0 }),
+	};
+}
+
+function fillingSink(into: Buffer, onProgress: Exchange["onProgress"]): Sink {
 	let filledBytes = 0;
 	return {
+		isFull: false,
 		take(bytes) {
 			if (filledBytes + bytes.length > into.length) throw new ProtocolError("more bytes than asked for");
 			bytes.copy(into, filledBytes);

@@ -1,6 +1,7 @@
 import net from "node:net";
 import tls from "node:tls";
 import { Connection, ExchangeError } from "./connection.ts";
+import { GrowingBuffer } from "./growing-buffer.ts";
 import { parseResponseHead } from "./response-head.ts";
 import { systemTrust } from "./trust.ts";
 import { firstOf } from "../../within.ts";
@@ -157,10 +158,12 @@ async function openTunnel(socket: net.Socket, url: URL, proxy: URL): Promise<voi
 	];
 	socket.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
 	const answer = Promise.withResolvers<string>();
-	let text = "";
+	const head = new GrowingBuffer();
 	const take = (bytes: Buffer): void => {
-		text += bytes.toString("latin1");
-		if (text.includes("\r\n\r\n") || text.length > maximumTunnelHeadBytes) answer.resolve(text);
+		const seenBytes = head.length;
+		head.append(bytes);
+		const end = head.bytes.indexOf("\r\n\r\n", Math.max(0, seenBytes - 3), "latin1");
+		if (end !== -1 || head.length > maximumTunnelHeadBytes) answer.resolve(head.bytes.toString("latin1"));
 	};
 	socket.on("data", take);
 	try {

@@ -19,7 +19,7 @@ afterEach(async () => {
 	await server.stop();
 });
 
-const limits = { firstByteMs: 2000, idleMs: 2000 };
+const limits = { firstByteMs: 2000, idleMs: 2000, maximumBytes: 2 ** 20 };
 
 async function ask(options: Partial<Exchange> = {}): Promise<Answer> {
 	return connection.exchange({ head: "GET / HTTP/1.1\r\nhost: x\r\n\r\n", ...limits, ...options });

@@ -52,7 +52,7 @@ async function ask(destination: Partial<Destination>, dialer?: Dialer): Promise<
 	const connection = await used.dial();
 	try {
 		const head = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-		return (await connection.exchange({ head, firstByteMs: 2000, idleMs: 2000 })).body.toString();
+		return (await connection.exchange({ head, firstByteMs: 2000, idleMs: 2000, maximumBytes: 1000 })).body.toString();
 	} finally {
 		connection.close();
 	}
