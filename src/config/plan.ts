@@ -136,12 +136,11 @@ export function planMounts({ path: configFile, file, targetPath }: LoadedFile, c
 	const { layout, places, faults } = placeMounts(file.mounts, targetPath, wantedLayout(file, context.environment));
 	const mounts: PlannedMount[] = [];
 	const refused: RefusedMount[] = [];
+	const faultsOf = Map.groupBy(faults, ({ path }) => /^mounts\[\d+\]/.exec(path)?.[0] ?? path);
 	for (const [index, mount] of file.mounts.entries()) {
 		const path = `mounts[${index}]`;
 		const place = places[index];
-		const own = faults.filter(
-			(fault) => fault.path === path || fault.path.startsWith(`${path}.`) || fault.path === "mounts",
-		);
+		const own = [...(faultsOf.get("mounts") ?? []), ...(faultsOf.get(path) ?? [])];
 		const planned = place === undefined ? own : planMount(file, mount, path, place, planning);
 		if ("prepare" in planned) mounts.push(planned);
 		else
@@ -154,7 +153,8 @@ export function planMounts({ path: configFile, file, targetPath }: LoadedFile, c
 	}
 	const together = canBeOne(mounts, targetPath);
 	const disagreeing = together ? refuseDisagreement(mounts) : [];
-	const agreeing = mounts.filter(({ path }) => !disagreeing.some((mount) => mount.path === path));
+	const paths = new Set(disagreeing.map(({ path }) => path));
+	const agreeing = mounts.filter(({ path }) => !paths.has(path));
 	return { configFile, targetPath, layout, together, mounts: agreeing, refused: [...refused, ...disagreeing] };
 }
 

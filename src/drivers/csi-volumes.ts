@@ -436,7 +436,7 @@ export function readS3Volume(
 	for (const [name, value] of flagsOf(attributes["options"] ?? ""))
 		apply(driver.flags, name, value, draft, { kind: "attribute", name: "options" });
 	for (const [index, text] of mountOptions.entries()) {
-		const [, name = "", value = ""] = /^\s*(?:--?)?([^\s=]*)(?:\s*=\s*|\s+)?(.*?)\s*$/s.exec(text) ?? [];
+		const [, name = "", value = ""] = /^(?:--?)?([^\s=]*)(?:\s*=\s*|\s+)?(.*)$/s.exec(text.trim()) ?? [];
 		apply(driver.mountOptions, name, value, draft, { kind: "mountOption", index });
 	}
 	driver.source(volume, draft);
@@ -465,7 +465,10 @@ function apply(rules: Rules, name: string, value: string, draft: Draft, at: InVo
 
 /** The flags of a command line as csi-s3 splits it: at spaces that are not in quotes. A word without a dash is the value of the one before. */
 function* flagsOf(text: string): Generator<[name: string, value: string]> {
-	const words = [...text.matchAll(/(?:[^\s"]+|"(?:[^"\\]|\\.)*")+/gs)].map(([word]) =>
+	// Behind a quote that does not end no other one does, and they are as spaces. To look for the end of each would take for ever.
+	const unended = text.matchAll(/"(?:[^"\\]|\\.?)*("|$)/gs).find(([, end]) => end === "")?.index ?? text.length;
+	const quoting = text.slice(0, unended).matchAll(/(?:[^\s"]+|"(?:[^"\\]|\\.)*")+/gs);
+	const words = [...quoting, ...text.slice(unended).matchAll(/[^\s"]+/g)].map(([word]) =>
 		word.replaceAll(/"((?:[^"\\]|\\.)*)"/gs, (_, quoted: string) => quoted.replaceAll(/\\(.)/gs, "$1")),
 	);
 	for (let index = 0; index < words.length; index++) {

@@ -1,4 +1,4 @@
-import { shown } from "../options/faults.ts";
+import { endOfPassword, shown } from "../options/faults.ts";
 import type { DriverFault } from "./driver.ts";
 import { sourceFault } from "./faults.ts";
 
@@ -22,8 +22,7 @@ export function parseS3Source(source: string): S3Source | DriverFault {
 	const slash = rest.indexOf("/");
 	const bucket = slash === -1 ? rest : rest.slice(0, slash);
 	// Not repeated in the message: what stands before the @ may be a password.
-	if (/^[^/]*(:.*)?@/s.test(rest))
-		return sourceFault("must not contain a user or password: use access-key and secret-key");
+	if (endOfPassword(rest) > 0) return sourceFault("must not contain a user or password: use access-key and secret-key");
 	if (!/^[a-z0-9][\w.-]{1,253}[a-z0-9]$/i.test(bucket) || /^\d+\.\d+\.\d+\.\d+$/.test(bucket)) {
 		return sourceFault(
 			`${shown(bucket)} is not a bucket's name (3 or more of a-z, 0-9, dots, hyphens; not an IP address)`,

@@ -107,22 +107,22 @@ export function mountOf(entries: readonly MountEntry[], path: string): MountEntr
 /** Every mount that a lookup of `path` enters, in order. */
 function walk(entries: readonly MountEntry[], path: string): MountEntry[] {
 	const ids = new Set(entries.map(({ id }) => id));
+	// The root of the tree has a parent that is not listed, or itself.
+	const parentOf = ({ id, parentId }: MountEntry): number | undefined =>
+		ids.has(parentId) && parentId !== id ? parentId : undefined;
+	const places = [...prefixes(path)];
+	const onTheWay = new Set(places);
+	// Of several on one mount at one place, the first.
+	const found = new Map<string, MountEntry>();
+	const keyOf = (parentId: number | undefined, mountPoint: string): string => `${parentId} ${mountPoint}`;
+	for (const entry of entries.toReversed())
+		if (onTheWay.has(entry.mountPoint)) found.set(keyOf(parentOf(entry), entry.mountPoint), entry);
 	const entered: MountEntry[] = [];
-	let current: MountEntry | undefined;
-	for (const prefix of prefixes(path)) {
+	for (const place of places) {
 		for (;;) {
-			const next = entries.find(
-				(entry) =>
-					entry.mountPoint === prefix &&
-					// The root of the tree has a parent that is not listed, or itself.
-					(current === undefined
-						? !ids.has(entry.parentId) || entry.parentId === entry.id
-						: entry.parentId === current.id) &&
-					!entered.includes(entry),
-			);
+			const next = found.get(keyOf(entered.at(-1)?.id, place));
 			if (next === undefined) break;
 			entered.push(next);
-			current = next;
 		}
 	}
 	return entered;

@@ -55,7 +55,18 @@ function quoted(text: string): string {
 /** An address without what looks like its `user:password@`; a password may hold slashes. */
 export function withoutPassword(address: string): string {
 	const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*:\/\/)?(.*)$/is.exec(address) ?? [];
-	return scheme + rest.replace(/^[^/]*(:.*)?@/s, "…@");
+	const end = endOfPassword(rest);
+	return end === 0 ? address : `${scheme}…@${rest.slice(end)}`;
+}
+
+/** Where what looks like `user:password@` ends, at the begin of what follows a scheme; 0: there is none. A password may hold slashes. */
+export function endOfPassword(text: string): number {
+	const slash = text.indexOf("/");
+	const host = slash === -1 ? text : text.slice(0, slash);
+	const at = host.lastIndexOf("@");
+	const last = text.lastIndexOf("@");
+	const isPassword = last !== -1 && host.lastIndexOf(":", last) > at;
+	return 1 + (isPassword ? last : at);
 }
 
 /** The candidate closest to a misspelt name, when it is close enough to be meant. */

@@ -31,7 +31,7 @@ export interface Credentials {
 export function listUrl(location: BucketLocation): URL {
 	const { bucket, prefix, pathStyle, endpoint = awsEndpoint(location) } = location;
 	const url = new URL(endpoint.origin);
-	const basePath = endpoint.pathname.replace(/\/+$/, "");
+	const basePath = withoutSlashes(endpoint.pathname);
 	if (pathStyle) {
 		// A URL parser walks over dots, and a slash would turn the bucket into an object.
 		if (/^\.{0,2}$|\//.test(bucket)) throw notABucket(location, "is not a bucket's name");
@@ -53,6 +53,13 @@ export function listUrl(location: BucketLocation): URL {
 	}
 	url.search = `?list-type=2&max-keys=1&prefix=${encodeStrictly(prefix)}`;
 	return url;
+}
+
+/** At its end. Not by a pattern, which begins anew at each of many. */
+function withoutSlashes(path: string): string {
+	let end = path.length;
+	while (path[end - 1] === "/") end--;
+	return path.slice(0, end);
 }
 
 /** Names the place in messages: `s3://bucket/prefix at http://host:port`. Never holds an endpoint's user and password. */

@@ -17,31 +17,53 @@ export interface Redactor {
 export function createRedactor(): Redactor {
 	/** How often each value was added. */
 	const holders = new Map<string, number>();
-	let pattern: RegExp | undefined;
-	const compile = (): void => {
-		const forms = new Set([...holders.keys()].flatMap((value) => [...formsOf(value)]));
-		// The longest first, so that a form that contains another is masked whole.
-		const longestFirst = [...forms].toSorted((a, b) => b.length - a.length);
-		pattern =
-			longestFirst.length === 0
-				? undefined
-				: new RegExp(longestFirst.map((form) => RegExp.escape(form)).join("|"), "g");
-	};
+	/** Undefined: they are not those of the values any more. */
+	let patterns: readonly (string | RegExp)[] | undefined = [];
+	const compile = (): readonly (string | RegExp)[] =>
+		patternsOf(new Set([...holders.keys()].flatMap((value) => [...formsOf(value)])));
 	return {
 		add(secret) {
 			const value = secret.reveal();
 			const count = holders.get(value) ?? 0;
 			holders.set(value, count + 1);
-			if (count === 0) compile();
+			if (count === 0) patterns = undefined;
 		},
 		remove(secret) {
 			const value = secret.reveal();
 			const count = holders.get(value) ?? 0;
 			if (count > 1) holders.set(value, count - 1);
-			else if (holders.delete(value)) compile();
+			else if (holders.delete(value)) patterns = undefined;
 		},
-		redact: (text) => (pattern === undefined ? text : text.replace(pattern, mask)),
+		redact(text) {
+			patterns ??= compile();
+			return patterns.reduce<string>((masked, pattern) => masked.replaceAll(pattern, mask), text);
+		},
 	};
+}
+
+/** What a regular expression can hold has an end; what is longer is looked for as it is. */
+const longestInPattern = 4096;
+const longestPattern = 64 * 1024;
+
+/** What to mask, in this order: the longest first, so that a form that contains another is masked whole. */
+function patternsOf(forms: ReadonlySet<string>): (string | RegExp)[] {
+	const longestFirst = [...forms].toSorted((a, b) => b.length - a.length);
+	const patterns: (string | RegExp)[] = longestFirst.filter(({ length }) => length > longestInPattern);
+	let together: string[] = [];
+	let length = 0;
+	const compile = (): void => {
+		if (together.length > 0) patterns.push(new RegExp(together.join("|"), "g"));
+		together = [];
+		length = 0;
+	};
+	for (const form of longestFirst) {
+		if (form.length > longestInPattern) continue;
+		if (length > longestPattern) compile();
+		together.push(RegExp.escape(form));
+		length += form.length;
+	}
+	compile();
+	return patterns;
 }
 
 function* formsOf(value: string): Generator<string> {

@@ -45,6 +45,8 @@ describe("withoutPassword", () => {
 		expect(withoutPassword("id:pass@host")).toBe("…@host");
 		expect(withoutPassword("s3://bucket/photos@2x/")).toBe("s3://bucket/photos@2x/");
 		expect(withoutPassword("https://minio:9000")).toBe("https://minio:9000");
+		expect(withoutPassword("s3://id:pass@host/photos@2x/")).toBe("s3://…@host/photos@2x/");
+		expect(withoutPassword("s3://id@host:pa/ss@2x/")).toBe("s3://…@2x/");
 	});
 });
 

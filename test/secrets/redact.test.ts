@@ -50,6 +50,14 @@ test("masks whatever the secret and its surroundings are", () => {
 	);
 });
 
+test("masks a secret of a megabyte, and each of thousands", () => {
+	const long = "ab+/".repeat(2 ** 18);
+	expect(redactor(long).redact(`before ${encodeURIComponent(long)} after`)).toBe("before [redacted] after");
+	const { add, redact } = createRedactor();
+	for (let index = 0; index < 5000; index++) add(new Secret(`secret-${index}-`, "name/key"));
+	expect(redact("before secret-0- between secret-4999- after")).toBe("before [redacted] between [redacted] after");
+});
+
 test("leaves other text and very short secrets alone", () => {
 	expect(redactor().redact("nothing here")).toBe("nothing here");
 	expect(redactor("abc").redact("abcdef")).toBe("abcdef");
