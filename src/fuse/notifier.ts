@@ -2,6 +2,11 @@ import fs from "node:fs";
 import { notifyCodes, sizes } from "./abi.ts";
 import { writeUint64 } from "./encode.ts";
 import type { KernelLink } from "./filesystem.ts";
+import { WritingThread } from "./writing-thread.ts";
+
+/** With so many waiting, a thread of their own sends them. */
+const many = 64;
+const atATime = 1000;
 
 /**
  * Tells the kernel what to forget. Always on a thread and one after the other: the kernel waits for locks that a request of the same
@@ -13,6 +18,7 @@ export class Notifier implements KernelLink {
 	readonly #waiting = new Map<string, Uint8Array>();
 	#isSending = false;
 	#sent = 0;
+	#thread: WritingThread | undefined;
 
 	constructor(fd: number) {
 		this.#fd = fd;
@@ -54,6 +60,14 @@ export class Notifier implements KernelLink {
 	}
 
 	#sendNext(): void {
+		if (this.#waiting.size >= many && this.#thread?.isBroken !== true) {
+			const messages = [...this.#waiting.entries().take(atATime)];
+			for (const [key] of messages) this.#waiting.delete(key);
+			this.#sent += messages.length;
+			this.#thread ??= new WritingThread(this.#fd, () => this.#sendNext());
+			this.#thread.write(Buffer.concat(messages.map(([, message]) => message)));
+			return;
+		}
 		const [next] = this.#waiting;
 		if (next === undefined) {
 			this.#isSending = false;

@@ -56,6 +56,7 @@ export function createS3Filesystem(volumes: readonly VolumeOptions[], settings: 
 
 /** Each operation of the kernel, and who carries it out. */
 class BucketFilesystem implements S3Filesystem {
+	readonly #names: NamesMemory;
 	readonly #namespace: Namespace;
 	readonly #paths: PathLocks;
 	readonly #contents: FileContents;
@@ -71,16 +72,20 @@ class BucketFilesystem implements S3Filesystem {
 	#nextHandle = 1;
 
 	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings) {
-		this.#namespace = new Namespace(volumes, new NamesMemory(settings.memoryBytes / 4));
+		const { memoryBytes, log } = settings;
+		this.#names = NamesMemory.besides(memoryBytes, (limitBytes) =>
+			log?.("info", { limitBytes }, "not all names fit into memory: some are listed again when they are wanted"),
+		);
+		this.#namespace = new Namespace(volumes, this.#names);
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
 		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
-		const tree = (this.#tree = new Tree(this.#namespace, this.#paths));
+		const tree = (this.#tree = new Tree(this.#namespace, this.#paths, memoryBytes / 4));
 		const contents = this.#contents;
 		const markers = new Markers(tree);
 		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents));
 		const takeHandle = (): number => this.#nextHandle++;
-		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log: settings.log }));
+		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log }));
 		this.#attributes = new NodeAttributes(tree, contents, markers);
 		this.#creation = new Creation(tree, contents, markers, unlinked, files);
 		this.#removal = new Removal(tree, contents, markers, unlinked);
@@ -239,7 +244,7 @@ class BucketFilesystem implements S3Filesystem {
 	opendir(id: number): Opened {
 		const handle = this.#nextHandle++;
 		const directory = this.#tree.directory(id);
-		this.#directories.set(handle, new DirectoryReader(this.#namespace, directory));
+		this.#directories.set(handle, new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit));
 		this.#directoriesAhead.opened(directory);
 		return { handle };
 	}
@@ -303,6 +308,10 @@ class BucketFilesystem implements S3Filesystem {
 	stats(): Record<string, number> {
 		return {
 			nodes: this.#namespace.nodes.size,
+			nodes_limit: this.#tree.nodeLimit.maximum,
+			names_bytes: this.#names.usedBytes,
+			names_limit_bytes: this.#names.limitBytes,
+			names_forgotten_pages: this.#names.forgotten,
 			open_files: this.#files.size,
 			open_directories: this.#directories.size,
 			hidden_keys: this.#namespace.hiddenKeys,

@@ -11,6 +11,7 @@ import { attempt } from "./errors.ts";
 import { Locks } from "./locks.ts";
 import { isKeyTooLong } from "./names/names.ts";
 import type { Namespace } from "./names/namespace.ts";
+import { NodeLimit } from "./names/node-limit.ts";
 import { attributesOf, detachNode, keyOf, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
 import type { Path, PathLocks } from "./names/path-locks.ts";
 import { attributesValidMs, entryValidMs } from "./names/validity.ts";
@@ -26,12 +27,17 @@ export class Tree {
 	readonly namespace: Namespace;
 	readonly paths: PathLocks;
 	readonly locks = new Locks();
+	readonly nodeLimit: NodeLimit;
 	kernel: KernelLink | undefined;
 	readonly #forsaken = new WeakSet<VolumeOptions>();
 
-	constructor(namespace: Namespace, paths: PathLocks) {
+	/** `nodesBytes` is for files that the kernel knows. */
+	constructor(namespace: Namespace, paths: PathLocks, nodesBytes: number) {
 		this.namespace = namespace;
 		this.paths = paths;
+		this.nodeLimit = new NodeLimit(namespace.nodes, nodesBytes, (parent, name) =>
+			this.kernel?.invalidateEntry(parent, name),
+		);
 	}
 
 	node(id: number): Node {
@@ -120,6 +126,7 @@ export class Tree {
 
 	/** The same, for a reply that the kernel counts. */
 	counted(node: Node): Entry {
+		this.nodeLimit.makeRoom();
 		node.lookups++;
 		return this.entry(node);
 	}

@@ -7,11 +7,9 @@ import type { Inquiry, KnownRange } from "./listing.ts";
 import type { Namespace } from "./namespace.ts";
 import { attributesOf, keyOf, modeOf, type DirectoryNode, type Node } from "./nodes.ts";
 import { compareKeys } from "./names.ts";
+import type { NodeLimit } from "./node-limit.ts";
 import { freshSince } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
-
-/** Names of one directory reader that the kernel is given nodes for; those of a larger directory would only fill memory. */
-const nodesPerReader = 100_000;
 
 /** Attributes that are asked for at a time, where each takes a request. */
 const headsAtATime = 64;
@@ -53,6 +51,7 @@ class Reply {
 export class DirectoryReader {
 	readonly #namespace: Namespace;
 	readonly directory: DirectoryNode;
+	readonly #limit: NodeLimit;
 	readonly #turns = new Turns();
 	readonly #closing = new AbortController();
 	/** When it was opened or rewound: what was listed since will do, whatever the TTL. */
@@ -73,11 +72,11 @@ export class DirectoryReader {
 	/** Up to this key, attributes have been asked for where each name takes a request. */
 	#filledThrough = "";
 	#filled = new Set<Node>();
-	#nodesGiven = 0;
 
-	constructor(namespace: Namespace, directory: DirectoryNode) {
+	constructor(namespace: Namespace, directory: DirectoryNode, limit: NodeLimit) {
 		this.#namespace = namespace;
 		this.directory = directory;
+		this.#limit = limit;
 	}
 
 	close(): void {
@@ -226,7 +225,6 @@ export class DirectoryReader {
 		if (!reply.page.plus) return reply.add(name, attributes, nextOffset);
 		if (reply.add(name, attributes, nextOffset, reply.entryOf(node))) {
 			node.lookups++;
-			this.#nodesGiven++;
 			return true;
 		}
 		if (!this.#filled.has(node)) this.#namespace.nodes.dropIfUnused(node);
@@ -238,7 +236,8 @@ export class DirectoryReader {
 		const { volume } = directory;
 		const present = directory.children.get(listed.name);
 		if (volume === undefined) return present;
-		if (present === undefined && (!make || this.#nodesGiven >= nodesPerReader)) return undefined;
+		// Without one the kernel asks for the name if somebody wants more of it.
+		if (present === undefined && !(make && this.#limit.makeRoom())) return undefined;
 		return this.#namespace.reconcile(directory, volume, listed.name, { entry: listed, at });
 	}
 

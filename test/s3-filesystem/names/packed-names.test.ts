@@ -60,7 +60,8 @@ describe("packed names", () => {
 
 describe("the memory for names", () => {
 	test("forgets first what was not used for the longest time, and never what came last", () => {
-		const memory = new NamesMemory(100);
+		let fullTimes = 0;
+		const memory = new NamesMemory(100, () => fullTimes++);
 		const forgotten: string[] = [];
 		const known = (text: string, sizeBytes: number) => ({ sizeBytes, forget: () => void forgotten.push(text) });
 		const [a, b, c] = [known("a", 40), known("b", 40), known("c", 40)];
@@ -72,5 +73,6 @@ describe("the memory for names", () => {
 		expect([forgotten, memory.usedBytes]).toEqual([["b", "a", "c"], 200]);
 		memory.release(a);
 		expect(memory.usedBytes).toBe(200);
+		expect([memory.forgotten, fullTimes]).toEqual([3, 1]);
 	});
 });
