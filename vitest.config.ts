@@ -5,6 +5,7 @@ const long = [
 	...["applications", "large", "model", "model-concurrent", "semantics-libfuse"].map(
 		(name) => `test/s3-filesystem/${name}.test.ts`,
 	),
+	"test/demo/demo.test.ts",
 	"test/end-to-end/soak.test.ts",
 	"test/servers/every-change.test.ts",
 ];

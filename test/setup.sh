@@ -192,19 +192,23 @@ trap 'rm -rf "$build"' EXIT
 
 install_npm_packages
 [[ $purpose == demo ]] || install_packages
-install_binary minio "$minio_version" build_minio
+# Of the real servers the one that is built soonest.
+[[ $purpose == test ]] || install_binary versitygw "$versitygw_version" build_versitygw
 if [[ $purpose != demo ]]; then
+	install_binary minio "$minio_version" build_minio
 	install_binary goofys-0.24 "$goofys_module" build_goofys
 	# The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
 	[[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
 	install_promtool
 fi
 [[ $purpose != full ]] || install_binary syft "$syft_version" build_syft
-[[ $purpose != full && $purpose != servers ]] || install_binary versitygw "$versitygw_version" build_versitygw
 if [[ $purpose == servers ]]; then
 	install_binary rclone-s3 "$rclone_version" build_rclone_s3
 	install_binary weed "$seaweedfs_version" build_weed
 	install_moto
 fi
+
+# Its first command would build it otherwise, and print that in the middle of the story.
+[[ $purpose != demo || -f dist/fluid-fuse.js ]] || quietly npm run --silent build || fail "could not build the launcher: see above"
 
 say "everything is there; binaries in $bin"

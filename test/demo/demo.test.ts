@@ -117,7 +117,7 @@ test("shows a mount's whole life in about a minute, and leaves nothing behind", 
 		"images/cat.jpg",
 		"2. What Fluid puts into the storage pod",
 		"..data",
-		'{"mounts":[{"mountPoint":"minio://training","options":{"minio-access-key":"/etc/fluid/secrets/',
+		'{"mounts":[{"mountPoint":"s3://training","options":{"access-key":"/etc/fluid/secrets/',
 		"3. The plan",
 		"accessModes has ReadWriteMany",
 		"4. The bucket becomes a folder",
@@ -132,7 +132,7 @@ test("shows a mount's whole life in about a minute, and leaves nothing behind", 
 		"7. What Kubernetes asks",
 		"$ fluid-fuse probe ready",
 		"ok",
-		"[+]mount/minio ok",
+		"[+]mount/training ok",
 		"is killed",
 		"Transport endpoint is not connected",
 		"Hello from the bucket.",
@@ -237,7 +237,7 @@ test("says what an empty machine lacks and how to get it, without a stack trace"
 	expect(exitCode).toBe(1);
 	expect(all).toContain("The demo cannot run here:");
 	expect(all).toMatch(/\/dev\/fuse is missing: .*modprobe fuse/);
-	expect(all).toMatch(/minio is missing: .*npm run setup/);
+	expect(all).toMatch(/versitygw is missing: .*setup\.sh demo/);
 	expect(all).not.toMatch(/^\s+at /m);
 });
 

@@ -3,14 +3,15 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
+import { versitygw } from "../servers/kinds/versitygw.ts";
+import { startServer, type RunningServer } from "../servers/server.ts";
 import { freePort } from "../support/listen.ts";
-import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, type PodOptions } from "../support/pod.ts";
 import { watchForEnding, type Ending } from "../support/ending.ts";
 import { removeFolder } from "./leftovers.ts";
 import { findMissing } from "./requirements.ts";
 import { Screen } from "./screen.ts";
-import { bucket, showEnd, tell, type Scene } from "./story.ts";
+import { showEnd, tell, type Scene } from "./story.ts";
 
 /** Far more than the minute that it takes. */
 const timeLimitMs = 180_000;
@@ -61,19 +62,20 @@ async function run({ signal, limit }: Ending, keep: boolean): Promise<void> {
 	// So that the temporary files of all parts are in one folder that is easy to take away.
 	process.env["TMPDIR"] = folder;
 	try {
-		const minio = await startMinio();
+		// A real server that is quickly built.
+		const server = await startServer(versitygw, { bucket: "training" });
 		try {
 			signal.throwIfAborted();
 			const port = keep ? await freePort() : undefined;
 			const pod = new Pod({
-				...fluidFiles(minio),
+				...fluidFiles(server),
 				env: port === undefined ? {} : { FLUID_FUSE_PROBE_ADDRESS: `127.0.0.1:${port}` },
 			});
 			try {
 				const screen = new Screen({ $POD: pod.folder });
 				console.log("A storage pod of Fluid on this machine. Its folder is called $POD below:");
 				console.log(`POD=${pod.folder}`);
-				const scene: Scene = { minio, pod, screen, signal };
+				const scene: Scene = { server, pod, screen, signal };
 				await tell(scene);
 				unlimit();
 				if (port !== undefined) await keepRunning(scene, port);
@@ -91,7 +93,7 @@ async function run({ signal, limit }: Ending, keep: boolean): Promise<void> {
 				await pod.cleanup();
 			}
 		} finally {
-			await minio.stop();
+			await server.stop();
 		}
 	} finally {
 		unlimit();
@@ -126,15 +128,15 @@ The launcher's log:`);
 }
 
 /** What Fluid writes for a Dataset with this bucket; the fields and options in the order in which Go writes them. */
-function fluidFiles(minio: Minio): PodOptions {
+function fluidFiles({ bucket, endpoint, keys }: RunningServer): PodOptions {
 	const options = {
-		"minio-access-key": "/etc/fluid/secrets/minio-secret/minio-access-key",
-		"minio-access-secret": "/etc/fluid/secrets/minio-secret/minio-access-secret",
-		"minio-url": minio.endpoint,
+		"access-key": "/etc/fluid/secrets/training-secret/access-key",
+		endpoint,
+		"secret-key": "/etc/fluid/secrets/training-secret/secret-key",
 	};
 	return {
-		mounts: [{ mountPoint: `minio://${bucket}`, options, name: "minio" }],
-		secrets: { "minio-secret": { "minio-access-key": minio.accessKey, "minio-access-secret": minio.secretKey } },
+		mounts: [{ mountPoint: `s3://${bucket}`, options, name: "training" }],
+		secrets: { "training-secret": { "access-key": keys.accessKey, "secret-key": keys.secretKey } },
 		accessModes: ["ReadWriteMany"],
 	};
 }

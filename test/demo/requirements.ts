@@ -20,7 +20,8 @@ export function findMissing(): string[] {
 	}
 	const device = deviceFault();
 	if (device !== undefined) missing.push(device);
-	if (findProgram("minio") === undefined) missing.push("The program minio is missing: `npm run setup` builds it.");
+	if (findProgram("versitygw") === undefined)
+		missing.push("The program versitygw is missing: `bash test/setup.sh demo` builds it.");
 	const tools = {
 		setpriv: "util-linux",
 		mount: "mount",

@@ -2,15 +2,13 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import type { Minio } from "../support/minio.ts";
+import type { RunningServer } from "../servers/server.ts";
 import type { Pod } from "../support/pod.ts";
 import { mountsBelow, unmountBelow } from "./leftovers.ts";
 import type { Screen } from "./screen.ts";
 
-export const bucket = "training";
-
 export interface Scene {
-	readonly minio: Minio;
+	readonly server: RunningServer;
 	readonly pod: Pod;
 	readonly screen: Screen;
 	/** Aborted when the demo has to end. */
@@ -27,15 +25,16 @@ export async function tell(scene: Scene): Promise<void> {
 	scene.signal.throwIfAborted();
 }
 
-async function showBucket({ minio, screen }: Scene): Promise<void> {
+async function showBucket({ server, screen }: Scene): Promise<void> {
 	screen.heading("A bucket");
-	await minio.createBucket(bucket);
-	await minio.put(bucket, "hello.txt", "Hello from the bucket.\n");
-	await minio.put(bucket, "labels.csv", "cat.jpg,cat\ndog.jpg,dog\n");
-	await minio.put(bucket, "images/cat.jpg", new Uint8Array(120_000));
-	await minio.put(bucket, "images/dog.jpg", new Uint8Array(90_000));
-	screen.say(`"${bucket}" at ${minio.endpoint}, a MinIO that was started for this. Its objects:`);
-	screen.output((await minio.list(bucket)).join("\n"));
+	await server.put("hello.txt", "Hello from the bucket.\n");
+	await server.put("labels.csv", "cat.jpg,cat\ndog.jpg,dog\n");
+	await server.put("images/cat.jpg", new Uint8Array(120_000));
+	await server.put("images/dog.jpg", new Uint8Array(90_000));
+	screen.say(
+		`"${server.bucket}" at ${server.endpoint}, a ${server.kind.title} that was started for this. Its objects:`,
+	);
+	screen.output((await server.list("")).join("\n"));
 }
 
 async function showFluidsFiles(scene: Scene): Promise<void> {
@@ -44,7 +43,7 @@ async function showFluidsFiles(scene: Scene): Promise<void> {
 	screen.say("The config, with paths where secrets belong, and the secret. Kubernetes changes both by moving a link.");
 	await show(scene, "ls", ["-A", dirname(pod.configFile)]);
 	await show(scene, "cat", [pod.configFile]);
-	await show(scene, "ls", [join(pod.secretsDirectory, "minio-secret")]);
+	await show(scene, "ls", [join(pod.secretsDirectory, "training-secret")]);
 }
 
 async function showPlan(scene: Scene): Promise<void> {
@@ -69,15 +68,15 @@ async function read(scene: Scene): Promise<void> {
 	await show(scene, "cat", [join(pod.target, "hello.txt")]);
 }
 
-async function write({ pod, screen, minio, signal }: Scene): Promise<void> {
+async function write({ pod, screen, server, signal }: Scene): Promise<void> {
 	screen.heading("Writing");
 	const path = join(pod.target, "notes.txt");
 	screen.command(`echo 'Written through the folder.' > ${path}`);
 	const script = 'echo "Written through the folder." > "$1"';
 	await execa("sh", ["-c", script, "sh", path], { timeout: 20_000, cancelSignal: signal });
 	screen.say("The server has it: asked with an S3 client, not through the folder.");
-	screen.command(`GET ${minio.endpoint}/${bucket}/notes.txt`);
-	screen.output((await minio.get(bucket, "notes.txt")).toString());
+	screen.command(`GET ${server.endpoint}/${server.bucket}/notes.txt`);
+	screen.output((await server.get("notes.txt")).toString());
 }
 
 async function showProbes(scene: Scene): Promise<void> {
@@ -116,7 +115,7 @@ async function killDriver(scene: Scene): Promise<void> {
 }
 
 /** The ordinary end: SIGTERM, as Kubernetes sends it. */
-export async function showEnd({ pod, minio, screen, signal }: Scene): Promise<void> {
+export async function showEnd({ pod, server, screen, signal }: Scene): Promise<void> {
 	screen.heading("The end");
 	// Ctrl-C in a terminal has told the launcher, too, and has ended the server.
 	if (!signal.aborted) screen.command("kill -TERM %1");
@@ -126,7 +125,7 @@ export async function showEnd({ pod, minio, screen, signal }: Scene): Promise<vo
 	const mounted = [...(await mountsBelow(pod.target)), ...(await mountsBelow(join(pod.runDirectory, "mounts")))];
 	screen.say(`exit code ${exitCode} after ${seconds} s, mounts left: ${mounted.length}`);
 	if (exitCode !== 0 || mounted.length > 0) throw new Error(`that was no clean end:\n${pod.output}`);
-	if (!signal.aborted) screen.say(`objects in the bucket: ${(await minio.list(bucket)).join(", ")}`);
+	if (!signal.aborted) screen.say(`objects in the bucket: ${(await server.list("")).join(", ")}`);
 }
 
 /** What the pod of an application has: a bind of the folder that gets what is mounted there later. */

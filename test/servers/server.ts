@@ -80,9 +80,8 @@ export interface RunningServer {
 }
 
 const startLimitMs = 90_000;
-const bucket = "steps";
 
-export async function startServer(kind: ServerKind): Promise<RunningServer> {
+export async function startServer(kind: ServerKind, { bucket = "steps" } = {}): Promise<RunningServer> {
 	const folder = await mkdtemp(join(tmpdir(), `fluid-fuse-server-${kind.name}-`));
 	const port = await freePort();
 	const endpoint = `http://127.0.0.1:${port}`;
@@ -141,7 +140,7 @@ export async function startServer(kind: ServerKind): Promise<RunningServer> {
 			return made;
 		};
 		const client = clientWith({});
-		await untilItMakes(client, () => output);
+		await untilItMakes(client, bucket, () => output);
 		const readerKeys = await started.reader?.();
 		return {
 			kind,
@@ -190,7 +189,7 @@ export async function startServer(kind: ServerKind): Promise<RunningServer> {
 }
 
 /** Waits until the server makes the bucket. */
-async function untilItMakes(client: S3Client, output: () => string): Promise<void> {
+async function untilItMakes(client: S3Client, bucket: string, output: () => string): Promise<void> {
 	const deadline = Date.now() + startLimitMs;
 	for (;;) {
 		try {
