@@ -85,6 +85,13 @@ async function runCommand(call: Call): Promise<number> {
 				},
 				output,
 			);
+		case "manifests":
+			return (await import("./cli/manifests.ts")).printManifests(
+				call.words,
+				call.flags,
+				{ environment, variables: process.env, drivers: await allDrivers(environment) },
+				output,
+			);
 		case "drivers":
 			return (await import("./cli/drivers.ts")).listDrivers(
 				await allDrivers(environment),

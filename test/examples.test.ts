@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { parseArguments } from "../src/cli/arguments.ts";
+import { manifestsFor } from "../src/cli/manifests.ts";
 import { parseEnvironment } from "../src/config/environment.ts";
 import { loadFluidFile } from "../src/config/load.ts";
 import { planMounts } from "../src/config/plan.ts";
@@ -165,6 +166,27 @@ describe.each(names)("examples/%s", (name) => {
 
 if (!haveDefinitions)
 	process.stderr.write(`skipped: the examples' manifests, because Fluid's CRDs are not in ${definitions}\n`);
+
+describe.each(["native", "goofys", "s3fs", "read-write"])("examples/%s", (name) => {
+	const readme = readFileSync(join(examples, name, "README.md"), "utf8");
+	const [, line = ""] = /^fluid-fuse (manifests (?:.*\\\n)*.*)$/m.exec(readme) ?? [];
+
+	test("is what the command prints that its README shows", async () => {
+		const invocation = parseArguments(line.split(/[\s\\]+/));
+		if (invocation.kind !== "command" || invocation.call.name !== "manifests")
+			throw new Error(`not manifests: ${line}`);
+		const { words, flags } = invocation.call;
+		const manifests = await manifestsFor(words[0] ?? "", flags, {
+			environment: parseEnvironment({}),
+			variables: { AWS_ACCESS_KEY_ID: "minioadmin", AWS_SECRET_ACCESS_KEY: "minioadmin" },
+			drivers: { drivers: builtIn, faults: [] },
+		});
+		expect(Object.keys(manifests)).toEqual(["profile", "secret", "dataset", "runtime", "pod"]);
+		// `vitest run -u` writes them.
+		for (const [kind, text] of Object.entries(manifests))
+			await expect(text).toMatchFileSnapshot(join(examples, name, `${kind}.yaml`));
+	});
+});
 
 describe.skipIf(!haveDefinitions)("the check against Fluid's definitions", () => {
 	const definition = (plural: string): CustomResourceDefinition =>

@@ -68,6 +68,37 @@ export const commands = {
 		},
 		words: [0, 64],
 	},
+	manifests: {
+		usage: "fluid-fuse manifests s3://BUCKET[/PREFIX] [--name NAME] [--read-write] …",
+		summary: "print what Fluid needs to serve a bucket, for kubectl apply",
+		details:
+			"Profile, Secret, Dataset, ThinRuntime and a pod that uses it. Without --secret and --keys-from-env the storage pod signs\nas itself. What the launcher would refuse ends with 78.",
+		example: {
+			line: "fluid-fuse manifests s3://my-first-bucket --endpoint http://minio:9000 --keys-from-env | kubectl apply -f -",
+			says: "a bucket of MinIO, with the key of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+		},
+		flags: {
+			name: { value: "NAME", text: "of the Dataset, its claim and its ThinRuntime; the bucket's without it" },
+			namespace: { value: "NAME", text: "of all but the profile" },
+			endpoint: { value: "URL", text: "the server; Amazon's without it" },
+			region: { value: "NAME", text: "the region to sign for" },
+			secret: { value: "NAME", text: "a Secret that is there, with access-key and secret-key" },
+			"keys-from-env": { text: "a Secret with the keys of the environment" },
+			"read-write": { text: "applications may write" },
+			driver: { value: "NAME", text: "goofys, s3fs or a driver of your own; native without it" },
+			memory: { value: "SIZE", text: "for parts of objects, such as 512Mi; the container may use four times as much" },
+			"cache-dir": { value: "FOLDER", text: "a folder of the node's disk for parts of objects" },
+			option: {
+				value: "NAME=VALUE",
+				isRepeated: true,
+				text: "any other option of docs/options.md, as often as needed",
+			},
+			image: { value: "IMAGE", text: "such as registry.example/fluid-fuse:0.1.0" },
+			profile: { value: "NAME", text: "a profile that is there: none is printed" },
+			metrics: { text: "annotations for a Prometheus that looks for them" },
+		},
+		words: [1, 1],
+	},
 	probe: {
 		usage: "fluid-fuse probe live|ready|startup",
 		summary: "ask the running launcher: exit 0 or 1, the reason on stderr",

@@ -261,7 +261,7 @@ describe("keys", () => {
 	test("are refused as arguments, and not repeated", async () => {
 		for (const option of ["secret-key=visible-secret", "ak=visible-secret"]) {
 			const failure: unknown = await checked(["s3://bucket"], { option: [option] }).catch((error: unknown) => error);
-			expect(failure).toMatchObject({ code: "USAGE", hint: expect.stringContaining("--keys") });
+			expect(failure).toMatchObject({ code: "USAGE", hint: expect.stringContaining("--help") });
 			expect(String(failure)).not.toContain("visible-secret");
 		}
 	});
