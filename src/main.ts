@@ -108,6 +108,10 @@ async function runCommand(call: Call): Promise<number> {
 				call.flags,
 				output,
 			);
+		case "completion":
+			return (await import("./cli/completion.ts")).printCompletion(call.words, output);
+		case "man":
+			return (await import("./cli/man-page.ts")).printManPage(output);
 		case "schema":
 			return (await import("./cli/schema.ts")).printSchema(await allDrivers(environment), output);
 		default:

@@ -52,7 +52,7 @@ install_packages() {
 	# command:package
 	local wanted=(s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone
 		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3)
-	[[ $purpose != full ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap)
+	[[ $purpose != full ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap zsh:zsh fish:fish groff:groff-base)
 	[[ $purpose != full && $purpose != servers ]] || wanted+=(radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd)
 	for entry in "${wanted[@]}"; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")

@@ -13,6 +13,8 @@ export interface Command {
 	readonly flags: Readonly<Record<string, Flag>>;
 	/** How many words may follow. */
 	readonly words: readonly [least: number, most: number];
+	/** Which, where there are few. */
+	readonly choices?: readonly string[];
 }
 
 /** Without `value` it is there or not; with it, that is how the help calls what follows. */
@@ -106,6 +108,7 @@ export const commands = {
 		example: { line: "fluid-fuse probe ready", says: "what a readinessProbe runs" },
 		flags: {},
 		words: [1, 1],
+		choices: ["live", "ready", "startup"],
 	},
 	status: {
 		usage: "fluid-fuse status [--watch] [--json]",
@@ -145,6 +148,23 @@ export const commands = {
 		summary: "print the JSON Schema of the config file and the options",
 		details: "",
 		example: { line: "fluid-fuse schema > fluid-fuse.schema.json", says: "completion and checks in an editor" },
+		flags: {},
+		words: [0, 0],
+	},
+	completion: {
+		usage: "fluid-fuse completion bash|zsh|fish",
+		summary: "print what completes commands and flags in that shell",
+		details: "",
+		example: { line: "source <(fluid-fuse completion bash)", says: "for this shell" },
+		flags: {},
+		words: [1, 1],
+		choices: ["bash", "zsh", "fish"],
+	},
+	man: {
+		usage: "fluid-fuse man",
+		summary: "print the manual's page, in the language of man(7)",
+		details: "",
+		example: { line: "fluid-fuse man | man -l -", says: "to read it" },
 		flags: {},
 		words: [0, 0],
 	},

@@ -65,7 +65,7 @@ describe("parseArguments", () => {
 
 	it("shows examples that it takes itself", () => {
 		for (const [name, { example }] of Object.entries(commands)) {
-			const [, words = ""] = /\bfluid-fuse ?([^>|]*)/.exec(example.line) ?? [];
+			const [, words = ""] = /\bfluid-fuse ?([^>|)]*)/.exec(example.line) ?? [];
 			expect(call(...words.split(/\s+/).filter((word) => word !== "")), example.line).toMatchObject({ name });
 		}
 	});
