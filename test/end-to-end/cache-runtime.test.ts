@@ -1,10 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { globSync, mkdirSync } from "node:fs";
+import { chmodSync, globSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { renderRuntimeConfig, type CacheRuntime, type CacheRuntimeClass } from "../support/cache-runtime.ts";
+import type { Dataset } from "../support/fluid-config.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, until, type FluidMount } from "../support/pod.ts";
+import { Pod, projectRoot, until, type FluidMount } from "../support/pod.ts";
 import { s3Drivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
@@ -128,6 +131,49 @@ test("the tiered store is the cache, and status says what is used of it", { time
 	expect(validated).toContain(`unused   ${memory}: the cache`);
 	expect(await here.stop()).toBe(0);
 });
+
+test(
+	"examples/cache-runtime: an application reads what the class, the runtime and the Dataset make",
+	{ timeout: 60_000 },
+	async () => {
+		const text = (file: string): string => readFileSync(join(projectRoot, "examples/cache-runtime", file), "utf8");
+		const runtimeClass = parse(text("class.yaml")) as CacheRuntimeClass;
+		const secret = parse(text("secret.yaml")) as { metadata: { name: string }; stringData: Record<string, string> };
+		const { env } = runtimeClass.topology.client.template.spec.containers[0];
+		const variables = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+		const here = createPod([], {}, variables);
+		chmodSync(here.folder, 0o711);
+		here.writeSecret(secret.metadata.name, { "access-key": minio.accessKey, "secret-key": minio.secretKey });
+		const rendered = renderRuntimeConfig(
+			parse(text("dataset.yaml")) as Dataset,
+			parse(text("runtime.yaml")) as CacheRuntime,
+			runtimeClass,
+		);
+		const tiers = join(here.folder, "tiers");
+		mkdirSync(tiers);
+		here.writeConfig(
+			rendered
+				.replace(/"targetPath":"[^"]*"/, () => `"targetPath":${JSON.stringify(here.target)}`)
+				.replace("http://minio:9000", minio.endpoint)
+				.replace("/etc/fluid/mount/tiered-store/level-0-index-0-hostpath", tiers)
+				.replace("s3://my-first-bucket", "s3://data"),
+		);
+		here.start();
+		await here.untilReady();
+		expect((await here.layers(here.targetOnNode)).at(-1)?.type).toContain(runtimeClass.fileSystemType);
+		const words = ["--reuid", "1000", "--clear-groups", "sh", "-c", 'cat "$1/hello.txt"; echo x >"$1/new.txt"', "sh"];
+		const { stdout, stderr } = await execa("setpriv", [...words, here.targetOnNode], {
+			reject: false,
+			timeout: 10_000,
+		});
+		expect(stdout).toBe("hello from data");
+		expect(stderr).toContain("Read-only file system");
+		expect((await here.mount()).tieredStore?.map(({ gives }) => gives[0])).toEqual([`cache-dir=${tiers}`]);
+		expect(await here.command("prestop")).toMatchObject({ exitCode: 0 });
+		expect(await here.ended()).toBe(0);
+		expect(await here.layers(here.targetOnNode)).toEqual([]);
+	},
+);
 
 test("another component than the client is refused", { timeout: 60_000 }, async () => {
 	const here = createPod([mountOf("data")], {}, { FLUID_RUNTIME_COMPONENT_TYPE: "worker" });

@@ -88,9 +88,13 @@ export function renderFluidConfig(
 		...(volumes.length > 0 && claimsOf(volumes)),
 		accessModes: accessModes.length === 0 ? ["ReadOnlyMany"] : accessModes,
 	};
-	const escaped = /[<>&\u2028\u2029]/g;
+	return `${goJson(config)}\n`;
+}
+
+/** As Go's encoding/json escapes it. */
+export function goJson(value: unknown): string {
 	const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-	return `${JSON.stringify(config).replaceAll(escaped, escape)}\n`;
+	return JSON.stringify(value).replaceAll(/[<>&\u2028\u2029]/g, escape);
 }
 
 /** The PersistentVolumes of an example: those in its volume.yaml, if it has one. */
@@ -122,14 +126,14 @@ function claimsOf(volumes: readonly PersistentVolume[]): Record<string, unknown>
 	};
 }
 
-function secretPaths(options: readonly EncryptOption[] = []): Record<string, string> {
+export function secretPaths(options: readonly EncryptOption[] = []): Record<string, string> {
 	const path = ({ valueFrom: { secretKeyRef: ref } }: EncryptOption): string =>
 		posix.join("/etc/fluid/secrets", ref.name, ref.key);
 	return Object.fromEntries(options.map((option) => [option.name, path(option)]));
 }
 
 /** Sorted by key, as Go writes a map; Go leaves an empty one out. */
-function unlessEmpty(options: Readonly<Record<string, string>>): Record<string, string> | undefined {
+export function unlessEmpty(options: Readonly<Record<string, string>>): Record<string, string> | undefined {
 	const sorted = Object.entries(options).toSorted(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 	return sorted.length === 0 ? undefined : Object.fromEntries(sorted);
 }
