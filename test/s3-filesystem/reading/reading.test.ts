@@ -374,6 +374,19 @@ test("refuses a read that the budget can never hold, instead of waiting for ever
 	expect(await readOf(open(), 0, MiB)).toHaveLength(MiB);
 });
 
+test("who is interrupted in the moment in which there is memory for him takes nobody else's place", async () => {
+	const { source, open, budget } = setUp({ sizeBytes: 64 * MiB, budgetBytes: 4 * MiB });
+	const [much, some] = [budget.tryAllocate(3.5 * MiB), budget.tryAllocate(0.5 * MiB)];
+	const interruption = new AbortController();
+	const interrupted = readOf(open(), 0, 4096, interruption.signal).catch(() => undefined);
+	const waiting = readOf(open(), 32 * MiB, 2 * MiB);
+	some?.free();
+	interruption.abort(new Error("interrupted"));
+	await interrupted;
+	much?.free();
+	expect((await waiting).equals(source.content.subarray(32 * MiB, 34 * MiB))).toBe(true);
+});
+
 test("lets reads of half the budget wait for each other, wherever they begin", async () => {
 	const { source, open, budget } = setUp({ sizeBytes: 64 * MiB, budgetBytes: 4 * MiB });
 	const readers = Array.from({ length: 12 }, async (_, index) => {
