@@ -53,10 +53,19 @@ export function reconcile(
 	}
 	// What is left of the running ones has no place any more; some of it has another one.
 	const removed = new Set(byTarget.values());
+	// The first of them last, to be taken from there.
+	const lastFirst = [...removed].toReversed();
+	const byName = Map.groupBy(lastFirst, (mount) => mount.name);
+	const byContent = Map.groupBy(lastFirst, (mount) => mount.content);
+	const firstOf = (mounts: MountSpec[] = []): MountSpec | undefined => {
+		for (let first = mounts.at(-1); first !== undefined; first = mounts.at(-1)) {
+			if (removed.has(first)) return first;
+			mounts.pop();
+		}
+		return undefined;
+	};
 	for (const { name, target, content } of added) {
-		const from =
-			removed.values().find((mount) => mount.name === name) ??
-			removed.values().find((mount) => mount.content === content);
+		const from = firstOf(byName.get(name)) ?? firstOf(byContent.get(content));
 		if (from === undefined) mounts.push({ kind: "mount", name, target });
 		else {
 			removed.delete(from);
