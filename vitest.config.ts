@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /** Minutes each: gigabytes, whole applications, games that are played for long. `npm test` leaves them out, `npm run test:full` does not. */
 const long = [
-	...["applications", "large", "model", "model-concurrent", "semantics-libfuse"].map(
+	...["applications", "large", "model", "model-concurrent", "semantics-libfuse", "many-names"].map(
 		(name) => `test/s3-filesystem/${name}.test.ts`,
 	),
 	"test/demo/demo.test.ts",

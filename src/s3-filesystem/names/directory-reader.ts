@@ -311,11 +311,17 @@ export class DirectoryReader {
 
 	async #load(after: string, volume: VolumeOptions): Promise<void> {
 		const directory = this.directory;
-		if (after === "") {
-			// Somebody else may wait for it already.
-			await this.#namespace.firstPage(directory);
-			if (this.#rangeAfter("", volume) !== undefined) return;
+		// Somebody else may wait for it already.
+		for (let page = this.#namespace.pageUnderWay(directory, after); page !== undefined;) {
+			await page;
+			if (this.#rangeAfter(after, volume) !== undefined) return;
+			page = this.#namespace.pageUnderWay(directory, after);
 		}
+		await this.#namespace.asReader(directory, after, this.#loadPage(after, volume));
+	}
+
+	async #loadPage(after: string, volume: VolumeOptions): Promise<void> {
+		const directory = this.directory;
 		for (let emptyPages = 0; emptyPages < maximumEmptyPages; emptyPages++) {
 			const key = keyOf(directory);
 			const { inquiry, token } = this.#continued(key, after, volume) ?? {

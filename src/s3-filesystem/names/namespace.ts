@@ -37,6 +37,7 @@ export class Namespace {
 	readonly properties = new KnownProperties();
 	readonly #volumes: VolumeOptions[] = [];
 	readonly #pages = new Map<string, Promise<void>>();
+	readonly #readersPages = new Map<string, Promise<void>>();
 	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
 
 	constructor(volumes: readonly VolumeOptions[], memory?: NamesMemory) {
@@ -225,9 +226,21 @@ export class Namespace {
 		}
 	}
 
-	/** Resolves when its first names are there, if somebody asks for them at this moment, however that ends. */
-	async firstPage(directory: DirectoryNode): Promise<void> {
-		await this.#pages.get(pageName(directory, ""))?.catch(() => undefined);
+	/** What resolves when the names after that key are there, if somebody asks for them at this moment, however that ends. */
+	pageUnderWay(directory: DirectoryNode, after: string): Promise<void> | undefined {
+		const name = pageName(directory, after);
+		return (this.#pages.get(name) ?? this.#readersPages.get(name))?.catch(() => undefined);
+	}
+
+	/** Whoever wants the same names meanwhile may wait for a reader's page, though not count on it: the reader may be closed. */
+	async asReader(directory: DirectoryNode, after: string, work: Promise<void>): Promise<void> {
+		const name = pageName(directory, after);
+		this.#readersPages.set(name, work);
+		try {
+			await work;
+		} finally {
+			if (this.#readersPages.get(name) === work) this.#readersPages.delete(name);
+		}
 	}
 
 	/** Lists one page of the directory, from the keys after `after` on, and remembers it. */
@@ -364,7 +377,7 @@ export class Namespace {
 
 	async #askForDirectory(node: DirectoryNode, { store }: VolumeOptions): Promise<void> {
 		// The first page begins with the directory's own object.
-		await this.firstPage(node);
+		await this.pageUnderWay(node, "");
 		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {

@@ -31,3 +31,26 @@ test("who asks for all names of a directory ends, however much longer than the T
 		);
 	await expect.poll(isSeen, { timeout: 40_000, interval: 200 }).toBe(true);
 });
+
+test("a directory whose pages each take longer than the TTL is listed as a whole, by several at once", async () => {
+	memory.server.fill(Array.from({ length: 4500 }, (_, index) => `d/file-${String(index).padStart(6, "0")}`));
+	memory.server.manners({ delayMs: 600 });
+	const here = await memory.mount({ volume: { ttlMs: 300 } });
+	const before = memory.server.listings;
+	const found = await bash(here.target, "find d -size -1k | wc -l & ls -f d | tail -n +3 | wc -l & wait");
+	expect(found.trim().split("\n")).toEqual(["4500", "4500"]);
+	expect(memory.server.listings - before).toBeLessThanOrEqual(3 * 5);
+});
+
+test("several who list a directory at once wait for the same pages, and one that ends keeps the others from nothing", async () => {
+	memory.server.fill(Array.from({ length: 20_000 }, (_, index) => `d/file-${String(index).padStart(6, "0")}`));
+	memory.server.manners({ delayMs: 50 });
+	const here = await memory.mount();
+	const before = memory.server.listings;
+	const printed = await bash(
+		here.target,
+		"for i in 1 2 3 4; do ls -f d | wc -l & done; ls -f d | head -n 1 >/dev/null & wait",
+	);
+	expect(printed).toBe("20002\n".repeat(4));
+	expect(memory.server.listings - before).toBeLessThanOrEqual(20 + 10);
+});
