@@ -8,6 +8,7 @@ const long = [
 	"test/demo/demo.test.ts",
 	"test/end-to-end/soak.test.ts",
 	"test/servers/every-change.test.ts",
+	"test/end-to-end/node-endings.test.ts",
 ];
 const images = "test/images/**/*.test.ts";
 

@@ -19,10 +19,13 @@ import type { Driver } from "./drivers/driver.ts";
 import { LauncherError, toLauncherError } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { maskRotatingKeys } from "./secrets/mask-keys.ts";
+import { fateOf, takeAwayLeftBehind, type Fate } from "./mounts/left-behind.ts";
 import { makeDirectory } from "./mounts/mount.ts";
-import { readMountinfo, rootSourcePrefix } from "./mounts/mountinfo.ts";
+import { readMountinfo, rootSourcePrefix, type MountEntry } from "./mounts/mountinfo.ts";
+import { canSeeNode } from "./mounts/node-view.ts";
 import { realPath } from "./mounts/real-path.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
+import { isSidecar } from "./mounts/volume-use.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
 import { createMetrics } from "./probe/metrics.ts";
 import { startProbeServer } from "./probe/server.ts";
@@ -141,6 +144,7 @@ class Launcher {
 	#stopped: Promise<void> | undefined;
 	#giveUp: LauncherError | undefined;
 	#beatAt = performance.now();
+	#unseen: string | undefined;
 
 	constructor(options: LauncherOptions) {
 		this.#options = options;
@@ -167,6 +171,7 @@ class Launcher {
 			configFile: this.#plan?.configFile ?? "",
 			...(this.#config !== undefined && { config: this.#config }),
 			changes: this.#changes.changes,
+			...(this.#unseen !== undefined && { unseen: this.#unseen }),
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
 			mounts: [...(this.#fleet?.statuses() ?? []).map((mount) => this.#withPlan(mount)), ...this.#refused],
@@ -206,6 +211,7 @@ class Launcher {
 			this.warnings.push(...(await findWarnings(plan.targetPath, environment.FLUID_FUSE_RUN_DIR)));
 			this.warnings.push(...driverFileFaults.map(({ message }) => `a driver file cannot be used: ${message}`));
 			for (const warning of this.warnings) log.warn(warning);
+			this.#unseen = whatIsUnseen(environment.FLUID_FUSE_NODE_PROC, await readMountinfo());
 			this.#refused = plan.refused.map((mount) => this.#refusedStatus(mount));
 			if (signal.aborted) return;
 			this.#root = new EmptyRoot(plan.targetPath);
@@ -256,8 +262,23 @@ class Launcher {
 		this.#stopping.abort();
 		// What it fails with, whoever began it throws.
 		await this.#applying.catch(() => undefined);
-		await this.#fleet?.drain(deadline);
-		await this.#root?.unmount();
+		const { stay, uses } = await this.#fate();
+		if (stay)
+			log.info(
+				{ uses: uses?.slice(0, 20) ?? "cannot be seen" },
+				"mount stays, so that applications heal by the next one",
+			);
+		await this.#fleet?.drain(deadline, { stay });
+		if (!stay) await this.#root?.unmount();
+		// The last of them may have gone meanwhile.
+		else if (this.#plan !== undefined && !(await this.#fate()).stay) await takeAwayLeftBehind(this.#plan.targetPath);
+	}
+
+	async #fate(): Promise<Fate> {
+		const { FLUID_FUSE_NODE_PROC: nodeProc, FLUID_FUSE_RUN_DIR: runDirectory } = this.#options.environment;
+		// Who has unmounted it wants it gone.
+		if (this.#plan === undefined || this.stoppedBy === "unmounted") return { stay: false, uses: [] };
+		return fateOf(this.#plan.targetPath, { nodeProc, runDirectory });
 	}
 
 	#createFleet({ targetPath }: Plan, root: EmptyRoot): Fleet {
@@ -486,6 +507,16 @@ function keepWhatIsRefused(
 	}
 	for (const mount of plan.refused) refuse(mount);
 	return { wanted, refused };
+}
+
+/** What of `LauncherStatus.unseen` is to be said. */
+function whatIsUnseen(nodeProc: string, entries: readonly MountEntry[]): string | undefined {
+	// Its application is in the same pod, and ends with it.
+	if (isSidecar(entries) || canSeeNode(nodeProc)) return undefined;
+	return (
+		`who uses the volume: the node's /proc is not at ${nodeProc}. So the mount stays on the node at each end, also where nobody would ` +
+		"heal by it, and who reads is not waited for: mount it there (hostPath), read-only"
+	);
 }
 
 /** What decides about the mounts, the config file first. */

@@ -49,8 +49,21 @@ async function ask(environment: Environment, output: Output): Promise<LauncherSt
 
 /** For people, as blocks that fit a narrow terminal. */
 export function renderStatus(launcher: LauncherStatus, now: Date): string {
-	const { version, pid, startedAt, state, alive, targetPath, dataset, configFile, config, changes, warnings, mounts } =
-		launcher;
+	const {
+		version,
+		pid,
+		startedAt,
+		state,
+		alive,
+		targetPath,
+		dataset,
+		configFile,
+		config,
+		changes,
+		unseen,
+		warnings,
+		mounts,
+	} = launcher;
 	const head = `fluid-fuse ${version}: ${state} for ${elapsed(startedAt, now)}, pid ${pid}${alive ? "" : ", beyond repair"}\n`;
 	const facts = rows([
 		...(dataset === undefined ? [] : [["dataset", `${dataset.namespace}/${dataset.name}`] as const]),
@@ -59,6 +72,7 @@ export function renderStatus(launcher: LauncherStatus, now: Date): string {
 		["mounts", `${mounts.filter(({ ready }) => ready).length} of ${mounts.length} ready`],
 		...(config === undefined ? [] : [configRow(config, now)]),
 		...changes.slice(-5).map((change) => changeRow(change, now)),
+		...(unseen === undefined ? [] : [["unseen", unseen] as const]),
 		...warnings.map((warning) => ["warning", warning] as const),
 	]);
 	return [head + facts, ...mounts.map((mount) => renderMount(mount, now))].join("\n");

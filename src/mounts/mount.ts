@@ -29,7 +29,7 @@ export async function bindOver(
 	if (layersAt(before, target).length === 0) await makeTarget(target);
 	const top = layers.at(-1);
 	const isReplaced = replaces !== undefined && isAmong(top, [replaces]);
-	if (top !== undefined && !isReplaced && !(await isDead(top, isOurs)) && !(await isAbandonedRoot(top))) {
+	if (top !== undefined && !isReplaced && !(await isLeftBehind(top, isOurs))) {
 		throw targetInUse(top);
 	}
 	if (layers.length >= maximumLayers) {
@@ -64,6 +64,14 @@ function targetInUse({ type, source, mountPoint }: MountEntry): LauncherError {
 	return new LauncherError("MOUNTPOINT_IN_USE", `a live ${type} filesystem (${source}) is mounted at ${mountPoint}`, {
 		hint: "Another pod may still be stopping; else unmount it on the node, or give the Dataset another name.",
 	});
+}
+
+/** Nobody serves it any more, though it is mounted. */
+export async function isLeftBehind(
+	entry: MountEntry,
+	isOurs: (entry: MountEntry) => boolean = () => false,
+): Promise<boolean> {
+	return (await isDead(entry, isOurs)) || (await isAbandonedRoot(entry));
 }
 
 async function isDead(entry: MountEntry, isOurs: (entry: MountEntry) => boolean): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { mountOf, type MountEntry } from "./mountinfo.ts";
+import { isEmptyRoot, mountOf, type MountEntry } from "./mountinfo.ts";
 
 /** What can be seen on the node of whoever may use a volume. */
 export interface NodeView {
@@ -40,6 +40,22 @@ export interface Holder extends Inhabitant {
 	readonly isOpen: boolean;
 }
 
+/** Somewhere else that the volume is mounted. */
+export interface Use extends Inhabitant {
+	readonly path: string;
+}
+
+/** The filesystems that are mounted at the target or in it, by their devices. */
+export function devicesAt(entries: readonly MountEntry[], target: string): Set<string> {
+	return new Set(
+		entries
+			.filter((entry) => entry.mountPoint === target || entry.mountPoint.startsWith(`${target}/`))
+			// Fluid may have mounted a folder of the node's own disk at the target.
+			.filter((entry) => entry.type.startsWith("fuse") || isEmptyRoot(entry))
+			.map(({ device }) => device),
+	);
+}
+
 /** Who has files or folders of these filesystems open, wherever on the node. */
 export function holdersOf(view: NodeView, devices: ReadonlySet<string>): Holder[] {
 	return view.namespaces.flatMap(({ entries, processes }) => {
@@ -53,6 +69,50 @@ export function holdersOf(view: NodeView, devices: ReadonlySet<string>): Holder[
 	});
 }
 
+/**
+ * Where these filesystems are mounted besides `target`: by a CSI plugin for a pod, or in another pod itself where that plugin only links.
+ * What a container has of the node's mounts only because it has a whole folder of the node is no use.
+ */
+export function usesOf(
+	view: NodeView,
+	devices: ReadonlySet<string>,
+	{ target, runDirectory }: { readonly target: string; readonly runDirectory: string },
+): Use[] {
+	// Dataset's namespace, name, and the folder: a node may show one of its folders at several places.
+	const tail = `/${target.split("/").slice(-3).join("/")}`;
+	const elsewhere = (entries: readonly MountEntry[]): string[] =>
+		entries
+			.filter(({ device }) => devices.has(device))
+			.map(({ mountPoint }) => mountPoint)
+			.filter((path) => !`${path}/`.includes(`${tail}/`) && !path.startsWith(`${runDirectory}/`));
+	const byNode = elsewhere(view.entries).map((path) => ({ path, ...named({ pod: kubeletPod.exec(path)?.[1] }) }));
+	const byPods = view.namespaces.flatMap(({ entries, processes }) => {
+		const { pod, container } = processes.find((process) => process.pod !== undefined) ?? {};
+		if (pod === undefined || pod === view.pod) return [];
+		return elsewhere(entries).flatMap((path) =>
+			kubeletPod.test(path) ? [] : [{ path, ...named({ pod, container }) }],
+		);
+	});
+	return unique([...byNode, ...byPods]);
+}
+
+/**
+ * Whether the mount at targetPath is to stay there, dead, when its server ends. Then the next one is mounted over it, which all see who have
+ * it mounted; one on the bare folder nobody would see. Where the node cannot be seen, a storage pod takes the side on which applications
+ * heal, and a sidecar, whose application ends with it, the one on which nothing is left.
+ */
+export function isToStay({ uses, isSidecar }: { uses: readonly Use[] | undefined; isSidecar: boolean }): boolean {
+	return uses === undefined ? !isSidecar : uses.length > 0;
+}
+
+/** Whether this container is one of an application's own pod: only there Fluid's webhook puts its check of the mount. */
+export function isSidecar(entries: readonly MountEntry[]): boolean {
+	return entries.some(({ mountPoint }) => mountPoint === "/check-mount.sh");
+}
+
+/** Where kubelet has a pod's volumes mounted. */
+const kubeletPod = /\/pods\/([0-9a-f-]{36})\/volumes\//;
+
 /** Reads the text of /proc/PID/cgroup: https://kubernetes.io/docs/concepts/architecture/cgroups/ */
 export function inhabitantOf(cgroup: string): Inhabitant {
 	const pod = /pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})/.exec(cgroup)?.[1]?.replaceAll("_", "-");
@@ -61,4 +121,9 @@ export function inhabitantOf(cgroup: string): Inhabitant {
 
 function named({ pod, container }: { [Key in keyof Inhabitant]: Inhabitant[Key] | undefined }): Inhabitant {
 	return { ...(pod !== undefined && { pod }), ...(container !== undefined && { container }) };
+}
+
+/** Layers that lie over each other are one use. */
+function unique(uses: readonly Use[]): Use[] {
+	return [...new Map(uses.map((use) => [JSON.stringify(use), use])).values()];
 }

@@ -129,6 +129,8 @@ export interface LauncherStatus {
 	readonly config?: ConfigStatus;
 	/** The last ones, the latest last. */
 	readonly changes: readonly ChangeStatus[];
+	/** What cannot be seen of the node, what comes of that, and how to mend it; absent when everything can that is needed. */
+	readonly unseen?: string;
 	/** Problems of the pod itself, such as wrong mount propagation, each with its fix. */
 	readonly warnings: readonly string[];
 	/** False only when the launcher itself is beyond repair; then `livez` fails. */

@@ -119,8 +119,8 @@ export class Fleet {
 		return actions;
 	}
 
-	/** Takes everything down until `deadline` (of performance.now). */
-	async drain(deadline: number): Promise<void> {
+	/** Ends everything until `deadline` (of performance.now); what is mounted stays, or is taken down. */
+	async drain(deadline: number, { stay }: { readonly stay: boolean }): Promise<void> {
 		for (const mount of this.#mounts.values()) mount.stop();
 		// Those inside others first: a mount with another one in it is busy. Their drivers may take their time: a bind of an inner
 		// mount that an outer one hides, since it was started again, only goes with that.
@@ -128,7 +128,7 @@ export class Fleet {
 		const depths = new Set(this.supervisors.map(depthOf));
 		for (const depth of [...depths].toSorted((a, b) => b - a)) {
 			const level = this.supervisors.filter((supervisor) => depthOf(supervisor) === depth);
-			for (const supervisor of level) supervisor.stop(deadline);
+			for (const supervisor of level) supervisor.stop(deadline, { stay });
 			await Promise.all(level.map(async (supervisor) => supervisor.detached));
 		}
 		await Promise.all(this.#supervisions.values());

@@ -162,6 +162,8 @@ export class MountSupervisor {
 	#backend: BackendHealth | undefined;
 	#lastError: ReportedError | undefined;
 	#retryAt: Date | undefined;
+	/** At the end it is left at its target. */
+	#stays = false;
 	/** Of performance.now: until when applications, and then the driver, have time at the end. */
 	#limits: { readonly detachUntil: number; readonly endUntil: number } | undefined;
 
@@ -287,8 +289,13 @@ export class MountSupervisor {
 		this.#detached.resolve();
 	}
 
-	/** Asks for the end; `run` resolves when it is reached, at `deadline` (of performance.now) at the latest. */
-	stop(deadline: number): void {
+	/**
+	 * Asks for the end; `run` resolves when it is reached, at `deadline` (of performance.now) at the latest. `stay`: what is at the target is
+	 * left there, dead, for the next launcher to mount over.
+	 */
+	stop(deadline: number, { stay }: { readonly stay: boolean }): void {
+		// One that was removed before goes.
+		if (!this.#unwanted.signal.aborted) this.#stays = stay;
 		this.#end(limitsUntil(deadline));
 	}
 
@@ -763,9 +770,10 @@ export class MountSupervisor {
 		const remains = this.#remains();
 		const byDefault = limitsUntil(Number.POSITIVE_INFINITY);
 		let leftWith: readonly Holder[] | undefined;
-		await this.#cleanUp(async () => {
-			leftWith = await detach(remains, () => (this.#limits ?? byDefault).detachUntil);
-		});
+		if (!this.#stays)
+			await this.#cleanUp(async () => {
+				leftWith = await detach(remains, () => (this.#limits ?? byDefault).detachUntil);
+			});
 		this.#layers = [];
 		this.#visible = false;
 		this.#detached.resolve();

@@ -126,13 +126,16 @@ async function untilUnused(remains: Remains, patientUntil: () => number): Promis
 	let told = false;
 	for (;;) {
 		const holders = (await findHolders(remains)).filter(({ isOpen }) => isOpen);
-		const leftMs = Math.max(1000, patientUntil() - performance.now());
-		if (holders.length === 0 && (await within(remountReadOnly(staging), leftMs)) === true)
-			return { isOver: true, holders };
+		if (holders.length === 0) {
+			// The rest of the time is for a driver that does not answer: asked again, it would not either.
+			const limitMs = Math.max(1000, (patientUntil() - performance.now()) / 2);
+			const isUnwritten = await within(remountReadOnly(staging), limitMs);
+			if (isUnwritten !== false) return { isOver: isUnwritten === true, holders };
+		}
 		if (!told) log.warn({ target, holders }, "files are open, waiting for applications");
 		told = true;
 		if (performance.now() > patientUntil()) return { isOver: false, holders };
-		if (session !== undefined && (await within(session.ended, 250)) !== undefined) return { isOver: false, holders };
+		if (session !== undefined && (await within(session.ended, 500)) !== undefined) return { isOver: false, holders };
 	}
 }
 

@@ -15,7 +15,7 @@ if (!canMount) process.stderr.write("skipped: prestop with real mounts, because 
 
 const stop = async (runDirectory: string, variables: Readonly<Record<string, string>> = {}) => {
 	const { exitCode, stdout, stderr } = await execa(program, ["prestop"], {
-		env: { FLUID_FUSE_RUN_DIR: runDirectory, ...variables },
+		env: { FLUID_FUSE_RUN_DIR: runDirectory, FLUID_FUSE_NODE_PROC: "/proc", ...variables },
 		reject: false,
 	});
 	return { exitCode, out: stdout, err: stderr };

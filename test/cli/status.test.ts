@@ -34,6 +34,12 @@ describe("status", () => {
 		);
 	});
 
+	it("shows what of the node cannot be seen", () => {
+		expect(
+			renderStatus(sampleStatus({ unseen: "who uses the volume: mount the node's /proc" }), secondsLater(1)),
+		).toContain("  unseen  who uses the volume: mount the node's /proc\n");
+	});
+
 	it("shows what the server refused last, and how often it did", () => {
 		const mount = sampleMount({ refusals: { counts: { AccessDenied: 2, InvalidObjectState: 1 }, last: refusal } });
 		expect(renderStatus(sampleStatus({ mounts: [mount] }), secondsLater(120))).toContain(

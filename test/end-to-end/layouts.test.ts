@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, program, until, type FluidMount, type PodOptions } from "../support/pod.ts";
+import { Pod, program, until, type FluidMount, type PodOptions, unmountAll } from "../support/pod.ts";
 import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
@@ -58,7 +58,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 		const here = createPod(podWith([]));
 		for (const end of ["SIGTERM", "umount", "prestop"] as const) {
 			here.start();
-			await here.untilReady(5000);
+			await here.untilReady();
 			expect(execFileSync("ls", ["-lA", here.target], { encoding: "utf8" })).toBe("total 0\n");
 			expect(fails("touch", join(here.target, "new"))).toContain("Read-only file system");
 			if (end === "umount") execFileSync("umount", [here.target]);
@@ -234,6 +234,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 			expect(read(join(folder, "first/hello.txt"))).toBe("hello from one\n");
 			expect(read(join(folder, "second/hello.txt"))).toBe("hello from two\n");
 		}
+		await unmountAll(application);
 		expect(await here.stop()).toBe(0);
 		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
 	});

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, projectRoot, until, type FluidMount, type PodOptions } from "../support/pod.ts";
+import { Pod, projectRoot, until, type FluidMount, type PodOptions, unmountAll } from "../support/pod.ts";
 
 const mebibyte = 1024 ** 2;
 
@@ -148,7 +148,7 @@ describe("a mount by libfuse", () => {
 			);
 		}
 		expect((await minio.get("one", "written")).toString()).toBe("3\n");
-		execFileSync("umount", ["-l", application]);
+		await unmountAll(application);
 		expect(await here.stop()).toBe(0);
 		expect(await here.layers()).toEqual([]);
 	});

@@ -7,7 +7,7 @@ import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { requestLauncher } from "../../src/probe/client.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, program, until, type FluidMount, type PodOptions } from "../support/pod.ts";
+import { Pod, program, until, type FluidMount, type PodOptions, unmountAll } from "../support/pod.ts";
 
 let minio: Minio;
 let other: Minio;
@@ -200,6 +200,7 @@ describe("several mounts of a Dataset", () => {
 		for (const folder of [here.target, application]) {
 			expect(run("cat", join(folder, "three/hello.txt")).out).toBe("hello from three\n");
 		}
+		await unmountAll(application);
 		expect(await here.stop()).toBe(0);
 		expect((await readMountinfo()).filter(({ mountPoint }) => mountPoint.startsWith(here.target))).toEqual([]);
 	});

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, until } from "../support/pod.ts";
+import { Pod, until, unmountAll } from "../support/pod.ts";
 import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
@@ -120,6 +120,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 		await here.untilReady();
 		expect(readThroughMount(join(target, "hello.txt"))).toBe("hello\n");
 		expect(readThroughMount(join(application, "hello.txt"))).toBe("hello\n");
+		await unmountAll(application);
 		expect(await here.stop()).toBe(0);
 		expect(await here.layers()).toEqual([]);
 	});

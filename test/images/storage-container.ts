@@ -59,6 +59,7 @@ export class StorageContainer {
 			`${parent}:${parent}:rshared`,
 			`${folder}/config:/etc/fluid/config:ro`,
 			`${terminationLog}:/dev/termination-log`,
+			"/proc:/host/proc:ro",
 			...Object.keys(secrets).map((secret) => `${secretsDirectory}/${secret}:/etc/fluid/secrets/${secret}:ro`),
 			...Object.entries(files).map(([place, file]) => `${file}:${place}:ro`),
 		];

@@ -156,6 +156,8 @@ export class Pod {
 					}),
 			FLUID_FUSE_SECRETS_DIR: this.secretsDirectory,
 			FLUID_FUSE_RUN_DIR: this.runDirectory,
+			// This machine is the node.
+			FLUID_FUSE_NODE_PROC: "/proc",
 			FLUID_FUSE_TERMINATION_LOG: this.terminationLog,
 			FLUID_FUSE_PROBE_ADDRESS: "off",
 			...this.options.env,
@@ -318,6 +320,17 @@ function processTable(): ProcessEntry[] {
 		const [, pid, parentPid, state = "", command = ""] = match ?? [];
 		return match === null ? [] : [{ pid: Number(pid), parentPid: Number(parentPid), state, command }];
 	});
+}
+
+/** Takes away whatever is mounted at a path, and in it, as an application's end does. */
+export async function unmountAll(path: string): Promise<void> {
+	for (;;) {
+		const left = (await readMountinfo()).findLast(
+			({ mountPoint }) => mountPoint === path || mountPoint.startsWith(`${path}/`),
+		);
+		if (left === undefined) return;
+		await execa("umount", ["-l", left.mountPoint]);
+	}
 }
 
 /** kubelet's way to publish files: a new folder, and one rename of the ..data link. */
