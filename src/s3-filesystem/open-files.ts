@@ -113,7 +113,7 @@ export class OpenFiles {
 
 	#forgetVersion(node: FileNode, id: number): void {
 		const { kernel } = this.#tree;
-		node.parent?.listing.clear();
+		node.parent?.listing.doubt(node.name);
 		kernel?.invalidateNode(id);
 		if (node.parent !== undefined) kernel?.invalidateEntry(node.parent.id, node.name);
 		if (node.draft === undefined) detachNode(node);

@@ -223,6 +223,16 @@ export class DirectoryListing {
 		this.#changed(name, undefined);
 	}
 
+	/** The server has another object there than it had listed: what came with the same page is to be listed again, and nothing else. */
+	doubt(name: string): void {
+		for (const inquiry of this.#inquiries) giveUp(inquiry);
+		for (const key of [name, `${name}/`]) {
+			const at = this.#indexOf(key);
+			const range = this.#ranges[at];
+			if (range !== undefined) this.#put(at, 1, [{ ...range, at: Number.NEGATIVE_INFINITY }]);
+		}
+	}
+
 	/** Nothing is known any more, nor will what is under way say anything. */
 	clear(): void {
 		for (const inquiry of this.#inquiries) giveUp(inquiry);

@@ -174,7 +174,7 @@ export class Namespace {
 		return this.#withMetadata(node).catch(async (error: unknown) => {
 			if (!(error instanceof FuseError && error.errno === "ESTALE")) throw error;
 			// Replaced since it was listed.
-			directory.listing.clear();
+			directory.listing.doubt(name);
 			return this.#ask(directory, volume, name);
 		});
 	}

@@ -214,6 +214,17 @@ describe("what is known of a directory", () => {
 			expect(asked).toBe(5);
 		});
 
+		test("is asked for one page when one of its names is doubted, also by what is under way", () => {
+			const listing = listed(0);
+			const inquiry = listing.ask(2);
+			listing.doubt("file-2500");
+			expect(listing.merge(inquiry, "", readPage(list(keys, "", 5000), "d/"))).toBe(false);
+			const isKnown = (key: string): boolean => listing.find(key, 0) !== undefined;
+			expect(keys.filter((key) => !isKnown(key)).length).toBe(1001);
+			merged(listing, keys, listing.pageWith("file-2500", 0), 1000, 3);
+			expect(keys.every(isKnown)).toBe(true);
+		});
+
 		test("took as long as its pages together, however often they were asked for and what was changed here", () => {
 			const listing = listed(100);
 			expect(listing.tookMs).toBe(500);

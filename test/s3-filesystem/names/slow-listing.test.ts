@@ -54,3 +54,20 @@ test("several who list a directory at once wait for the same pages, and one that
 	expect(printed).toBe("20002\n".repeat(4));
 	expect(memory.server.listings - before).toBeLessThanOrEqual(20 + 10);
 });
+
+test("a file that was replaced elsewhere while it was known takes one page, and not the directory", async () => {
+	const put = async (content: string): Promise<unknown> =>
+		fetch(`${memory.server.endpoint}/bucket/d/file-004500`, { method: "PUT", body: content });
+	memory.server.fill(Array.from({ length: 9000 }, (_, index) => `d/file-${String(index).padStart(6, "0")}`));
+	await put("before");
+	const here = await memory.mount();
+	expect(await bash(here.target, "ls d | wc -l")).toBe("9000\n");
+	await put("after");
+	const before = memory.server.listings;
+	const printed = await bash(
+		here.target,
+		"cat d/file-004500 2>/dev/null || echo stale; cat d/file-004500; ls d | wc -l",
+	);
+	expect(printed).toBe("stale\nafter9000\n");
+	expect(memory.server.listings - before).toBeLessThanOrEqual(2);
+});
