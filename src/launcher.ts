@@ -61,6 +61,8 @@ export interface LauncherOptions {
 	readonly driverFileFaults?: readonly DriverFileFault[];
 	readonly version: string;
 	readonly log: Logger;
+	/** The last lines of the log. */
+	readonly recentLog: () => string;
 	readonly redactor: Redactor;
 	/** Aborted to make it stop: SIGTERM. */
 	readonly signal: AbortSignal;
@@ -84,6 +86,7 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		byDefault: (options.variables["FLUID_FUSE_PROBE_ADDRESS"] ?? "") === "",
 		runDirectory,
 		log,
+		recentLog: options.recentLog,
 		actions: { prestop: async (waitedMs) => launcher.stop("prestop", waitedMs) },
 	});
 	launcher.warnings.push(...server.warnings);

@@ -2,6 +2,7 @@ import { constants, openSync, write, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { pino, type DestinationStream, type Logger } from "pino";
+import { RecentLines } from "./recent-lines.ts";
 import type { Redactor } from "./secrets/redact.ts";
 import { within } from "./within.ts";
 
@@ -19,7 +20,12 @@ export interface Log {
 	readonly flush: () => Promise<void>;
 	/** Has written each line, after what was queued, when it returns, for whom the next moment may be the last. */
 	readonly atOnce: Logger;
+	/** The last lines, as they were written. */
+	readonly recent: () => string;
 }
+
+/** What is kept of them for `fluid-fuse report`. */
+const recentBytes = 256 * 1024;
 
 /** How long the last lines may wait for somebody to read them. */
 const farewellMs = 500;
@@ -35,12 +41,20 @@ export function createLog(level: string, redactor: Redactor): Log {
 	const stdout = new Lines(openStdout(), (lostLines) =>
 		logger.warn({ lostLines }, "log lines were lost: nobody read them, or their disk was full"),
 	);
-	const logger = createLogger(level, redactor, stdout);
+	const recent = new RecentLines(recentBytes);
+	const kept = {
+		write(line: string): void {
+			recent.add(line);
+			stdout.write(line);
+		},
+	};
+	const logger = createLogger(level, redactor, kept);
 	// What ends by an error that nobody has caught has not flushed.
 	process.once("exit", () => stdout.writeAtOnce());
 	return {
 		logger,
 		flush: () => stdout.flush(),
+		recent: () => recent.toString(),
 		atOnce: createLogger(level, redactor, { write: (line) => stdout.writeAtOnce(line) }),
 	};
 }

@@ -112,6 +112,11 @@ async function runCommand(call: Call): Promise<number> {
 			return (await import("./cli/completion.ts")).printCompletion(call.words, output);
 		case "man":
 			return (await import("./cli/man-page.ts")).printManPage(output);
+		case "report":
+			return (await import("./cli/report.ts")).report(
+				{ environment, variables: process.env, drivers: await allDrivers(environment) },
+				output,
+			);
 		case "schema":
 			return (await import("./cli/schema.ts")).printSchema(await allDrivers(environment), output);
 		default:
@@ -139,7 +144,7 @@ async function runLauncher(environment: Environment): Promise<number> {
 		allDrivers(environment),
 	]);
 	const redactor = createRedactor();
-	const { logger: log, flush } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
+	const { logger: log, flush, recent } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
 	const stop = new AbortController();
 	onSignal((signal) => {
 		const isEnd = signal === "SIGTERM" || signal === "SIGINT";
@@ -155,6 +160,7 @@ async function runLauncher(environment: Environment): Promise<number> {
 			driverFileFaults,
 			version,
 			log,
+			recentLog: recent,
 			redactor,
 			signal: stop.signal,
 		});

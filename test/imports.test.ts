@@ -18,6 +18,7 @@ const rooms = [
 	"options",
 	"filesystem-process",
 	"log.ts",
+	"recent-lines.ts",
 	"secrets",
 	"s3-filesystem",
 	"s3-filesystem/names",

@@ -118,6 +118,15 @@ export const commands = {
 		flags: { watch: { text: "go on, and print a line for whatever changes" }, ...json },
 		words: [0, 0],
 	},
+	report: {
+		usage: "fluid-fuse report",
+		summary: "print all that a bug report needs, without a secret",
+		details:
+			"Versions, config, container, status, metrics, the last lines of the log, mounts, limits. Names of buckets, endpoints and\nobjects are in it; keys, tokens and passwords are not.",
+		example: { line: "kubectl exec POD -- fluid-fuse report > report.txt", says: "for whoever looks into it" },
+		flags: {},
+		words: [0, 0],
+	},
 	prestop: {
 		usage: "fluid-fuse prestop",
 		summary: "unmount everything and end the launcher: for lifecycle.preStop",

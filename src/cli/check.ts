@@ -19,6 +19,7 @@ import type { LoadedDrivers } from "../vendor/load.ts";
 import { hostSteps } from "./check-host.ts";
 import { configOf, type SourceFlags } from "./check-source.ts";
 import type { Output } from "./output.ts";
+import { renderSteps } from "./step-lines.ts";
 import { rows } from "./terminal.ts";
 
 export interface CheckFlags extends SourceFlags {
@@ -228,21 +229,8 @@ async function storeOf(
 	});
 }
 
-const marks = { passed: "ok", warning: "WARNING", failed: "FAILED", skipped: "skipped" } as const;
-
 function render({ path, source, driver, steps, concessions }: CheckedMount): string {
 	const limits = concessions.map(({ message }) => [`${"note".padEnd(8)}server`, `it ${message}`] as const);
 	const head = driver === undefined ? source : `${source}, by ${driver}`;
 	return `${path} ${head}\n${renderSteps(steps)}${limits.length === 0 ? "" : rows(limits)}\n`;
-}
-
-function renderSteps(steps: readonly Step[]): string {
-	return rows(
-		steps.map(({ name, outcome, message, ms, code, hint }) => {
-			const time = ms === undefined ? "" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
-			const text = code === undefined ? message : `${message}; ${code}`;
-			const label = `${marks[outcome].padEnd(8)}${name.padEnd(9)} ${time.padStart(8)}`;
-			return [label, hint === undefined ? text : `${text}\n${hint}`] as const;
-		}),
-	);
 }

@@ -6,7 +6,7 @@ import { planMounts, type Plan, type PlannedMount, type PlannedOption, type Plan
 import { errorKinds } from "../errors.ts";
 import { parseListenAddress } from "../probe/listen-address.ts";
 import type { PlannedPlace } from "../config/tiered-store.ts";
-import { createRedactor } from "../secrets/redact.ts";
+import { createRedactor, type Redactor } from "../secrets/redact.ts";
 import type { Secret } from "../secrets/secret.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import type { Output } from "./output.ts";
@@ -49,7 +49,7 @@ interface ReportedMount {
 
 /**
  * Checks a config file as `run` does, and mounts nothing. Without `file`, the one that `run` would read. Returns 0, or
- * 78 with every fault. Throws CONFIG_MISSING.
+ * 78 with every fault. `redactor` is told of every secret. Throws CONFIG_MISSING.
  */
 export async function validate(
 	file: string | undefined,
@@ -57,9 +57,9 @@ export async function validate(
 	loadedDrivers: LoadedDrivers,
 	{ json }: { json: boolean },
 	output: Output,
+	redactor: Redactor = createRedactor(),
 ): Promise<number> {
 	parseListenAddress(environment.FLUID_FUSE_PROBE_ADDRESS);
-	const redactor = createRedactor();
 	const variables = file === undefined ? environment : { ...environment, FLUID_FUSE_CONFIG: file };
 	const report = await check(variables, loadedDrivers, redactor);
 	if (json) {
@@ -75,7 +75,7 @@ export async function validate(
 async function check(
 	environment: Environment,
 	{ drivers, faults: driverFileFaults }: LoadedDrivers,
-	redactor: ReturnType<typeof createRedactor>,
+	redactor: Redactor,
 ): Promise<Report> {
 	const warnings: Fault[] = driverFileFaults.map(({ message }) => ({ path: "", message }));
 	const onSecret = (secret: Secret): void => redactor.add(secret);

@@ -38,6 +38,8 @@ export interface RouteSources {
 	readonly status: () => LauncherStatus;
 	readonly metrics: Pick<Metrics, "render">;
 	readonly actions: ProbeActions;
+	/** The last lines of the log. */
+	readonly recentLog: () => string;
 }
 
 const misdirected =
@@ -46,7 +48,7 @@ const misdirected =
 export type Routes = (request: Request) => Promise<Answer>;
 
 /** Says what each path answers. Everything is read-only, except what a trusted request may ask for. */
-export function createRoutes({ status, metrics, actions }: RouteSources): Routes {
+export function createRoutes({ status, metrics, actions, recentLog }: RouteSources): Routes {
 	let prestop: Promise<void> | undefined;
 
 	return async ({ method, target, trusted, host, waitedMs }) => {
@@ -56,7 +58,7 @@ export function createRoutes({ status, metrics, actions }: RouteSources): Routes
 		if (path === "/prestop" && trusted)
 			return method === "POST" ? answerPrestop(Number(waitedMs) || 0) : notAllowed("POST");
 
-		const read = reader(path, query);
+		const read = path === "/log" && trusted ? () => text(200, recentLog()) : reader(path, query);
 		if (read === undefined) return text(404, "not found\n");
 		return method === "GET" || method === "HEAD" ? read() : notAllowed("GET, HEAD");
 	};

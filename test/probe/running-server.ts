@@ -45,6 +45,7 @@ export async function startServer(
 		runDirectory,
 		log: pino({ level: "warn" }, { write: (line) => void logged.push(line) }),
 		actions: { prestop: async () => {} },
+		recentLog: () => "the last line\n",
 		...options,
 	});
 	onFinished(() => server.close());

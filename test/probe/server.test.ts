@@ -311,6 +311,12 @@ describe("other endpoints", () => {
 	});
 });
 
+it("tells the last lines of the log to root of this container only", async () => {
+	const { url, socketPath } = await startServer();
+	expect((await ask(url, "/log")).statusCode).toBe(404);
+	expect(await ask(socketPath, "/log")).toMatchObject({ statusCode: 200, body: "the last line\n" });
+});
+
 describe("prestop", () => {
 	it("is there on the launcher's socket only", async () => {
 		const prestop = vi.fn<() => Promise<void>>(async () => {});
