@@ -20,6 +20,7 @@ COPY types types
 COPY images/third-party-licenses.ts images/
 # npm sbom leaves out what is needed by a tool as well; so the tools go, and what is no part of the bundle.
 RUN npm run --silent build \
+	&& node dist/fluid-fuse.js man > dist/fluid-fuse.1 \
 	&& npm pkg delete devDependencies optionalDependencies \
 	&& npm prune --ignore-scripts --no-audit --no-fund \
 	&& npm sbom --sbom-format cyclonedx > dist/packages.cdx.json \
@@ -41,9 +42,10 @@ RUN /unpack-packages "$TARGETARCH" /debian /added tini ca-certificates fuse3
 RUN apt-get -qq update \
 	&& apt-get -qq install --yes --no-install-recommends ca-certificates \
 	&& cp -a /etc/ca-certificates.conf /added/etc/ \
-	&& mkdir -p /added/etc/ssl /added/usr/local/bin \
+	&& mkdir -p /added/etc/ssl /added/usr/local/bin /added/usr/local/share/man/man1 \
 	&& cp -a /etc/ssl/certs /added/etc/ssl/ \
-	&& ln -s ../../../opt/fluid-fuse/bin/fluid-fuse /added/usr/local/bin/fluid-fuse
+	&& ln -s ../../../opt/fluid-fuse/bin/fluid-fuse /added/usr/local/bin/fluid-fuse \
+	&& ln -s ../../../../../opt/fluid-fuse/dist/fluid-fuse.1 /added/usr/local/share/man/man1/fluid-fuse.1
 
 FROM debian AS image
 COPY --from=packages /added /

@@ -65,6 +65,12 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s", (image
 		expect(await inside(image, "df --version | head -n 1")).toContain("GNU coreutils");
 	});
 
+	test("has a page of the manual", async () => {
+		const page = await inside(image, "cat /usr/local/share/man/man1/fluid-fuse.1");
+		expect(page).toContain(`.TH FLUID-FUSE 1 "" "fluid-fuse ${manifest.version}"`);
+		expect(page).toContain(".SH EXIT STATUS");
+	});
+
 	test("has the certificates of authorities, licenses, and the types for vendors' drivers", async () => {
 		const authorities = await inside(image, "grep -c BEGIN /etc/ssl/certs/ca-certificates.crt");
 		expect(Number(authorities)).toBeGreaterThan(100);
