@@ -33,6 +33,7 @@ function writeFully(file: number, from: Uint8Array): void {
 /** Every `lanes`-th file, beginning with the lane's own. */
 function handleFiles(job: FilesJob, request: LoadRequest, lane: number): void {
 	const { root, source, sourceBytes, newFolder } = request;
+	const { blockBytes = job.sizeBytes } = job;
 	const sourceFile = openSync(source, "r");
 	const content = Buffer.alloc(job.sizeBytes);
 	const expected = Buffer.alloc(Math.min(4096, job.sizeBytes));
@@ -42,7 +43,8 @@ function handleFiles(job: FilesJob, request: LoadRequest, lane: number): void {
 		const offset = sourceOffset(index, job.sizeBytes, sourceBytes);
 		if (job.kind === "read-files") {
 			const file = openSync(path, "r");
-			readFully(file, content, 0);
+			for (let position = 0; position < job.sizeBytes; position += blockBytes)
+				readFully(file, content.subarray(position, position + blockBytes), position);
 			closeSync(file);
 			readFully(sourceFile, expected, offset);
 			if (!content.subarray(0, expected.length).equals(expected)) throw new Error(`${path} has other content`);

@@ -1,10 +1,11 @@
 import { firstByte } from "./first-byte.ts";
 import { listing } from "./listing.ts";
+import { prefetch } from "./prefetch.ts";
 import { randomRead } from "./random-read.ts";
 import { sequential } from "./sequential.ts";
 import { smallFiles } from "./small-files.ts";
 import type { Sizes, Workload } from "./workload.ts";
 
 export function workloads(sizes: Sizes): Workload[] {
-	return [sequential, smallFiles, randomRead, listing, firstByte].flatMap((create) => create(sizes));
+	return [sequential, prefetch, smallFiles, randomRead, listing, firstByte].flatMap((create) => create(sizes));
 }

@@ -37,6 +37,8 @@ export interface FilesJob {
 	readonly sizeBytes: number;
 	/** Files under way at a time. */
 	readonly lanes: number;
+	/** Of one read. Default: the whole file. */
+	readonly blockBytes?: number;
 }
 
 /** Objects of one size; their content are the bytes of the source file from `sourceOffset` on. */
