@@ -27,3 +27,15 @@ test("links between pages lead to files and headings that exist", () => {
 	});
 	expect(broken).toEqual([]);
 });
+
+test("npm commands that pages and programs name are in package.json", () => {
+	const { scripts } = JSON.parse(readFileSync(join(projectRoot, "package.json"), "utf8")) as { scripts: object };
+	const texts = globSync(["*.md", "docs/**/*.md", "examples/**/*.md", "bench/**/*.{md,ts}", "test/**/*.ts"], {
+		cwd: projectRoot,
+	}).map((path) => readFileSync(join(projectRoot, path), "utf8"));
+	const named = new Set(
+		texts.flatMap((text) => [...text.matchAll(/npm run (?:-s )?([\w:]+)/g)].map(([, name]) => name)),
+	);
+	expect(named.size).toBeGreaterThan(5);
+	expect([...named].filter((name) => name !== undefined && !Object.hasOwn(scripts, name))).toEqual([]);
+});
