@@ -4,7 +4,6 @@ import { LauncherError } from "../errors.ts";
 import { FileFault, requireWritableFolder } from "../named-file.ts";
 import { defineCommandDriver } from "./command.ts";
 import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
-import { optionFault } from "./faults.ts";
 import { s3Bucket, s3Check, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
 import { s3Schemes } from "./s3-source.ts";
@@ -213,20 +212,7 @@ export const s3fs = defineCommandDriver({
 		fsname: "s3fs sets it",
 		subtype: "s3fs sets it",
 	},
-	faults(mount, options) {
-		const faults = s3Faults(mount, options);
-		// With a session token there is no password file.
-		if (options["session-token"] === undefined) {
-			if (/[: ]|^[#[]/.test(options["access-key"]?.reveal() ?? "")) {
-				const message = "s3fs's password file cannot hold colons or spaces, nor # or [ at the beginning";
-				faults.push(optionFault("access-key", message));
-			}
-			if (/[: ]/.test(options["secret-key"]?.reveal() ?? "")) {
-				faults.push(optionFault("secret-key", "s3fs's password file cannot hold colons or spaces"));
-			}
-		}
-		return faults;
-	},
+	faults: s3Faults,
 	version: { file: "s3fs", args: ["--version"], pattern: /V(\d+\.\d+)/ },
 	async check(mount, options, context) {
 		await requireTemporaryFolder(options.tmpdir ?? "/tmp");
@@ -247,6 +233,7 @@ export const s3fs = defineCommandDriver({
 		};
 		const [accessKey, secretKey, token] = [options["access-key"], options["secret-key"], options["session-token"]];
 		const hasKeys = accessKey !== undefined && secretKey !== undefined;
+		const inFile = hasKeys && token === undefined && isForFile(accessKey.reveal(), secretKey.reveal());
 		give("ro", mount.readOnly);
 		give("allow_other", options["allow-other"] !== false);
 		give("url", options.endpoint?.href.replace(/\/$/, ""));
@@ -254,7 +241,7 @@ export const s3fs = defineCommandDriver({
 		give(version < 1.96 ? "endpoint" : "region", options.region);
 		give("use_path_request_style", pathStyle(source, options));
 		give("public_bucket", options.anonymous === true ? 1 : undefined);
-		give("passwd_file", hasKeys && token === undefined ? `${directory}/passwd` : undefined);
+		give("passwd_file", inFile ? `${directory}/passwd` : undefined);
 		give("requester_pays", options["requester-pays"]);
 		give("storage_class", options["storage-class"]?.toLowerCase());
 		give("default_acl", options.acl);
@@ -288,15 +275,15 @@ export const s3fs = defineCommandDriver({
 			],
 			env: {
 				...(options["ca-bundle"] !== undefined && { CURL_CA_BUNDLE: options["ca-bundle"] }),
-				// The password file has no place for a token; s3fs alone can see its own environment.
+				// What the password file has no place for; s3fs alone can see its own environment.
 				...(hasKeys &&
-					token !== undefined && {
+					!inFile && {
 						AWS_ACCESS_KEY_ID: accessKey.reveal(),
 						AWS_SECRET_ACCESS_KEY: secretKey.reveal(),
-						AWS_SESSION_TOKEN: token.reveal(),
+						...(token !== undefined && { AWS_SESSION_TOKEN: token.reveal() }),
 					}),
 			},
-			...(hasKeys && token === undefined && { files: { passwd: `${accessKey.reveal()}:${secretKey.reveal()}\n` } }),
+			...(inFile && { files: { passwd: `${accessKey.reveal()}:${secretKey.reveal()}\n` } }),
 			...(!hasKeys && options.anonymous !== true && { inherit: /^AWS/ }),
 		};
 	},
@@ -345,4 +332,9 @@ async function requireTemporaryFolder(folder: string): Promise<void> {
 			cause: error,
 		});
 	}
+}
+
+/** A line of it is two words with a colon between them, and neither a comment nor the head of a section. */
+function isForFile(accessKey: string, secretKey: string): boolean {
+	return !/[: ]|^[#[]/.test(accessKey) && !/[: ]/.test(secretKey);
 }
