@@ -23,6 +23,7 @@ versitygw_version=v1.8.0
 rclone_version=v1.76.0
 seaweedfs_version=v0.0.0-20261109003541-7506e5f91cd6 # it has no versions as a Go module
 moto_version=5.2.5
+s3proxy_version=4.1.0
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fluid-fuse
 bin=$cache/bin
@@ -59,6 +60,8 @@ install_packages() {
 	done
 	# Debian keeps this apart from its Python.
 	[[ $purpose != servers ]] || python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
+	[[ $purpose != servers ]] || command -v java >/dev/null || missing+=(default-jre-headless)
+	[[ $purpose != servers ]] || command -v mvn >/dev/null || missing+=(maven)
 	# Not on the PATH of everybody.
 	[[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
 	((${#missing[@]})) || return 0
@@ -177,6 +180,24 @@ install_moto() {
 	echo "$moto_version" >"$cache/moto/version"
 }
 
+# Its own jar is without the libraries that it needs, and of what they want of Jackson's annotations Maven takes a version that is too old.
+install_s3proxy() {
+	local folder=$cache/s3proxy
+	[[ -f $folder/s3proxy.version && $(<"$folder/s3proxy.version") == "$s3proxy_version" ]] && return
+	say "getting s3proxy"
+	rm -rf "$folder"
+	cat >"$build/pom.xml" <<-POM
+		<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+		<groupId>servers</groupId><artifactId>servers</artifactId><version>1</version><dependencies>
+		<dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-annotations</artifactId><version>2.21</version></dependency>
+		<dependency><groupId>org.gaul</groupId><artifactId>s3proxy</artifactId><version>$s3proxy_version</version></dependency>
+		</dependencies></project>
+	POM
+	quietly mvn -B -ntp -f "$build/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$folder" ||
+		fail "could not get s3proxy: see above; check the network, then run this again"
+	echo "$s3proxy_version" >"$folder/s3proxy.version"
+}
+
 # Static, and independent of a go.work in a folder above.
 export CGO_ENABLED=0 GOWORK=off
 
@@ -206,6 +227,7 @@ if [[ $purpose == servers ]]; then
 	install_binary rclone-s3 "$rclone_version" build_rclone_s3
 	install_binary weed "$seaweedfs_version" build_weed
 	install_moto
+	install_s3proxy
 fi
 
 # Its first command would build it otherwise, and print that in the middle of the story.

@@ -5,6 +5,8 @@ export const abilities = {
 	"conditional-reads": "does not know If-Match for reads: the version of each answer is compared",
 	"conditional-deletes":
 		"does not know If-Match for deletions: what was replaced since it was listed is not told apart",
+	"conditional-deletes-of-directories":
+		"does not compare the version of directories' objects that are to be deleted: what was replaced since it was listed is not told apart",
 	"multi-delete": "does not delete many objects with one request: each has its own",
 	"part-copies": "does not copy parts of objects: their bytes are sent",
 	"copied-checksums": "does not say the checksums of parts that it copies: uploads are begun without",

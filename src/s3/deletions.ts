@@ -1,9 +1,11 @@
 import { hash } from "node:crypto";
 import { inParallel } from "../turns.ts";
+import type { Ability } from "./abilities.ts";
 import { checkKey, isKind, thousandKeysBytes } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
 import type { RequestHeaders } from "./client.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
+import type { Heads } from "./heads.ts";
 import type { Answer } from "./http/connection.ts";
 import { S3Error, type ObjectStore } from "./object-store.ts";
 import { printable } from "./printable.ts";
@@ -21,14 +23,39 @@ const keysPerDelete = 1000;
 /** Objects that go. */
 export class Deletions {
 	readonly #bucket: Bucket;
+	readonly #heads: Heads;
 
-	constructor(bucket: Bucket) {
+	constructor(bucket: Bucket, heads: Heads) {
 		this.#bucket = bucket;
+		this.#heads = heads;
 	}
 
 	/** With a version: only that one, where the server can tell. */
 	async delete(key: string, etag?: string): Promise<void> {
 		checkKey(key);
+		const ability: Ability = key.endsWith("/") ? "conditional-deletes-of-directories" : "conditional-deletes";
+		if (etag === undefined || this.#bucket.knowledge.lacks(ability)) return this.#delete(key);
+		try {
+			await this.#delete(key, etag);
+		} catch (error) {
+			if (!isKind(error, "OBJECT_REPLACED") || !(await this.#isStill(key, etag))) throw error;
+			await this.#delete(key);
+			this.#bucket.knowledge.concede(ability, error);
+		}
+	}
+
+	/** Some servers list a version of directories' objects, and know of none when they are asked to compare it. */
+	async #isStill(key: string, etag: string): Promise<boolean> {
+		try {
+			const found = await this.#heads.head(key);
+			return found.etag === etag || (found.etag === "" && found.sizeBytes === 0);
+		} catch (error) {
+			if (isKind(error, "NOT_FOUND")) return false;
+			throw error;
+		}
+	}
+
+	async #delete(key: string, etag?: string): Promise<void> {
 		const condition: RequestHeaders = etag === undefined ? {} : { "if-match": `"${etag}"` };
 		await this.#bucket.knowledge.conceding(etag === undefined ? [] : ["conditional-deletes"], async (lacking) =>
 			orGone(
@@ -59,12 +86,14 @@ export class Deletions {
 
 	async #deleteTogether(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
 		if (keys.length === 0) return [];
+		const comparesDirectories = !this.#bucket.knowledge.lacks("conditional-deletes-of-directories");
+		const compared = new Map([...etags].filter(([key]) => comparesDirectories || !key.endsWith("/")));
 		let answer: Answer;
 		try {
 			answer = await this.#bucket.knowledge.conceding(
-				etags.size === 0 ? [] : ["conditional-deletes"],
+				compared.size === 0 ? [] : ["conditional-deletes"],
 				async (lacking) =>
-					this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : etags)),
+					this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : compared)),
 			);
 		} catch (error) {
 			if (!isKind(error, "UNSUPPORTED")) throw error;
@@ -77,7 +106,8 @@ export class Deletions {
 			const kind = code === "PreconditionFailed" ? "OBJECT_REPLACED" : kindOfCode(code);
 			if (kind === "NOT_FOUND") continue;
 			// One by one they are tried again for as long as anything is.
-			if (kind === "UNAVAILABLE" || kind === "THROTTLED") again.push(key);
+			// So is whether what is to have been replaced was.
+			if (kind === "UNAVAILABLE" || kind === "THROTTLED" || kind === "OBJECT_REPLACED") again.push(key);
 			else {
 				const text = `DeleteObjects ${printable(key, 300)}: ${printable(code, 64)} (${printable(message, 200)})`;
 				failures.push({ key, error: new S3Error(kind, text, { status: answer.status, code }) });

@@ -48,7 +48,7 @@ class Store implements ObjectStore {
 		this.#puts = new Puts(this.#bucket, this.#heads, making);
 		this.#listings = new Listings(this.#bucket);
 		this.#uploads = new MultipartUploads(this.#bucket, this.#heads, making);
-		this.#deletions = new Deletions(this.#bucket);
+		this.#deletions = new Deletions(this.#bucket, this.#heads);
 		this.#copies = new Copies(this.#bucket, {
 			heads: this.#heads,
 			making,

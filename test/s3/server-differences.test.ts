@@ -390,6 +390,48 @@ test("directories are deleted after what is in them, since some servers refuse i
 	expect([...asked.matchAll(/<Key>(.*?)<\/Key>/g)].map(([, key]) => key)).toEqual(["a/b/c", "a/d", "e", "a/b/", "a/"]);
 });
 
+describe("objects of directories that have a version in listings alone, as of s3proxy", () => {
+	const isDirectory = (key: string): boolean => key.endsWith("/");
+	const versionless: Manner = {
+		refuses({ method, url, headers, body }) {
+			const key = decodeURIComponent(url.replace("/bucket/", ""));
+			if (method === "DELETE" && isDirectory(key) && "if-match" in headers)
+				return { status: 412, body: errorXml("PreconditionFailed") };
+			if (method !== "POST") return undefined;
+			const refused = [...body.toString().matchAll(/<Key>([^<]*)<\/Key><ETag>/g)].filter(([, each = ""]) =>
+				isDirectory(each),
+			);
+			if (refused.length === 0) return undefined;
+			const errors = refused.map(([, each]) => `<Error><Key>${each}</Key><Code>PreconditionFailed</Code></Error>`);
+			return { status: 200, body: `<DeleteResult>${errors.join("")}</DeleteResult>` };
+		},
+		tells: ({ method, url }, { headers }) =>
+			method === "HEAD" && isDirectory(url) && headers["content-length"] === "0"
+				? { headers: { etag: undefined } }
+				: undefined,
+	};
+
+	test("are deleted without it", async () => {
+		const etags = new Map<string, string>();
+		for (const key of ["one/", "two/", "three/"]) etags.set(key, (await store.put(key, bodyOf(""))).etag);
+		proxy.manners(versionless);
+		expect(await store.deleteMany(["one/", "two/"], { etags })).toEqual([]);
+		expect(conceded).toEqual(["conditional-deletes-of-directories"]);
+		expect(await store.deleteMany(["three/"], { etags })).toEqual([]);
+		expect(proxy.requests.filter(({ method }) => method === "HEAD")).toHaveLength(1);
+		for (const key of etags.keys()) expect((await failureOf(store.head(key))).kind).toBe("NOT_FOUND");
+	});
+
+	test("stay when they hold something", async () => {
+		const { etag } = await store.put("full/", bodyOf(""));
+		await store.put("full/", bodyOf("of another"));
+		proxy.manners(versionless);
+		const [failure] = await store.deleteMany(["full/"], { etags: new Map([["full/", etag]]) });
+		expect(failure?.error.kind).toBe("OBJECT_REPLACED");
+		expect(conceded).toEqual([]);
+	});
+});
+
 test("an upload without some part numbers, which rclone refuses, is one that can be made without gaps", async () => {
 	proxy.manners({
 		refuses: (request) =>
