@@ -2,7 +2,7 @@ import { createSecureContext, rootCertificates } from "node:tls";
 import { describe, expect, test } from "vitest";
 import { reconcile } from "../src/mounts/reconcile.ts";
 import { layersAt, parseMountinfo, type MountEntry } from "../src/mounts/mountinfo.ts";
-import { parseMountOptions } from "../src/config/plan.ts";
+import { parseMountOptions } from "../src/config/option-layers.ts";
 import { claimed } from "../src/config/persistent-volume.ts";
 import { secretReference } from "../src/config/secrets.ts";
 import { readS3Volume } from "../src/drivers/csi-volumes.ts";

@@ -2,7 +2,8 @@ import type { PreparedMount } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { FluidFile } from "./schema.ts";
 import { ConfigError, type Fault } from "../options/faults.ts";
-import { fingerprint, unreadError, type Plan, type PlannedMount } from "./plan.ts";
+import { fingerprint, unreadError } from "./inspect.ts";
+import type { Plan, PlannedMount } from "./plan.ts";
 import { FluidFileError, type LoadedFile } from "./load.ts";
 
 /** A mount that the config wants, looked at. */

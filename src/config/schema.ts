@@ -102,3 +102,5 @@ export const fluidFile = z.object({
 });
 
 export type FluidFile = z.output<typeof fluidFile>;
+/** One of its mounts. */
+export type FileMount = FluidFile["mounts"][number];

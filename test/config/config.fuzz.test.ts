@@ -5,7 +5,7 @@ import { parseEnvironment, environmentVariables } from "../../src/config/environ
 import { ConfigError } from "../../src/options/faults.ts";
 import { parseFluidFile } from "../../src/config/load.ts";
 import { duration, endpointUrl, flag, integer, mode, text } from "../../src/options/option.ts";
-import { parseMountOptions } from "../../src/config/plan.ts";
+import { parseMountOptions } from "../../src/config/option-layers.ts";
 import { secretReference } from "../../src/config/secrets.ts";
 import { drivers } from "../../src/drivers/index.ts";
 import { parseS3Source } from "../../src/drivers/s3-source.ts";

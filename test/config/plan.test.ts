@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { parseMountOptions } from "../../src/config/plan.ts";
+import { parseMountOptions } from "../../src/config/option-layers.ts";
 import type { Secret } from "../../src/secrets/secret.ts";
 import { projectRoot } from "../support/pod.ts";
 import {
