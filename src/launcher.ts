@@ -11,9 +11,8 @@ import {
 	type Fixed,
 	type WantedMount,
 } from "./config/examine.ts";
-import { ConfigError } from "./options/faults.ts";
 import { loadFluidFile, type LoadedFile } from "./config/load.ts";
-import { planMounts, type Plan, type PlannedMount, type RefusedMount } from "./config/plan.ts";
+import { planMounts, type Plan, type PlannedMount } from "./config/plan.ts";
 import { FileWatch, signatureOf } from "./config/watch.ts";
 import type { Driver } from "./drivers/driver.ts";
 import { LauncherError, toLauncherError } from "./errors.ts";
@@ -35,6 +34,7 @@ import { createIdentity, type Identity } from "./s3/identity/identity.ts";
 import { ChangeLog } from "./supervisor/change-log.ts";
 import { EmptyRoot } from "./supervisor/empty-root.ts";
 import { Fleet } from "./supervisor/fleet.ts";
+import { keepWhatIsRefused, refuseIfAllFaulty, RefusedMounts } from "./supervisor/refused-mounts.ts";
 import { reportError } from "./supervisor/report.ts";
 import { SharedMount } from "./supervisor/shared-mount.ts";
 import type { Supervised } from "./supervisor/supervise.ts";
@@ -134,12 +134,12 @@ class Launcher {
 	readonly #startedAt = new Date();
 	readonly #stopping = new AbortController();
 	readonly #changes: ChangeLog;
+	readonly #refused: RefusedMounts;
 	#plan: Plan | undefined;
 	#fleet: Fleet | undefined;
 	#root: EmptyRoot | undefined;
 	#fixed: Fixed | undefined;
 	#config: ConfigStatus | undefined;
-	#refused: readonly MountStatus[] = [];
 	#hasStarted = false;
 	/** Nothing but the first config was applied yet. */
 	#isFirst = true;
@@ -156,6 +156,7 @@ class Launcher {
 		this.#changes = new ChangeLog(options.log, (text) => options.redactor.redact(text), {
 			changed: (kind, result) => this.metrics?.countChange(kind, result),
 		});
+		this.#refused = new RefusedMounts(options.log, (name, code) => this.metrics?.countError(name, code));
 	}
 
 	status(): LauncherStatus {
@@ -177,7 +178,7 @@ class Launcher {
 			...(this.#unseen !== undefined && { unseen: this.#unseen }),
 			warnings: this.warnings,
 			alive: performance.now() - this.#beatAt < beatLimitMs,
-			mounts: [...(this.#fleet?.statuses() ?? []).map((mount) => this.#withPlan(mount)), ...this.#refused],
+			mounts: [...(this.#fleet?.statuses() ?? []).map((mount) => this.#withPlan(mount)), ...this.#refused.statuses],
 		};
 	}
 
@@ -215,7 +216,7 @@ class Launcher {
 			this.warnings.push(...driverFileFaults.map(({ message }) => `a driver file cannot be used: ${message}`));
 			for (const warning of this.warnings) log.warn(warning);
 			this.#unseen = whatIsUnseen(environment.FLUID_FUSE_NODE_PROC, await readMountinfo());
-			this.#refused = plan.refused.map((mount) => this.#refusedStatus(mount));
+			this.#refused.begin(plan.refused);
 			if (signal.aborted) return;
 			this.#root = new EmptyRoot(plan.targetPath);
 			this.#fleet = this.#createFleet(plan, this.#root);
@@ -387,7 +388,7 @@ class Launcher {
 		const isNew = this.#config?.hash !== hash;
 		const isBack = this.#config?.state === "rejected";
 		const appliedAt = isNew ? new Date().toISOString() : (this.#config?.appliedAt ?? "");
-		if (this.#config !== undefined) this.#refuse(refused);
+		if (this.#config !== undefined) this.#refused.change(refused);
 		this.#isFirst &&= this.#config === undefined || !isNew;
 		this.#config = { state: "applied", hash, appliedAt };
 		this.#plan = plan;
@@ -399,16 +400,6 @@ class Launcher {
 				if (volume !== undefined) log.info({ mount: name, ...volume }, "serving a PersistentVolume");
 		}
 		return isNew || isBack || actions.length > 0;
-	}
-
-	/** Faults of the mounts that a later config has. */
-	#refuse(refused: readonly RefusedMount[]): void {
-		const told = new Map(this.#refused.map((status) => [status.name, status]));
-		this.#refused = refused.map((mount) => {
-			const known = told.get(mount.name);
-			const { message } = new ConfigError(mount.faults, mount.path);
-			return known?.reason === message ? known : { ...this.#refusedStatus(mount), joining: true as const };
-		});
 	}
 
 	/** Looks every two seconds whether somebody took the root away, and proves that this process can still do anything. */
@@ -446,70 +437,6 @@ class Launcher {
 		this.#giveUp = new LauncherError(first.code, message, hint);
 		this.askToStop("hopeless");
 	}
-
-	#refusedStatus(mount: RefusedMount): MountStatus {
-		const error = new ConfigError(mount.faults, mount.path);
-		const now = new Date().toISOString();
-		const { message, hint } = error;
-		this.#options.log.error({ mount: mount.name, code: error.code, error: message, hint }, "mount refused");
-		this.metrics?.countError(mount.name, error.code);
-		return {
-			name: mount.name,
-			driver: "",
-			source: mount.source,
-			target: "",
-			readOnly: true,
-			state: "failed",
-			since: now,
-			ready: false,
-			reason: message,
-			restarts: 0,
-			layers: 0,
-			lastError: { code: error.code, class: error.class, message, at: now, ...(hint !== undefined && { hint }) },
-			droppedLines: 0,
-		};
-	}
-}
-
-/** Faults of one mount are that mount's; a config in which nothing can work is refused as a whole, with all its faults. */
-function refuseIfAllFaulty({ mounts, refused, configFile }: Plan, wanted: readonly WantedMount[]): void {
-	if (mounts.length + refused.length === 0) return;
-	// What is not a fault of the config, such as a secret that is not there yet, is for the supervisor to handle.
-	const faults = wanted.flatMap(({ prepared }) => (prepared instanceof ConfigError ? [prepared.faults] : []));
-	if (faults.length < wanted.length) return;
-	throw new ConfigError([...refused.flatMap((mount) => mount.faults), ...faults.flat()], configFile);
-}
-
-/** A mount that runs goes on as it is when what the config says of it now cannot be. */
-function keepWhatIsRefused(
-	fleet: Fleet,
-	plan: Plan,
-	examined: readonly WantedMount[],
-): { wanted: WantedMount[]; refused: RefusedMount[] } {
-	const wanted: WantedMount[] = [];
-	const refused: RefusedMount[] = [];
-	const { sharedDriver } = fleet;
-	// What was refused before may have been mended.
-	for (const running of fleet.mounts) running.refuse(undefined);
-	const refuse = (mount: RefusedMount): void => {
-		const running = fleet.mounts.find(({ name }) => name === mount.name);
-		const isPlaceFree = !wanted.some(({ planned }) => planned.target === running?.target);
-		if (running === undefined || !isPlaceFree) refused.push(mount);
-		else {
-			running.refuse(new ConfigError(mount.faults, mount.path));
-			wanted.push(running.wanted);
-		}
-	};
-	for (const mount of examined) {
-		const { path, name, source, driver } = mount.planned;
-		if (sharedDriver === undefined || driver === sharedDriver) wanted.push(mount);
-		else {
-			const message = `the mounts that run are folders of one mount of ${sharedDriver.name}, into which ${driver.name} cannot mount: start the pods again for it, or choose the driver ${sharedDriver.name}`;
-			refuse({ path, name, source, faults: [{ path, message }] });
-		}
-	}
-	for (const mount of plan.refused) refuse(mount);
-	return { wanted, refused };
 }
 
 /** What of `LauncherStatus.unseen` is to be said. */
