@@ -1,4 +1,5 @@
-import type { Client, RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
+import type { Client } from "./client.ts";
 import { encodeKey } from "./bucket-address.ts";
 import type { EncryptionHeaders } from "./encryption.ts";
 import { encodeStrictly } from "./location.ts";

@@ -1,62 +1,14 @@
 import { LauncherError } from "../errors.ts";
-import { bucketAddress, encodeKey, encodeQuery, type BucketAddress } from "./bucket-address.ts";
+import { givenUp, type RequestHeaders, type S3Call } from "./call.ts";
 import { shareBytes } from "./http/answer-room.ts";
-import { Concurrency, type Priority } from "./http/concurrency.ts";
-import { ExchangeError, type Answer, type Connection, type Exchange, type SentBody } from "./http/connection.ts";
-import { Dialer, proxyAuthorization } from "./http/dialer.ts";
-import { S3Error, type ObjectStoreOptions, type S3ErrorKind, type StaticCredentials } from "./object-store.ts";
-import { Pool } from "./http/pool.ts";
-import { proxyFor } from "./http/proxy.ts";
+import { Concurrency } from "./http/concurrency.ts";
+import { ExchangeError, type Answer, type Connection } from "./http/connection.ts";
+import { S3Error, type ObjectStoreOptions, type StaticCredentials } from "./object-store.ts";
+import { requestHead } from "./request-head.ts";
 import { backoffMs, RetryPace } from "./retry-pace.ts";
-import { signCanonical } from "./sign.ts";
+import { createSite, type Site } from "./site.ts";
 import { describePlace, judgeAnswer, judgeFailure, type Verdict } from "./verdict.ts";
 import { orAbort } from "../within.ts";
-
-export type RequestHeaders = Readonly<Record<string, string>>;
-
-/** One request, as often as it takes. */
-export interface Call {
-	/** S3's name for it, such as GetObject. */
-	readonly operation: string;
-	readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
-	/** Undefined: the bucket itself. */
-	readonly key?: string;
-	readonly query?: Readonly<Record<string, string>>;
-	/** Names in lower case. Asked for before each try. */
-	readonly headers?: () => RequestHeaders;
-	readonly body?: SentBody;
-	/** SHA-256 of the body in hex, if it is signed. */
-	readonly bodyHash?: string;
-	readonly accept?: Exchange["accept"];
-	/** The most that its answer may have, if it is collected. Default: 1 MiB. */
-	readonly maximumAnswerBytes?: number;
-	readonly onProgress?: Exchange["onProgress"];
-	/** Bytes that all tries have brought so far: more of them begin the time for retries anew. */
-	readonly progress?: () => number;
-	/** What is wrong with an answer of a successful status; undefined: nothing. */
-	readonly check?: (answer: Answer) => string | undefined;
-	readonly priority: Priority;
-	/** What a condition that does not hold means. Default: OBJECT_REPLACED. */
-	readonly preconditionMeans?: S3ErrorKind;
-	/** What it means that the server fails again and again in the same words. Default: that it may pass. */
-	readonly repeatedFailureMeans?: S3ErrorKind | undefined;
-	/** So many bytes the server has to copy before it answers, which takes longer, and during which it may keep the answer open with white space. */
-	readonly workBytes?: number;
-	/** Not over a connection that nobody has used for so long, in milliseconds; 0: over a new one. */
-	readonly maximumIdleMs?: number;
-	readonly signal?: AbortSignal | undefined;
-	/** Told before a request may be carried out whose answer does not arrive. */
-	readonly onDoubt?: () => void;
-}
-
-interface Site {
-	readonly address: BucketAddress;
-	readonly pool: Pool;
-	/** Before the path in the request line: what an HTTP proxy needs. */
-	readonly absolute: string;
-	/** Headers for that proxy. */
-	readonly proxyLines: string;
-}
 
 /** What earlier tries of one call have left to know. */
 interface Tries {
@@ -80,7 +32,7 @@ interface Tries {
 	refused: StaticCredentials | undefined;
 }
 
-interface Outcome {
+interface TryOutcome {
 	readonly verdict: Verdict;
 	readonly answer?: Answer;
 	readonly credentials: StaticCredentials | undefined;
@@ -92,7 +44,7 @@ interface Outcome {
 
 /** A request that is being tried. */
 interface Attempt {
-	readonly call: Call;
+	readonly call: S3Call;
 	readonly site: Site;
 	readonly credentials: StaticCredentials | undefined;
 	readonly clockOffsetMs: number;
@@ -113,8 +65,6 @@ const workTimes = 20;
 const slowestWorkBytesPerMs = 1024 ** 2 / 1000;
 /** Less than that is no sign that it will go on. */
 const noticeableProgressBytes = 64 * 1024;
-
-const headerText = /^[\u0020-\u007e\u0080-\uffff]*$/;
 
 /** Signs, sends and retries requests to one bucket. */
 export class Client {
@@ -150,7 +100,7 @@ export class Client {
 		this.#idleMs = timeouts.idleMs ?? 20_000;
 		this.#concurrency = new Concurrency(maximumRequests);
 		this.#bucketHeaders = options.requesterPays === true ? { "x-amz-request-payer": "requester" } : {};
-		this.#site = this.#createSite();
+		this.#site = createSite(this.#options, this.#region);
 	}
 
 	/** What answers call themselves; undefined before the first one. */
@@ -177,7 +127,7 @@ export class Client {
 	}
 
 	/** The answer of a successful status; rejects with an S3Error, or with what the call's own functions throw. */
-	async call(call: Call): Promise<Answer> {
+	async call(call: S3Call): Promise<Answer> {
 		const tries: Tries = {
 			retries: 0,
 			failingSince: undefined,
@@ -205,7 +155,11 @@ export class Client {
 	}
 
 	/** Returns when the time for another try has come, and throws if there is none. */
-	async #prepareRetry(call: Call, tries: Tries, { verdict, failure, credentials, lastByteAt }: Outcome): Promise<void> {
+	async #prepareRetry(
+		call: S3Call,
+		tries: Tries,
+		{ verdict, failure, credentials, lastByteAt }: TryOutcome,
+	): Promise<void> {
 		if (verdict.kind === "ok") return;
 		const { error } = verdict;
 		if (call.signal?.aborted === true || this.#isClosed) throw givenUp(call);
@@ -261,7 +215,7 @@ export class Client {
 		await this.#pause(call, tries, error, Math.min(wantedMs, leftMs));
 	}
 
-	async #pause(call: Call, tries: Tries, error: S3Error, waitMs: number): Promise<void> {
+	async #pause(call: S3Call, tries: Tries, error: S3Error, waitMs: number): Promise<void> {
 		// A connection over which something went wrong may go through a server that does.
 		tries.isFresh = error.kind === "UNAVAILABLE";
 		this.#options.onEvent?.({ kind: "retry", operation: call.operation, key: call.key, reason: error.kind, waitMs });
@@ -279,7 +233,7 @@ export class Client {
 		}
 	}
 
-	async #try(call: Call, tries: Tries): Promise<Outcome> {
+	async #try(call: S3Call, tries: Tries): Promise<TryOutcome> {
 		const queuedAt = performance.now();
 		const turn = await this.#concurrency.take(call.priority, call.signal).catch((error: unknown) => {
 			throw error instanceof S3Error ? error : givenUp(call);
@@ -333,7 +287,7 @@ export class Client {
 
 	/** Returns when it is worth a try with what the keys are by then. */
 	async #untilOtherCredentials(
-		call: Call,
+		call: S3Call,
 		tries: Tries,
 		error: S3Error,
 		credentials: StaticCredentials | undefined,
@@ -386,7 +340,7 @@ export class Client {
 		const startedAt = performance.now();
 		const expectsContinue = asksBeforeBody && body !== undefined;
 		const answer = await connection.exchange({
-			head: this.#compose(attempt, expectsContinue),
+			head: this.#head(attempt, expectsContinue),
 			body,
 			expectsContinue,
 			isHead: method === "HEAD",
@@ -402,53 +356,24 @@ export class Client {
 		return answer;
 	}
 
-	#report(call: Call, startedAt: number, status: number, receivedBytes: number, sentBytes: number): void {
+	#report(call: S3Call, startedAt: number, status: number, receivedBytes: number, sentBytes: number): void {
 		const seconds = (performance.now() - startedAt) / 1000;
 		const { operation, key } = call;
 		this.#options.onEvent?.({ kind: "request", operation, key, status, seconds, receivedBytes, sentBytes });
 	}
 
-	#compose({ call, site, credentials, clockOffsetMs }: Attempt, expectsContinue: boolean): string {
-		const { method, body, key } = call;
-		const { address } = site;
-		const path = `${address.basePath}/${key === undefined ? "" : encodeKey(key)}`;
-		const query = call.query === undefined ? "" : encodeQuery(call.query);
-		const headers = { host: address.host, ...call.headers?.(), ...this.#bucketHeaders };
-		const signed =
-			credentials === undefined
-				? headers
-				: signCanonical(
-						{ path, query, headers },
-						{
-							method,
-							region: this.#region,
-							credentials,
-							now: new Date(Date.now() + clockOffsetMs),
-							// A body's checksum is among the headers that are signed, so that an error on the way is found. To hash
-							// the whole body as well would take longer than to send it, and would only keep out who can change
-							// what goes over plain HTTP, and such a one can change what comes back, too.
-							...(body !== undefined && { bodyHash: call.bodyHash ?? "UNSIGNED-PAYLOAD" }),
-						},
-					);
-		let text = `${method} ${site.absolute}${path}${query === "" ? "" : `?${query}`} HTTP/1.1\r\n`;
-		for (const name of Object.keys(signed)) {
-			const value = (signed as RequestHeaders)[name] ?? "";
-			if (!headerText.test(value)) {
-				const problem = `${describePlace(call)}: the header ${name} has a character that no header may have`;
-				throw new S3Error("REFUSED", problem);
-			}
-			// The head goes out as Latin-1, and what is signed as UTF-8.
-			text += `${name}: ${/^[ -~]*$/.test(value) ? value : Buffer.from(value).toString("latin1")}\r\n`;
-		}
-		// Not signed: proxies change them.
-		text += `user-agent: fluid-fuse\r\naccept-encoding: identity\r\n${site.proxyLines}`;
-		if (body !== undefined) text += `content-length: ${body.sizeBytes}\r\n`;
-		else if (method === "PUT" || method === "POST") text += "content-length: 0\r\n";
-		if (expectsContinue) text += "expect: 100-continue\r\n";
-		return `${text}\r\n`;
+	#head({ call, site, credentials, clockOffsetMs }: Attempt, expectsContinue: boolean): string {
+		return requestHead(call, {
+			site,
+			region: this.#region,
+			credentials,
+			now: new Date(Date.now() + clockOffsetMs),
+			bucketHeaders: this.#bucketHeaders,
+			expectsContinue,
+		});
 	}
 
-	async #currentCredentials(call: Call, tries: Tries): Promise<StaticCredentials | undefined> {
+	async #currentCredentials(call: S3Call, tries: Tries): Promise<StaticCredentials | undefined> {
 		const source = this.#credentials;
 		if (typeof source !== "function") return source;
 		try {
@@ -475,22 +400,8 @@ export class Client {
 		this.#region = region;
 		if (this.#options.endpoint !== undefined) return;
 		const { pool } = this.#site;
-		this.#site = this.#createSite();
+		this.#site = createSite(this.#options, this.#region);
 		pool.closeIdle();
-	}
-
-	#createSite(): Site {
-		const { endpoint, bucket, pathStyle, ca, insecureSkipVerify = false, proxyEnv = {}, timeouts } = this.#options;
-		const address = bucketAddress({ endpoint, region: this.#region, bucket, pathStyle });
-		const { origin } = address;
-		const proxy = proxyFor(origin, proxyEnv);
-		const connectMs = timeouts?.connectMs ?? 5000;
-		const pool = new Pool(new Dialer({ url: origin, proxy, ca, verifies: !insecureSkipVerify, connectMs }));
-		// A tunnel needs neither.
-		if (proxy === undefined || origin.protocol === "https:") return { address, pool, absolute: "", proxyLines: "" };
-		const authorization = proxyAuthorization(proxy);
-		const proxyLines = authorization === undefined ? "" : `proxy-authorization: ${authorization}\r\n`;
-		return { address, pool, absolute: origin.origin, proxyLines };
 	}
 }
 
@@ -502,8 +413,4 @@ class CredentialsError extends Error {
 		super("no credentials");
 		this.verdict = verdict;
 	}
-}
-
-function givenUp(call: Call): S3Error {
-	return new S3Error("ABORTED", `${describePlace(call)}: given up`);
 }

@@ -2,7 +2,7 @@ import { checkKey, hasMetadata, isKind, contentLengthOf } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import type { Ability } from "./abilities.ts";
 import { copySource, type Bucket } from "./bucket.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import { copyVersion, otherVersion } from "./copy-condition.ts";
 import { copyInParts, largestCopyBytes } from "./copy-in-parts.ts";
 import type { Deletions } from "./deletions.ts";

@@ -3,7 +3,7 @@ import { inParallel } from "../turns.ts";
 import type { Ability } from "./abilities.ts";
 import { checkKey, isKind, thousandKeysBytes } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import { parseDeleteAnswer } from "./delete-answer.ts";
 import type { Heads } from "./heads.ts";
 import type { Answer } from "./http/connection.ts";

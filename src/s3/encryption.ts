@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import type { ObjectStoreOptions } from "./object-store.ts";
 
 /** The headers that encryption needs, by what a request does. https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html */

@@ -1,7 +1,7 @@
 import { checkKey, etagOf, hasEtag, isKind, contentLengthOf } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import type { Bucket } from "./bucket.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import type { Doubt, Looks } from "./doubt.ts";
 import type { Answer } from "./http/connection.ts";
 import { objectHeaders } from "./object-headers.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { etagOf, contentLengthOf } from "./answers.ts";
 import { crc32Of, encodeCrc32 } from "./checksum.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
 import type { UploadBody } from "./object-store.ts";
 

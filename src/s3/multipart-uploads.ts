@@ -1,7 +1,7 @@
 import { checkKey, etagOf, isKind, contentLengthOf } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import { copySource, type Bucket } from "./bucket.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import { copyVersion } from "./copy-condition.ts";
 import { orGone } from "./deletions.ts";
 import { Doubt, type Looks } from "./doubt.ts";

@@ -1,4 +1,4 @@
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import type { Answer } from "./http/connection.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { S3Error, type ObjectHeaders, type ObjectMetadata, type ObjectProperties } from "./object-store.ts";

@@ -1,7 +1,7 @@
 import type { Ability } from "./abilities.ts";
 import { isKind } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
-import type { RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
 import type { ObjectProperties, ObjectStoreOptions } from "./object-store.ts";
 import { tagsHeader } from "./tags.ts";
 import { rootName } from "./xml.ts";

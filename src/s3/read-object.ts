@@ -1,5 +1,6 @@
 import { verifierFor, type Verifier } from "./checksum.ts";
-import type { Client, RequestHeaders } from "./client.ts";
+import type { RequestHeaders } from "./call.ts";
+import type { Client } from "./client.ts";
 import { withoutQuotes } from "./list-answer.ts";
 import { S3Error, type ObjectStore } from "./object-store.ts";
 import { printable } from "./printable.ts";

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { hasEtag, isKind } from "./answers.ts";
 import { isOfServer } from "./of-server.ts";
 import type { Bucket } from "./bucket.ts";
-import type { Call, RequestHeaders } from "./client.ts";
+import type { RequestHeaders, S3Call } from "./call.ts";
 import type { Doubt } from "./doubt.ts";
 import { meaningOfFailures } from "./object-headers.ts";
 import type { Answer, SentBody } from "./http/connection.ts";
@@ -55,6 +55,6 @@ export async function upload(
 }
 
 /** A body that is signed, since that costs nothing. */
-export function smallBody(bytes: Buffer): Pick<Call, "body" | "bodyHash"> {
+export function smallBody(bytes: Buffer): Pick<S3Call, "body" | "bodyHash"> {
 	return { body: { sizeBytes: bytes.length, read: () => [bytes] }, bodyHash: hash("sha256", bytes) };
 }

@@ -1,0 +1,30 @@
+import { bucketAddress, type BucketAddress } from "./bucket-address.ts";
+import { Dialer, proxyAuthorization } from "./http/dialer.ts";
+import { Pool } from "./http/pool.ts";
+import { proxyFor } from "./http/proxy.ts";
+import type { ObjectStoreOptions } from "./object-store.ts";
+
+/** Where the bucket is, and the connections that lead there. */
+export interface Site {
+	readonly address: BucketAddress;
+	readonly pool: Pool;
+	/** Before the path in the request line: what an HTTP proxy needs. */
+	readonly absolute: string;
+	/** Headers for that proxy. */
+	readonly proxyLines: string;
+}
+
+/** Throws a LauncherError if there is no URL for that bucket. */
+export function createSite(options: ObjectStoreOptions, region: string): Site {
+	const { endpoint, bucket, pathStyle, ca, insecureSkipVerify = false, proxyEnv = {}, timeouts } = options;
+	const address = bucketAddress({ endpoint, region, bucket, pathStyle });
+	const { origin } = address;
+	const proxy = proxyFor(origin, proxyEnv);
+	const connectMs = timeouts?.connectMs ?? 5000;
+	const pool = new Pool(new Dialer({ url: origin, proxy, ca, verifies: !insecureSkipVerify, connectMs }));
+	// A tunnel needs neither.
+	if (proxy === undefined || origin.protocol === "https:") return { address, pool, absolute: "", proxyLines: "" };
+	const authorization = proxyAuthorization(proxy);
+	const proxyLines = authorization === undefined ? "" : `proxy-authorization: ${authorization}\r\n`;
+	return { address, pool, absolute: origin.origin, proxyLines };
+}
