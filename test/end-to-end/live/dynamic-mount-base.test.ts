@@ -235,7 +235,10 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 			20_000,
 			() => here.output,
 		);
-		expect(readdirSync(here.target).toSorted()).toEqual(names.slice(1).toSorted());
+		// The folder goes a moment after what was mounted on it.
+		await expect
+			.poll(() => readdirSync(here.target).toSorted(), { timeout: 20_000 })
+			.toEqual(names.slice(1).toSorted());
 		expect(await here.stop()).toBe(0);
 	});
 
