@@ -13,8 +13,9 @@ import { tryReading, tryWriting } from "../s3/check/trial.ts";
 import { createIdentity } from "../s3/identity/identity.ts";
 import { ServerKnowledge } from "../s3/server-knowledge.ts";
 import { createObjectStore } from "../s3/store.ts";
+import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import { createRedactor, type Redactor } from "../secrets/redact.ts";
-import { Secret } from "../secrets/secret.ts";
+import type { Secret } from "../secrets/secret.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
 import { hostSteps } from "./check-host.ts";
 import { configOf, type SourceFlags } from "./check-source.ts";
@@ -82,7 +83,7 @@ async function checkAll(
 	const context = {
 		variables,
 		signal,
-		identity: createIdentity(variables, { onRenewed: (keys) => addKeys(redactor, keys) }),
+		identity: createIdentity(variables, { onRenewed: maskRotatingKeys(redactor) }),
 	};
 	const print = (text: string): void => {
 		if (!flags.json) output.out(redactor.redact(text));
@@ -135,11 +136,6 @@ async function planOf(
 		: configOf(words, flags, { environment: given, drivers });
 	const onSecret = (secret: Secret): void => redactor.add(secret);
 	return { plan: planMounts(loaded, { environment, drivers, driverFileFaults, onSecret }), environment };
-}
-
-function addKeys(redactor: Redactor, keys: { readonly accessKeyId: string; readonly secretAccessKey: string }): void {
-	redactor.add(new Secret(keys.accessKeyId, "access-key"));
-	redactor.add(new Secret(keys.secretAccessKey, "secret-key"));
 }
 
 async function checkMount(

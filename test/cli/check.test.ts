@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { parseArguments } from "../../src/cli/arguments.ts";
@@ -13,7 +15,7 @@ import type { Step } from "../../src/s3/check/step.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startLyingProxy } from "../support/lying-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, projectRoot, until, writeAtomically } from "../support/pod.ts";
+import { Pod, projectRoot, writeAtomically } from "../support/pod.ts";
 import { minioPod } from "../support/s3-drivers.ts";
 import { captured } from "./captured.ts";
 
@@ -301,18 +303,27 @@ test("the Job of examples/check tries a bucket", async () => {
 	expect(steps["delete"]?.outcome).toBe("passed");
 });
 
-test("given up while it writes, it leaves nothing", async () => {
+test("given up while it writes, it leaves nothing, no begun upload either", async () => {
 	const before = await minio.list("bucket");
-	const child = spawnCheck(["s3://bucket", "--endpoint", minio.endpoint, "--keys", rootKeys(minio), "--write"], {});
-	await until(
-		async () => (await minio.list("bucket")).length > before.length,
-		30_000,
-		() => "there was no object of the check",
-	);
-	child.kill("SIGINT");
+	let key = "";
+	const interrupt = async (): Promise<void> => {
+		child.kill("SIGINT");
+	};
+	const isPart = ({ method, url = "" }: IncomingMessage): boolean => {
+		[, key = key] = /^\/bucket\/(.*)\?.*partNumber=/.exec(url) ?? [];
+		return method === "PUT" && url.includes("partNumber=");
+	};
+	await proxy.fail({ kind: "headers", headers: {} }, { only: isPart, times: 1, before: interrupt });
+	const child = spawnCheck(["s3://bucket", "--endpoint", proxy.endpoint, "--keys", rootKeys(minio), "--write"], {});
 	const [exitCode] = (await once(child, "exit")) as [number];
+	await proxy.mode("pass");
+	expect(key).toContain("fluid-fuse-check");
 	expect(exitCode).toBe(130);
 	expect(await minio.list("bucket")).toEqual(before);
+	// MinIO tells only those of one key.
+	const uploads = new ListMultipartUploadsCommand({ Bucket: "bucket", Prefix: key });
+	const { Uploads = [] } = await minio.client.send(uploads);
+	expect(Uploads).toEqual([]);
 });
 
 test("in a storage pod the container is looked at, too", async () => {
