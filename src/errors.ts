@@ -83,6 +83,12 @@ export const errorKinds = {
 		permanent: false,
 		meaning: "The driver's program did not run on and was ended: it was stopped, or busy without an end.",
 	},
+	EXCHANGE_REFUSED: {
+		class: "driver",
+		exitCode: 75,
+		permanent: false,
+		meaning: "The driver's process could not be exchanged for another one without errors; it goes on.",
+	},
 	DRIVER_REFUSED: {
 		class: "driver",
 		exitCode: 78,

@@ -28,7 +28,7 @@ import { isSidecar } from "./mounts/volume-use.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
 import { createMetrics } from "./probe/metrics.ts";
 import { startProbeServer } from "./probe/server.ts";
-import type { ConfigStatus, LauncherStatus, MountStatus } from "./probe/status.ts";
+import type { ConfigStatus, ExchangeOutcome, LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./secrets/redact.ts";
 import { createIdentity, type Identity } from "./s3/identity/identity.ts";
 import { ChangeLog } from "./supervisor/change-log.ts";
@@ -87,7 +87,10 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		runDirectory,
 		log,
 		recentLog: options.recentLog,
-		actions: { prestop: async (waitedMs) => launcher.stop("prestop", waitedMs) },
+		actions: {
+			prestop: async (waitedMs) => launcher.stop("prestop", waitedMs),
+			reload: async () => launcher.exchange(),
+		},
 	});
 	launcher.warnings.push(...server.warnings);
 	await clearLeftovers(join(runDirectory, "mounts"), log);
@@ -241,6 +244,11 @@ class Launcher {
 			await watch.close();
 			await beating;
 		}
+	}
+
+	/** Has other processes serve the mounts, without an error for those who use them. */
+	async exchange(): Promise<readonly ExchangeOutcome[]> {
+		return (await this.#fleet?.exchange()) ?? [];
 	}
 
 	/**

@@ -63,6 +63,8 @@ async function runCommand(call: Call): Promise<number> {
 			return (await import("./cli/probe.ts")).refuseQuestion(call.words[0] ?? "");
 		case "status":
 			return (await import("./cli/status.ts")).status(environment, call.flags, output);
+		case "reload":
+			return (await import("./cli/reload.ts")).reload(environment, call.flags, output);
 		case "prestop":
 			return (await import("./cli/prestop.ts")).clearWithoutLauncher(environment);
 		case "validate":

@@ -127,6 +127,18 @@ export const commands = {
 		flags: {},
 		words: [0, 0],
 	},
+	reload: {
+		usage: "fluid-fuse reload [--json]",
+		summary: "give native mounts another process, without an error for anyone",
+		details:
+			"Applications wait for a moment. Exit 0, 75 when a mount keeps its process, or 69 when no launcher answers.",
+		example: {
+			line: "kubectl exec POD -- fluid-fuse reload",
+			says: "a changed memory or cache-dir comes into use",
+		},
+		flags: json,
+		words: [0, 0],
+	},
 	prestop: {
 		usage: "fluid-fuse prestop",
 		summary: "unmount everything and end the launcher: for lifecycle.preStop",

@@ -214,6 +214,12 @@ export interface Session {
 	stop(options: { readonly graceMs: number }): Promise<Ending>;
 	/** Goes on as this mount, which was prepared for the same place, where it can without being started again. Absent: it never can. */
 	update?(mount: PreparedMount): Promise<Update>;
+	/**
+	 * Goes on in another process without an error for anybody, with options that count from a process's start on. Resolves with how long
+	 * applications had to wait, in milliseconds. Rejects with what was in the way, or soon after the signal is aborted; then the process that is there goes on.
+	 * Absent: it cannot.
+	 */
+	exchange?(signal: AbortSignal): Promise<number>;
 	/** Writes what applications have not closed yet, because the end is near; goes on serving. Absent: it cannot. */
 	drain?(): void;
 	/** Counts and sizes of the driver's own, for metrics. */

@@ -1,21 +1,11 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { closeSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { mebibyte } from "../bytes.ts";
 import { choice, duration, flag, integer, path, secret, size, text } from "../options/option.ts";
 import { LauncherError } from "../errors.ts";
-import {
-	report,
-	showSameObjects,
-	type FilesystemConfig,
-	type Order,
-	type Report,
-	type VolumeConfig,
-} from "../filesystem-process/messages.ts";
+import { showSameObjects, type FilesystemConfig, type VolumeConfig } from "../filesystem-process/messages.ts";
 import { storeOptions } from "../filesystem-process/store-options.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
@@ -24,27 +14,22 @@ import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
 import type {
 	BucketAccess,
 	CheckContext,
-	Departure,
 	Driver,
-	DriverConcession,
 	DriverFault,
-	DriverTrouble,
 	HostNeeds,
 	Member,
 	Mount,
 	PreparedMount,
-	Refusals,
 	Session,
 	SharedSession,
 	SharedStartContext,
 	StartContext,
 } from "./driver.ts";
 import { chooseCachePlace } from "./cache-places.ts";
-import { Heartbeat } from "./heartbeat.ts";
 import { parseOptions } from "./parse-options.ts";
-import { inheritedVariables, programMissing, superviseProcess } from "./process.ts";
 import { s3Bucket, s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
+import { ServingProcess } from "./serving-process.ts";
 
 const options = z.strictObject({
 	...s3Options,
@@ -204,9 +189,6 @@ function faults(mount: Mount, given: NativeOptions): DriverFault[] {
 	return found;
 }
 
-/** Threads of libuv: those that wait for the kernel's requests, and those for files and names. */
-const threads = 16;
-
 async function start(members: readonly NativeMember[], context: SharedStartContext): Promise<SharedSession> {
 	const { signal, mountpoint } = context;
 	signal.throwIfAborted();
@@ -215,104 +197,40 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 	const kernelMount = kernelMountOf(members, context);
 	const byLibfuse = first?.mount.options.transport === "libfuse";
 	const fd = byLibfuse ? undefined : await mountDirectly(kernelMount, signal);
-	let isOpen = fd !== undefined;
-	// Whoever waits for the mount gets an error as soon as no process has the descriptor.
-	const close = (): void => {
-		if (fd !== undefined && isOpen) closeSync(fd);
-		isOpen = false;
-	};
+	let serving: ServingProcess | undefined;
 	try {
 		if (fd !== undefined) await raiseReadAhead(mountpoint);
 		signal.throwIfAborted();
-		const config = filesystemConfig(
-			members,
-			context,
-			byLibfuse ? { kind: "libfuse", ...kernelMount } : { kind: "inherited" },
-		);
-		const child = spawnFilesystem(context, fd);
-		const { pid, stdout, stderr } = child;
-		const ended = once(child, "close").then(
-			([exitCode, endSignal]: (string | number | null)[]) => ({
-				exitCode: typeof exitCode === "number" ? exitCode : undefined,
-				signal: typeof endSignal === "string" ? endSignal : undefined,
-			}),
-			() => ({ exitCode: 127 }),
-		);
-		if (pid === undefined || stdout === null || stderr === null) throw programMissing("native", "setpriv");
-		// Not only when its output has ended too: who waits for the dead mount must not wait longer than need be.
-		child.once("exit", close);
-		void ended.then(close);
-		const send = (order: Order): void => {
-			// A process that is gone is noticed as such.
-			if (child.connected) child.send(order, () => undefined);
-		};
-		// Secrets go this way: not in arguments, not in the environment.
-		send({ kind: "serve", config });
-		let stats: Readonly<Record<string, number>> = {};
-		let troubles: readonly DriverTrouble[] = [];
-		const refusals = new Map<string, Refusals>();
-		const concessions = new Map<string, readonly DriverConcession[]>();
-		const departures = new Departures(send);
-		// Before the mount counts as hung: then it would be killed without a word of where it was.
-		const silenceMs = context.hangTimeoutMs / 2;
-		const heartbeatOptions = {
-			limitMs: silenceMs,
-			ask: () => send({ kind: "ping" }),
-			onSilent: () => session.endHung(silenceMs),
-		};
-		let heartbeat: Heartbeat | undefined;
-		child.on("message", (message) => {
-			const { data } = report.safeParse(message);
-			// Not before it serves: how long it may take to begin is for whoever calls to say.
-			if (data !== undefined) heartbeat ??= new Heartbeat(heartbeatOptions);
-			if (data?.kind === "pong") heartbeat?.answered();
-			else if (data?.kind === "stats") ({ stats } = data);
-			else if (data?.kind === "troubles") ({ troubles } = data);
-			else if (data?.kind === "refusals") refusals.set(data.folder, data.refusals);
-			else if (data?.kind === "concessions") concessions.set(data.folder, data.concessions);
-			else if (data !== undefined) departures.told(data);
-		});
-		void ended.then(() => {
-			heartbeat?.end();
-			departures.end();
-		});
 		const known = new Map(members.map((member) => [member.folder, member]));
+		const configOf = (mount: FilesystemConfig["mount"]): FilesystemConfig =>
+			filesystemConfig([...known.values()], context, mount);
+		const diagnose = (line: string): LauncherError | undefined => libfuseProblem(line, mountpoint);
+		const own = (serving = new ServingProcess(
+			{ context, fd, oomKillsBefore, ...(byLibfuse && { diagnose }) },
+			configOf(byLibfuse ? { kind: "libfuse", ...kernelMount } : { kind: "inherited" }),
+		));
 		const put = (given: Member): readonly string[] => {
 			const member = { folder: given.folder, mount: asNative(given.mount) };
 			const before = known.get(member.folder);
 			known.set(member.folder, member);
 			const volume = volumeConfig(member, context.variables);
 			if (before === undefined || JSON.stringify(volumeConfig(before, context.variables)) !== JSON.stringify(volume))
-				send({ kind: "put", volume });
-			send({ kind: "tune", readAheadBytes: readAheadOf([...known.values()]) });
+				own.send({ kind: "put", volume });
+			own.send({ kind: "tune", readAheadBytes: readAheadOf([...known.values()]) });
 			return before === undefined ? [] : changedForAll(before.mount, member.mount);
 		};
-		const session = superviseProcess({
-			driver: "native",
-			program: "setpriv",
-			pid,
-			stdout,
-			stderr,
-			ended,
-			oomKillsBefore,
-			log: context.log,
-			isOurLog: true,
-			onDroppedLines: context.onDroppedLines,
-			...(byLibfuse && { diagnose: (line) => libfuseProblem(line, mountpoint) }),
-		});
-		if (config.cache !== undefined)
-			void session.ended.then(({ kind }) => {
-				// Otherwise the next process finds it.
-				if (kind === "stopped") removeElsewhere(config.stagingDirectory);
-			});
 		return {
-			...session,
+			get pid() {
+				return own.current.process.pid;
+			},
+			ended: own.ended,
+			stop: async (options) => own.stop(options),
 			put,
 			remove: (folder, limits) => {
 				known.delete(folder);
-				refusals.delete(folder);
-				concessions.delete(folder);
-				return departures.begin(folder, limits);
+				own.current.refusals.delete(folder);
+				own.current.concessions.delete(folder);
+				return own.departures.begin(folder, limits);
 			},
 			update: async (given) => {
 				const [folder = "", before] = [...known].at(0) ?? [];
@@ -320,24 +238,18 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 				if (before === undefined || !canBecome(before, member, context.variables)) return { kind: "needs-start" };
 				return { kind: "updated", later: put(member) };
 			},
-			drain: () => send({ kind: "drain" }),
-			stats: () => stats,
-			troubles: () => troubles,
-			refusals: (folder) => refusals.get(folder),
-			concessions: (folder) => concessions.get(folder) ?? [],
+			...(fd !== undefined && { exchange: async (giveUp: AbortSignal) => own.exchange(configOf, giveUp) }),
+			drain: () => own.send({ kind: "drain" }),
+			stats: () => own.current.stats,
+			troubles: () => own.current.troubles,
+			refusals: (folder) => own.current.refusals.get(folder),
+			concessions: (folder) => own.current.concessions.get(folder) ?? [],
 		};
 	} catch (error) {
-		close();
+		// Otherwise it is the process's.
+		if (fd !== undefined && serving === undefined) closeSync(fd);
 		throw error;
 	}
-}
-
-/** In a process of its own: a disk that hangs must not hold a thread of this one. */
-function removeElsewhere(folder: string): void {
-	spawn("rm", ["-rf", "--one-file-system", "--", folder], { cwd: "/", stdio: "ignore" })
-		// What is left is found by the next process that uses the disk.
-		.on("error", () => undefined)
-		.unref();
 }
 
 interface KernelMount {
@@ -377,41 +289,6 @@ function libfuseProblem(line: string, mountpoint: string): LauncherError | undef
 	return new LauncherError("MOUNTPOINT_UNUSABLE", `libfuse cannot mount at ${mountpoint}: ${line.slice(0, 300)}`);
 }
 
-/** Folders that the process was told to take away. */
-class Departures {
-	readonly #send: (order: Order) => void;
-	readonly #waiting = new Map<number, { readonly hidden: () => void; readonly removed: (lostFiles: number) => void }>();
-	#count = 0;
-	#isEnded = false;
-
-	constructor(send: (order: Order) => void) {
-		this.#send = send;
-	}
-
-	begin(folder: string, limits: { readonly visibleMs: number; readonly hiddenMs: number }): Departure {
-		const departure = ++this.#count;
-		const hidden = Promise.withResolvers<void>();
-		const removed = Promise.withResolvers<number>();
-		this.#waiting.set(departure, { hidden: hidden.resolve, removed: removed.resolve });
-		this.#send({ kind: "remove", folder, departure, ...limits });
-		if (this.#isEnded) this.end();
-		return { hidden: hidden.promise, removed: removed.promise };
-	}
-
-	told(message: Extract<Report, { kind: "hidden" | "removed" }>): void {
-		const waiting = this.#waiting.get(message.departure);
-		waiting?.hidden();
-		if (message.kind === "hidden") return;
-		waiting?.removed(message.lostFiles);
-		this.#waiting.delete(message.departure);
-	}
-
-	end(): void {
-		this.#isEnded = true;
-		for (const departure of this.#waiting.keys()) this.told({ kind: "removed", departure, lostFiles: 0 });
-	}
-}
-
 /** Options that are the process's, and count for all its mounts from its start on. */
 const processOptions = ["memory", "cache-dir", "cache-size", "write-buffer", "allow-other", "transport"] as const;
 
@@ -432,34 +309,6 @@ function canBecome(before: NativeMember, after: NativeMember, variables: NodeJS.
 function readAheadOf(members: readonly NativeMember[]): number {
 	const given = members.findLast(({ mount }) => mount.options["read-ahead"] !== undefined);
 	return given?.mount.options["read-ahead"] ?? 64 * mebibyte;
-}
-
-function spawnFilesystem({ variables }: StartContext, fd: number | undefined): ChildProcess {
-	// Its lifetime is the launcher's: nobody would supervise it afterwards.
-	const command = ["--pdeathsig", "KILL", "--", process.execPath, ...nodeFlags, programFile(), "filesystem"];
-	return spawn("setpriv", command, {
-		env: {
-			...inheritedVariables(variables),
-			UV_THREADPOOL_SIZE: String(threads),
-			...(process.env["NODE_COMPILE_CACHE"] !== undefined && {
-				NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
-			}),
-		},
-		cwd: "/",
-		detached: true,
-		stdio: ["ignore", "pipe", "pipe", fd ?? "ignore", "ipc"],
-	});
-}
-
-/**
- * The debugger's signal stays off; a large young generation keeps what lives shortly from being copied; SIGINT, which a thread of Node's
- * own waits for, tells where a program is that runs in a circle.
- */
-const nodeFlags = ["--disable-sigusr1", "--max-semi-space-size=16", "--trace-sigint"];
-
-/** The bundle, or in a checkout the entry of the sources. */
-function programFile(): string {
-	return fileURLToPath(import.meta.url.endsWith(".ts") ? new URL("../main.ts", import.meta.url) : import.meta.url);
 }
 
 function filesystemConfig(

@@ -48,6 +48,8 @@ const volume = z.strictObject({
 const mount = z.discriminatedUnion("kind", [
 	/** The launcher has mounted it, and hands /dev/fuse down. */
 	z.strictObject({ kind: z.literal("inherited") }),
+	/** The same, and another process has served it before, which has written to this file what the kernel knows. */
+	z.strictObject({ kind: z.literal("taken-over"), file: z.string() }),
 	z.strictObject({
 		kind: z.literal("libfuse"),
 		target: z.string(),
@@ -85,6 +87,10 @@ export const order = z.discriminatedUnion("kind", [
 	}),
 	z.strictObject({ kind: z.literal("tune"), readAheadBytes: z.number() }),
 	z.strictObject({ kind: z.literal("drain") }),
+	/** Another process is to serve the mount: store what is written, answer what is under way, and write to this file what the kernel knows. */
+	z.strictObject({ kind: z.literal("hand-over"), file: z.string(), storeMs: z.number(), quietMs: z.number() }),
+	/** It does not serve it after all. */
+	z.strictObject({ kind: z.literal("go-on") }),
 	/** To be answered with pong at once, while anything is answered. */
 	z.strictObject({ kind: z.literal("ping") }),
 ]);
@@ -127,6 +133,14 @@ const concession = z.strictObject({
 /** What the process tells the launcher. */
 export const report = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("pong") }),
+	/** No more requests are taken; what waits for one gets the next. */
+	z.strictObject({ kind: z.literal("pausing") }),
+	/** Nothing is under way, and the kernel is not answered any more. */
+	z.strictObject({ kind: z.literal("handed-over") }),
+	/** It could not hand over, and serves on. */
+	z.strictObject({ kind: z.literal("kept"), reason: z.string() }),
+	/** From here on it answers the kernel where another process has left off. */
+	z.strictObject({ kind: z.literal("taken-over") }),
 	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
 	/** All that there is by now. */
 	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),

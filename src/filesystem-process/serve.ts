@@ -2,11 +2,13 @@ import { memoryUsage } from "node:process";
 import { LauncherError } from "../errors.ts";
 import { serveLibfuse } from "../fuse/libfuse.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
-import { serve, type FuseSession } from "../fuse/session.ts";
+import type { KernelConnection } from "../fuse/init.ts";
+import { serve, type FuseSession, type PausableSession } from "../fuse/session.ts";
 import { createLog, type Logger } from "../log.ts";
 import type { S3Filesystem } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import { within } from "../within.ts";
+import { handOver, readMemory } from "./handover.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
 import { traced } from "./traced.ts";
 import { ServedVolumes, type VolumeOrder } from "./volumes.ts";
@@ -38,13 +40,37 @@ export async function serveFilesystem(
 ): Promise<End> {
 	const started = Promise.withResolvers<FilesystemConfig>();
 	let served: ServedVolumes | undefined;
+	/** Of what can be left to another process. */
+	let direct: PausableSession | undefined;
 	/** They may come before it is there. */
 	const early: VolumeOrder[] = [];
 	const tell = (message: Report): void => void launcher.send?.(message, () => undefined);
+	let leaving = new AbortController();
+	const leave = async (
+		session: PausableSession,
+		{ filesystem }: ServedVolumes,
+		{ file, storeMs, quietMs }: Extract<Order, { kind: "hand-over" }>,
+	): Promise<void> => {
+		leaving = new AbortController();
+		const { signal } = leaving;
+		try {
+			const onPause = (): void => tell({ kind: "pausing" });
+			await handOver({ session, filesystem, file, storeMs, quietMs, signal, onPause });
+			tell({ kind: "handed-over" });
+		} catch (error) {
+			tell({ kind: "kept", reason: (error as Error).message });
+		}
+	};
 	const obey = (told: Order): void => {
 		if (told.kind === "serve") started.resolve(told.config);
 		else if (told.kind === "ping") tell({ kind: "pong" });
-		else if (served === undefined) early.push(told);
+		else if (told.kind === "hand-over") {
+			if (direct === undefined || served === undefined) tell({ kind: "kept", reason: "it does not serve yet" });
+			else void leave(direct, served, told);
+		} else if (told.kind === "go-on") {
+			leaving.abort();
+			direct?.resume();
+		} else if (served === undefined) early.push(told);
 		else served.obey(told);
 	};
 	launcher.on("message", (message) => obey(order.parse(message)));
@@ -55,7 +81,8 @@ export async function serveFilesystem(
 	onLog((error) => atOnce.fatal({ err: error }, "a bug ends the filesystem's process"));
 	let isServing = false;
 	try {
-		served = new ServedVolumes(config, { variables, log, redactor, tell });
+		const memory = config.mount.kind === "taken-over" ? readMemory(config.mount.file) : undefined;
+		served = new ServedVolumes(config, { variables, log, redactor, tell }, memory?.filesystem);
 		const filesystem = log.isLevelEnabled("trace") ? traced(served.filesystem, log) : served.filesystem;
 		for (const told of early.splice(0)) obey(told);
 		const tellStats = (): void => {
@@ -63,7 +90,9 @@ export async function serveFilesystem(
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
 			tell({ kind: "stats", stats: { ...own, ...served?.stats() } });
 		};
-		const session = await begin(config, filesystem, log);
+		if (memory !== undefined) tell({ kind: "taken-over" });
+		const session = await begin(config, filesystem, log, memory?.connection);
+		direct = "pause" in session ? session : undefined;
 		isServing = true;
 		const timer = setInterval(tellStats, reportEveryMs);
 		tellStats();
@@ -94,11 +123,13 @@ async function begin(
 	{ mount, volumes }: FilesystemConfig,
 	filesystem: S3Filesystem,
 	logger: Logger,
-): Promise<FuseSession> {
+	connection: KernelConnection | undefined,
+): Promise<FuseSession | PausableSession> {
 	const log = (level: "warn" | "error", fields: object, message: string): void => logger[level](fields, message);
 	switch (mount.kind) {
 		case "inherited":
-			return serve({ fd: fuseDescriptor, filesystem, log });
+		case "taken-over":
+			return serve({ fd: fuseDescriptor, filesystem, log, ...(connection !== undefined && { connection }) });
 		case "libfuse": {
 			const validMs = Math.min(libfuseValidMs, ...volumes.map(({ ttlMs }) => ttlMs));
 			const session = await serveLibfuse({ ...mount, validMs, filesystem, log });

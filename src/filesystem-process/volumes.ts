@@ -3,7 +3,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { mebibyte } from "../bytes.ts";
 import type { Logger } from "../log.ts";
 import type { DiskProblem, DiskUse } from "../s3-filesystem/disks/disk-trouble.ts";
-import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../s3-filesystem/index.ts";
+import {
+	createS3Filesystem,
+	type KeptFilesystem,
+	type S3Filesystem,
+	type VolumeOptions,
+} from "../s3-filesystem/index.ts";
 import { defaultBudgetBytes } from "../s3-filesystem/reading/memory-budget.ts";
 import { createIdentity, type Identity } from "../s3/identity/identity.ts";
 import type { CredentialsSource, ObjectStore, StoreEvent } from "../s3/object-store.ts";
@@ -34,7 +39,7 @@ interface Surroundings {
 }
 
 /** What is not for the process as a whole. */
-export type VolumeOrder = Exclude<Order, { kind: "serve" | "ping" }>;
+export type VolumeOrder = Exclude<Order, { kind: "serve" | "ping" | "hand-over" | "go-on" }>;
 
 /** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
 type ChangeableVolume = { -readonly [Property in keyof VolumeOptions]: VolumeOptions[Property] };
@@ -63,7 +68,8 @@ export class ServedVolumes {
 	#firstFailure: { readonly error: unknown } | undefined;
 	#identity: Identity | undefined;
 
-	constructor(config: FilesystemConfig, surroundings: Surroundings) {
+	/** `kept`: of the process that has served them before. */
+	constructor(config: FilesystemConfig, surroundings: Surroundings, kept?: KeptFilesystem) {
 		this.#config = config;
 		this.#surroundings = surroundings;
 		const { log, redactor } = surroundings;
@@ -89,7 +95,7 @@ export class ServedVolumes {
 			log: (level: "debug" | "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
 		};
 		this.#settings = settings;
-		this.filesystem = createS3Filesystem(volumes, settings);
+		this.filesystem = createS3Filesystem(volumes, settings, kept);
 	}
 
 	obey(told: VolumeOrder): void {

@@ -24,6 +24,11 @@ export class Notifier implements KernelLink {
 		this.#fd = fd;
 	}
 
+	/** Something is on its way to the kernel. */
+	get isSending(): boolean {
+		return this.#isSending;
+	}
+
 	/** How many the kernel was sent. */
 	get sent(): number {
 		return this.#sent;

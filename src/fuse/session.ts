@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { constants } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { opcodes, pageBytes, sizes } from "./abi.ts";
 import { Call, CallsInFlight, interrupted } from "./call.ts";
 import { Request } from "./decode.ts";
@@ -26,6 +27,8 @@ export interface ServeOptions {
 	/** An open /dev/fuse that is mounted. It is not closed here. */
 	readonly fd: number;
 	readonly filesystem: Filesystem;
+	/** What a process before this one has agreed with the kernel, which says it only once. Default: the kernel begins. */
+	readonly connection?: KernelConnection;
 	/** Requests that are waited for at a time. Each holds a thread of libuv's pool, so that must be larger. Default: 4. */
 	readonly readers?: number;
 	/** The largest write in bytes, a multiple of 4096. Older kernels send 128 KiB at most. Default: 1 MiB. */
@@ -48,8 +51,19 @@ export interface FuseSession {
 	readonly notifications: number;
 }
 
+/** One that can leave the mount to another process. */
+export interface PausableSession extends FuseSession {
+	/**
+	 * Takes no more requests, and resolves when those that it has are answered. What waits for one already gets one more, so that somebody
+	 * has to ask the mount for something meanwhile. Rejects after `limitMs`, and then goes on.
+	 */
+	pause(limitMs: number): Promise<void>;
+	/** Takes requests again. */
+	resume(): void;
+}
+
 /** Serves the mount behind an open /dev/fuse until it is unmounted. */
-export function serve(options: ServeOptions): FuseSession {
+export function serve(options: ServeOptions): PausableSession {
 	return new DeviceSession(options);
 }
 
@@ -76,7 +90,10 @@ const asksOnly: ReadonlySet<number> = new Set([
 	opcodes.readdirplus,
 ]);
 
-class DeviceSession implements FuseSession, Answers {
+/** Between two looks whether a paused session is at rest. */
+const restMs = 5;
+
+class DeviceSession implements PausableSession, Answers {
 	readonly ended: Promise<FuseEnding>;
 	connection: KernelConnection | undefined;
 	requests = 0;
@@ -95,6 +112,9 @@ class DeviceSession implements FuseSession, Answers {
 	readonly #spareRequests: Request[] = [];
 	readonly #sparePages: Page[] = [];
 	#keptRequests = 0;
+	/** Reads that wait for a request. */
+	#reading = 0;
+	#isPaused = false;
 	/** The request that is being dispatched is needed until its call is answered. */
 	#isKept = false;
 	#isEnded = false;
@@ -110,8 +130,14 @@ class DeviceSession implements FuseSession, Answers {
 		);
 		this.#notifier = new Notifier(options.fd);
 		this.ended = this.#end.promise;
-		// INIT comes first and alone.
-		this.#read();
+		if (options.connection === undefined) {
+			// INIT comes first and alone.
+			this.#read();
+			return;
+		}
+		this.connection = options.connection;
+		this.#filesystem.init?.(this.#notifier);
+		this.#readAll();
 	}
 
 	get inFlight(): number {
@@ -122,12 +148,40 @@ class DeviceSession implements FuseSession, Answers {
 		return this.#notifier.sent;
 	}
 
+	async pause(limitMs: number): Promise<void> {
+		this.#isPaused = true;
+		const until = performance.now() + limitMs;
+		while (this.#isAtWork) {
+			if (performance.now() > until) {
+				this.resume();
+				throw new Error(`requests were not answered within ${limitMs / 1000} s`);
+			}
+			await sleep(restMs);
+		}
+	}
+
+	get #isAtWork(): boolean {
+		if (this.#reading > 0 || this.#calls.count > 0 || this.#unattended.size > 0 || this.#keptRequests > 0) return true;
+		return this.#notifier.isSending;
+	}
+
+	resume(): void {
+		this.#isPaused = false;
+		this.#readAll();
+	}
+
+	#readAll(): void {
+		while (!this.#isEnded && this.#reading < (this.#options.readers ?? defaultReaders)) this.#read();
+	}
+
 	#read(): void {
-		if (this.#isEnded) return;
+		if (this.#isEnded || this.#isPaused) return;
+		this.#reading++;
 		const request =
 			this.#spareRequests.pop() ??
 			new Request(Buffer.allocUnsafeSlow(Math.max(this.#maxWriteBytes, pageBytes) + pageBytes));
 		fs.read(this.#fd, request.bytes, 0, request.bytes.length, null, (error, receivedBytes) => {
+			this.#reading--;
 			if (error === null) this.#received(request, receivedBytes);
 			else {
 				this.#spareRequests.push(request);
@@ -225,6 +279,7 @@ class DeviceSession implements FuseSession, Answers {
 				this.connection = result.connection;
 				this.#filesystem.init?.(this.#notifier);
 				this.#replies.encoded(call, result.connection, encodeConnection);
+				// The reader of this one comes back for the next.
 				for (let more = 1; more < (this.#options.readers ?? defaultReaders); more++) this.#read();
 				return;
 			default:

@@ -6,6 +6,8 @@ import { withEither } from "../within.ts";
 export interface LauncherRequest {
 	/** For the whole exchange. */
 	readonly timeoutMs?: number;
+	/** Default: GET. */
+	readonly method?: "GET" | "POST";
 	readonly signal?: AbortSignal;
 }
 
@@ -25,12 +27,12 @@ export function launcherSocket(runDirectory: string): string {
 export async function requestLauncher(
 	runDirectory: string,
 	path: string,
-	{ timeoutMs = 2000, signal }: LauncherRequest = {},
+	{ timeoutMs = 2000, method = "GET", signal }: LauncherRequest = {},
 ): Promise<LauncherAnswer> {
 	const socketPath = launcherSocket(runDirectory);
 	const deadline = AbortSignal.timeout(timeoutMs);
 	try {
-		return await withEither([deadline, signal], async (either) => exchange(socketPath, path, either));
+		return await withEither([deadline, signal], async (either) => exchange(socketPath, method, path, either));
 	} catch (thrown) {
 		signal?.throwIfAborted();
 		if (deadline.aborted)
@@ -42,9 +44,14 @@ export async function requestLauncher(
 	}
 }
 
-async function exchange(socketPath: string, path: string, signal: AbortSignal): Promise<LauncherAnswer> {
+async function exchange(
+	socketPath: string,
+	method: string,
+	path: string,
+	signal: AbortSignal,
+): Promise<LauncherAnswer> {
 	const response = await new Promise<IncomingMessage>((resolve, reject) => {
-		request({ socketPath, path, signal, agent: false, headers: { host: "launcher" } }, resolve)
+		request({ socketPath, method, path, signal, agent: false, headers: { host: "launcher" } }, resolve)
 			.on("error", reject)
 			.end();
 	});

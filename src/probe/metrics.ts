@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ErrorCode } from "../errors.ts";
 import { checkHealth } from "./health.ts";
 import { mountStates } from "./status.ts";
-import type { ChangeStatus, LauncherStatus } from "./status.ts";
+import type { ChangeStatus, ExchangeOutcome, LauncherStatus } from "./status.ts";
 
 /** The launcher's metrics; docs/metrics.md lists them all, and a test compares the two. */
 export interface Metrics {
@@ -16,6 +16,8 @@ export interface Metrics {
 	countReload(result: "applied" | "unchanged" | "rejected"): void;
 	/** Counts a change of a mount: made, not possible for now, or overtaken by another one. */
 	countChange(change: ChangeStatus["change"], result: "done" | "refused" | "superseded"): void;
+	/** Counts a mount that got another process by `fluid-fuse reload`, or kept the one it had. */
+	countExchange(mount: string, result: ExchangeOutcome["kind"]): void;
 	/** Time from the start of a driver until its mount was ready. */
 	observeStart(driver: string, seconds: number): void;
 	/** All metrics in Prometheus' text format. */
@@ -86,6 +88,11 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 	]);
 	for (const change of ["mount", "unmount", "change", "rename"] as const)
 		for (const result of ["done", "refused", "superseded"] as const) changes.inc({ change, result }, 0);
+	const exchanges = counter(
+		"exchanges_total",
+		"Exchanges of a mount's process by fluid-fuse reload, by what came of them.",
+		["mount", "result"],
+	);
 	const configOk = gauge("config_ok", "1 while what runs is what the config file says.");
 	const configHash = gauge("config_hash", "The first 48 bits of the hash of the applied config, as a number.");
 	const configApplied = gauge("config_applied_time_seconds", "When another config was applied, in Unix time.");
@@ -170,6 +177,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		countForcedAbort: (mount) => forcedAborts.inc({ mount }),
 		countReload: (result) => reloads.inc({ result }),
 		countChange: (change, result) => changes.inc({ change, result }),
+		countExchange: (mount, result) => exchanges.inc({ mount, result }),
 		observeStart: (driver, seconds) => starts.observe({ driver }, seconds),
 		render() {
 			readStatus();

@@ -5,7 +5,7 @@ import { metricsContentType } from "./metrics.ts";
 import type { Metrics } from "./metrics.ts";
 import { isOwnHost } from "./own-host.ts";
 import { page, pageSecurityPolicy } from "./page.ts";
-import type { LauncherStatus } from "./status.ts";
+import type { ExchangeOutcome, LauncherStatus } from "./status.ts";
 
 /** What a request may change. */
 export interface ProbeActions {
@@ -14,6 +14,8 @@ export interface ProbeActions {
 	 * been about it already.
 	 */
 	prestop(waitedMs: number): Promise<void>;
+	/** Has other processes serve the mounts. */
+	reload(): Promise<readonly ExchangeOutcome[]>;
 }
 
 export interface Request {
@@ -57,6 +59,8 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 		// To everybody else the path does not exist.
 		if (path === "/prestop" && trusted)
 			return method === "POST" ? answerPrestop(Number(waitedMs) || 0) : notAllowed("POST");
+		if (path === "/reload" && trusted)
+			return method === "POST" ? json(200, await actions.reload()) : notAllowed("POST");
 
 		const read = path === "/log" && trusted ? () => text(200, recentLog()) : reader(path, query);
 		if (read === undefined) return text(404, "not found\n");

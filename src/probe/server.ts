@@ -87,7 +87,7 @@ function createProbeServer(
 	const server = createServer({ maxHeaderSize: limits.headerBytes });
 	const lift = limitConnections(server);
 	server.on("request", (request, response) => {
-		// A prestop takes as long as the mounts take, and only the trusted can ask for it.
+		// A prestop or a reload takes as long as the mounts take, and only the trusted can ask for it.
 		if (trusted && request.method === "POST") lift(request.socket);
 		void respond(routes, request, response, trusted, log);
 	});

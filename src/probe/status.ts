@@ -18,6 +18,17 @@ export const mountStates = [
 /** Where one mount is in its life; ARCHITECTURE.md draws the transitions. */
 export type MountState = (typeof mountStates)[number];
 
+/** What came of having another process serve a mount. */
+export type ExchangeOutcome =
+	| {
+			readonly kind: "done";
+			readonly mount: string;
+			/** So long applications had to wait. */
+			readonly waitedMs: number;
+	  }
+	/** The process that is there serves on. */
+	| { readonly kind: "refused"; readonly mount: string; readonly error: ReportedError };
+
 export interface ReportedError {
 	readonly code: ErrorCode;
 	readonly class: ErrorClass;

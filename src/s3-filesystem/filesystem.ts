@@ -20,13 +20,14 @@ import { attempt, rethrow } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
 import { Markers } from "./markers.ts";
 import { DirectoriesAhead } from "./names/directories-ahead.ts";
-import { DirectoryReader } from "./names/directory-reader.ts";
+import { DirectoryReader, type KeptReader } from "./names/directory-reader.ts";
+import { keepNodes, type KeptNodes } from "./names/kept-nodes.ts";
 import { Namespace } from "./names/namespace.ts";
 import { NamesMemory } from "./names/names-memory.ts";
 import { isSymlink, keyOf, type FileNode, type Node } from "./names/nodes.ts";
 import { PathLocks } from "./names/path-locks.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
-import { OpenFiles } from "./open-files.ts";
+import { OpenFiles, type KeptFile } from "./open-files.ts";
 import { Removal } from "./removal.ts";
 import { Renaming } from "./renaming.ts";
 import { maximumNameBytes, refuseIfNameTooLong, Tree } from "./tree.ts";
@@ -45,13 +46,31 @@ export interface S3Filesystem extends Filesystem {
 	attributesChanged(volume: VolumeOptions): void;
 	/** Uploads everything that is not in its bucket yet. Rejects with the first error after having tried all. */
 	drain(volume?: VolumeOptions): Promise<void>;
+	/**
+	 * Stores everything in its bucket, and says what the kernel knows, for the process that serves it next. Rejects when that cannot be left
+	 * to another; then it goes on. Nothing may be asked of it meanwhile.
+	 */
+	keep(): Promise<KeptFilesystem>;
 	/** For metrics: counts and sizes in bytes, by name. */
 	stats(): Record<string, number>;
 }
 
-/** Shows buckets as a tree of files. SEMANTICS.md says what it promises. */
-export function createS3Filesystem(volumes: readonly VolumeOptions[], settings: FilesystemSettings): S3Filesystem {
-	return new BucketFilesystem(volumes, settings);
+/** What of a filesystem outlives its process: plain data. */
+export interface KeptFilesystem {
+	readonly nodes: KeptNodes;
+	readonly nextHandle: number;
+	/** By the numbers of their nodes. */
+	readonly files: readonly KeptFile[];
+	readonly directories: readonly { readonly handle: number; readonly node: number; readonly reader: KeptReader }[];
+}
+
+/** Shows buckets as a tree of files. SEMANTICS.md says what it promises. `kept`: goes on where another process has left it. */
+export function createS3Filesystem(
+	volumes: readonly VolumeOptions[],
+	settings: FilesystemSettings,
+	kept?: KeptFilesystem,
+): S3Filesystem {
+	return new BucketFilesystem(volumes, settings, kept);
 }
 
 /** Each operation of the kernel, and who carries it out. */
@@ -71,12 +90,12 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #directories = new Map<number, DirectoryReader>();
 	#nextHandle = 1;
 
-	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings) {
+	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings, kept?: KeptFilesystem) {
 		const { memoryBytes, log } = settings;
 		this.#names = NamesMemory.besides(memoryBytes, (limitBytes) =>
 			log?.("info", { limitBytes }, "not all names fit into memory: some are listed again when they are wanted"),
 		);
-		this.#namespace = new Namespace(volumes, this.#names);
+		this.#namespace = new Namespace(volumes, this.#names, kept?.nodes);
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
 		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
@@ -91,6 +110,39 @@ class BucketFilesystem implements S3Filesystem {
 		this.#removal = new Removal(tree, contents, markers, unlinked);
 		this.#renaming = new Renaming(tree, contents, markers, unlinked, this.#removal);
 		if (volumes.some(({ readOnly }) => !readOnly)) contents.prepareToWrite();
+		if (kept !== undefined) this.#goOn(kept);
+	}
+
+	async keep(): Promise<KeptFilesystem> {
+		if (!this.#namespace.isWhole) throw new Error("files of a folder that was removed are still open");
+		const files = Array.from(this.#namespace.nodes.all()).filter((node) => node.kind === "file");
+		// There is no key of theirs that could not be somebody else's by now.
+		if (files.some((node) => node.unlinkedKey !== undefined && this.#contents.isDirty(node)))
+			throw new Error("files that were removed while they were open are being written");
+		for (const node of files) await this.#files.commit(node);
+		return {
+			nodes: keepNodes(this.#namespace.nodes),
+			nextHandle: this.#nextHandle,
+			files: this.#files.keep(),
+			directories: Array.from(this.#directories, ([handle, reader]) => ({
+				handle,
+				node: reader.directory.id,
+				reader: reader.keep(),
+			})),
+		};
+	}
+
+	#goOn({ nodes, nextHandle, files, directories }: KeptFilesystem): void {
+		for (const kept of nodes.nodes) {
+			const node = this.#namespace.nodes.get(kept.id);
+			if (kept.kind === "file" && kept.isDrafted && node?.kind === "file") this.#contents.startDraft(node, {});
+		}
+		this.#files.goOn(files);
+		for (const { handle, node, reader } of directories) {
+			const directory = this.#tree.directory(node);
+			this.#directories.set(handle, new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit, reader));
+		}
+		this.#nextHandle = nextHandle;
 	}
 
 	init(kernel: KernelLink): void {

@@ -24,6 +24,11 @@ import type { UnlinkedFiles } from "./unlinked-files.ts";
 // open(2) of Linux.
 export const openFlags = { accessMode: 3, exclusive: 0o200, truncate: 0o1000 } as const;
 
+/** What of an open file outlives its process, by the number of its node: plain data. */
+export interface KeptFile extends Pick<OpenFile, "handle" | "writable" | "version"> {
+	readonly node: number;
+}
+
 /** Files from open(2) to close(2), and what becomes of their changes then. */
 export class OpenFiles {
 	readonly #tree: Tree;
@@ -54,6 +59,24 @@ export class OpenFiles {
 	/** How many are open of this bucket. */
 	of(volume: VolumeOptions): number {
 		return [...this.#files.values()].filter(({ node }) => node.volume === volume).length;
+	}
+
+	/** For the process that goes on with them. */
+	keep(): KeptFile[] {
+		return Array.from(this.#files.values(), ({ handle, node, writable, version }) => {
+			return { handle, node: node.id, writable, version };
+		});
+	}
+
+	/** With those of the process before this one. */
+	goOn(kept: readonly KeptFile[]): void {
+		for (const { node: id, ...file } of kept) {
+			const node = this.#tree.node(id);
+			if (node.kind === "directory") throw new FuseError("EISDIR");
+			const open: OpenFile = { ...file, node, reader: undefined };
+			node.handles.add(open);
+			this.#files.set(open.handle, open);
+		}
 	}
 
 	open(id: number, flags: number, caller: RequestContext): Reply<Opened> {

@@ -3,16 +3,18 @@ import type { Environment } from "../config/environment.ts";
 import type { WantedMount } from "../config/examine.ts";
 import type { PlannedMount } from "../config/plan.ts";
 import type { CheckContext } from "../drivers/driver.ts";
+import { toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { makeDirectory, makeFolderInMount } from "../mounts/mount.ts";
 import { overlap, reconcile, type Action } from "../mounts/reconcile.ts";
 import type { Metrics } from "../probe/metrics.ts";
-import type { MountStatus } from "../probe/status.ts";
+import type { ExchangeOutcome, MountStatus } from "../probe/status.ts";
 import type { Redactor } from "../secrets/redact.ts";
 import type { ChangeLog, NewChange } from "./change-log.ts";
 import type { EmptyRoot } from "./empty-root.ts";
 import { FleetMount, type Control, type RemovalLimits } from "./fleet-mount.ts";
 import { SharedMount } from "./shared-mount.ts";
+import { reportError } from "./report.ts";
 import { defaultTiming, MountSupervisor, type Supervised } from "./supervise.ts";
 import { stagingOf } from "./take-down.ts";
 
@@ -117,6 +119,30 @@ export class Fleet {
 		}
 		this.#isStarted = true;
 		return actions;
+	}
+
+	/** Has other processes serve the mounts, one mount after the other, since for a moment each has two. Never rejects. */
+	async exchange(): Promise<readonly ExchangeOutcome[]> {
+		const { redactor, log, metrics } = this.#options;
+		const outcomes: ExchangeOutcome[] = [];
+		for (const supervisor of this.supervisors) {
+			const { name } = supervisor.mount;
+			try {
+				const waitedMs = await supervisor.exchange();
+				outcomes.push({ kind: "done", mount: name, waitedMs });
+			} catch (thrown) {
+				const redact = (text: string): string => redactor.redact(text);
+				const error = reportError(
+					toLauncherError(thrown),
+					"the mount keeps its process",
+					{ redact, log },
+					{ mount: name },
+				);
+				outcomes.push({ kind: "refused", mount: name, error });
+			}
+			metrics?.countExchange(name, outcomes.at(-1)?.kind ?? "refused");
+		}
+		return outcomes;
 	}
 
 	/** Ends everything until `deadline` (of performance.now); what is mounted stays, or is taken down. */

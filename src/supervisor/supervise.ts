@@ -357,6 +357,26 @@ export class MountSupervisor {
 		}
 	}
 
+	/**
+	 * Has another process of its driver serve it, without an error for anybody. Resolves with how long applications had to wait, in
+	 * milliseconds. Rejects with what was in the way, and then has changed nothing.
+	 */
+	async exchange(): Promise<number> {
+		const session = this.#session;
+		if (session === undefined || !this.#isServing() || this.#replacing !== undefined) {
+			throw new LauncherError("EXCHANGE_REFUSED", "it is not served at this moment, or by another process soon", {
+				hint: "Look at `fluid-fuse status`, and try again when it is ready.",
+			});
+		}
+		if (session.exchange === undefined) {
+			const { name } = this.mount.driver;
+			throw new LauncherError("EXCHANGE_REFUSED", `${name} cannot leave its mount to another process`, {
+				hint: "Only the native driver can, with transport=direct.",
+			});
+		}
+		return session.exchange(this.#unwanted.signal);
+	}
+
 	/** Goes by another name. */
 	rename(mount: Supervised): void {
 		this.#mount = mount;

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { pino } from "pino";
@@ -11,6 +11,7 @@ import { native } from "../../src/drivers/native.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
 import { DriverFolder } from "../support/driver-folder.ts";
+import { fuseDescriptors } from "../support/fuse-descriptors.ts";
 import { until } from "../support/pod.ts";
 
 /** Nothing listens there: it is mounted all the same. */
@@ -47,19 +48,6 @@ async function start(options: RawOptions, changes: Partial<StartContext> = {}) {
 		() => "not mounted",
 	);
 	return { session, mountpoint };
-}
-
-/** Descriptors of /dev/fuse that this process holds. */
-function fuseDescriptors(): number {
-	const links = readdirSync("/proc/self/fd").map((fd) => {
-		try {
-			return readlinkSync(`/proc/self/fd/${fd}`);
-		} catch {
-			// The one of the listing itself.
-			return "";
-		}
-	});
-	return links.filter((link) => link === "/dev/fuse").length;
 }
 
 function faultsOf(options: RawOptions): string[] {

@@ -155,6 +155,7 @@ describe("docs/metrics.md", () => {
 		const dataset = { namespace: "team-a", name: "training" };
 		const metrics = createMetrics(() => sampleStatus({ dataset, mounts: [sampleMount(facts)] }));
 		metrics.countError("data", "DRIVER_FAILED");
+		metrics.countExchange("data", "done");
 		metrics.observeStart("goofys", 1);
 		const { samples, types } = parseMetrics(await metrics.render());
 		const exported = new Map<string, string>();

@@ -8,6 +8,7 @@ import { text } from "node:stream/consumers";
 import { pino } from "pino";
 import { onTestFinished } from "vitest";
 import { createMetrics } from "../../src/probe/metrics.ts";
+import type { ProbeActions } from "../../src/probe/routes.ts";
 import { startProbeServer } from "../../src/probe/server.ts";
 import type { ProbeServer, ProbeServerOptions } from "../../src/probe/server.ts";
 import { sampleStatus } from "./sample-status.ts";
@@ -32,7 +33,7 @@ export async function createRunDirectory(onFinished: OnFinished = onTestFinished
 
 /** A server on a socket and on a free port of 127.0.0.1, closed when the test ends. */
 export async function startServer(
-	options: Partial<ProbeServerOptions> = {},
+	options: Partial<Omit<ProbeServerOptions, "actions">> & { readonly actions?: Partial<ProbeActions> } = {},
 	onFinished: OnFinished = onTestFinished,
 ): Promise<RunningServer> {
 	const runDirectory = options.runDirectory ?? (await createRunDirectory(onFinished));
@@ -44,9 +45,9 @@ export async function startServer(
 		listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
 		runDirectory,
 		log: pino({ level: "warn" }, { write: (line) => void logged.push(line) }),
-		actions: { prestop: async () => {} },
 		recentLog: () => "the last line\n",
 		...options,
+		actions: { prestop: async () => {}, reload: async () => [], ...options.actions },
 	});
 	onFinished(() => server.close());
 	return {

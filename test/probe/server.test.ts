@@ -317,6 +317,17 @@ it("tells the last lines of the log to root of this container only", async () =>
 	expect(await ask(socketPath, "/log")).toMatchObject({ statusCode: 200, body: "the last line\n" });
 });
 
+describe("reload", () => {
+	it("is asked for with POST and over the launcher's own socket only", async () => {
+		const reload = vi.fn<() => Promise<[]>>(async () => []);
+		const { url, socketPath } = await startServer({ actions: { reload } });
+		expect((await ask(url, "/reload", "POST")).statusCode).toBe(404);
+		expect(await ask(socketPath, "/reload")).toMatchObject({ statusCode: 405, headers: { allow: "POST" } });
+		expect(reload).not.toHaveBeenCalled();
+		expect(await ask(socketPath, "/reload", "POST")).toMatchObject({ statusCode: 200, body: "[]\n" });
+	});
+});
+
 describe("prestop", () => {
 	it("is there on the launcher's socket only", async () => {
 		const prestop = vi.fn<() => Promise<void>>(async () => {});

@@ -38,17 +38,20 @@ export class OpenFile {
 	readonly #child: ChildProcess;
 	readonly #answers: AsyncIterator<string>;
 
-	constructor(path: string, flags: "r" | "w") {
+	constructor(path: string, flags: "r" | "w" | "w+") {
 		const script = `
 			const fs = require("node:fs");
 			const [path, flags] = process.argv.slice(1);
 			let fd;
+			let counted = 0;
 			require("node:readline").createInterface({ input: process.stdin }).on("line", (line) => {
 				const [word, argument] = JSON.parse(line);
 				try {
 					let answer = "";
 					if (word === "open") fd = fs.openSync(path, flags);
 					if (word === "write") fs.writeSync(fd, Buffer.alloc(argument, "x"));
+					if (word === "count") fs.writeSync(fd, Uint32Array.from({ length: argument }, () => counted++));
+					if (word === "unlink") fs.unlinkSync(path);
 					if (word === "read") { const buffer = Buffer.alloc(argument); answer = buffer.toString("utf8", 0, fs.readSync(fd, buffer, 0, argument, 0)); }
 					if (word === "close") fs.closeSync(fd);
 					process.stdout.write("ok " + JSON.stringify(answer) + "\\n");
@@ -63,8 +66,8 @@ export class OpenFile {
 		return this.#child.pid ?? 0;
 	}
 
-	/** `ok` with what was read in JSON, or the error's code. */
-	async step(word: "open" | "write" | "read" | "close", argument = 0): Promise<string> {
+	/** `ok` with what was read in JSON, or the error's code. `count` writes so many numbers of four bytes, each one more than the last. */
+	async step(word: "open" | "write" | "count" | "unlink" | "read" | "close", argument = 0): Promise<string> {
 		this.#child.stdin?.write(`${JSON.stringify([word, argument])}\n`);
 		const { value } = (await this.#answers.next()) as { value: string };
 		return value;

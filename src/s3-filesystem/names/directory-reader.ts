@@ -2,6 +2,7 @@ import { fileTypes } from "./posix-metadata.ts";
 import { FuseError, type Attributes, type DirectoryPage, type Entry } from "../../fuse/filesystem.ts";
 import { timeOf } from "../../fuse/time.ts";
 import { Turns } from "../../turns.ts";
+import { fromMachineTime, toMachineTime } from "./kept-nodes.ts";
 import { listedKey, type Listed } from "./listed.ts";
 import type { Inquiry, KnownRange } from "./listing.ts";
 import type { Namespace } from "./namespace.ts";
@@ -22,6 +23,16 @@ const namesAhead = 900;
 
 /** Pages without a name, one after another, that a server may answer with before it is not believed that it comes to an end. */
 const maximumEmptyPages = 1000;
+
+/** What of a reader outlives its process, so that no name is skipped or repeated: plain data. */
+export interface KeptReader {
+	/** By the machine's clock. */
+	readonly beganAt: number;
+	readonly own: readonly string[];
+	readonly shown: readonly string[];
+	readonly places: readonly string[];
+	readonly firstPlace: number;
+}
 
 /** A part of the directory that the kernel is given. */
 class Reply {
@@ -73,10 +84,27 @@ export class DirectoryReader {
 	#filledThrough = "";
 	#filled = new Set<Node>();
 
-	constructor(namespace: Namespace, directory: DirectoryNode, limit: NodeLimit) {
+	constructor(namespace: Namespace, directory: DirectoryNode, limit: NodeLimit, kept?: KeptReader) {
 		this.#namespace = namespace;
 		this.directory = directory;
 		this.#limit = limit;
+		if (kept === undefined) return;
+		this.#beganAt = fromMachineTime(kept.beganAt);
+		this.#own = kept.own;
+		this.#shown = new Set(kept.shown);
+		this.#places = [...kept.places];
+		this.#firstPlace = kept.firstPlace;
+	}
+
+	/** Where it is, for the process that goes on with it. */
+	keep(): KeptReader {
+		return {
+			beganAt: toMachineTime(this.#beganAt),
+			own: this.#own,
+			shown: [...this.#shown],
+			places: this.#places,
+			firstPlace: this.#firstPlace,
+		};
 	}
 
 	close(): void {

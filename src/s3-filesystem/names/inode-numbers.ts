@@ -16,6 +16,17 @@ export class InodeNumbers {
 		this.#hash = hash;
 	}
 
+	/** Of files without a node, for `restore`. */
+	get kept(): readonly (readonly [path: string, ino: number])[] {
+		return [...this.#kept];
+	}
+
+	/** Goes on with the numbers of a process before this one: of its nodes, and what it kept. */
+	restore(taken: Iterable<number>, kept: readonly (readonly [path: string, ino: number])[]): void {
+		for (const ino of taken) this.#taken.add(ino);
+		for (const [path, ino] of kept) this.#keep(path, ino);
+	}
+
 	/** For the node of what is at a path. */
 	take(path: string): number {
 		const kept = this.#kept.get(path);

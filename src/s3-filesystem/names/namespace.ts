@@ -9,6 +9,7 @@ import {
 import { contentTypeOf, isTypeOfName } from "./content-type.ts";
 import { KnownProperties } from "./known-properties.ts";
 import { ListedAttributes } from "./listed-attributes.ts";
+import { restoreNodes, type KeptNodes } from "./kept-nodes.ts";
 import { listedDirectory, type Listed } from "./listed.ts";
 import { readPage, type DirectoryPageContent, type Inquiry, type Known } from "./listing.ts";
 import type { NamesMemory } from "./names-memory.ts";
@@ -40,11 +41,22 @@ export class Namespace {
 	readonly #readersPages = new Map<string, Promise<void>>();
 	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
 
-	constructor(volumes: readonly VolumeOptions[], memory?: NamesMemory) {
+	/** `kept`: of a process before this one, for the same volumes. */
+	constructor(volumes: readonly VolumeOptions[], memory?: NamesMemory, kept?: KeptNodes) {
 		this.nodes = new NodeTable(undefined, memory);
-		this.root = this.nodes.directory({ volume: undefined, parent: undefined, name: "", isVolumeRoot: true });
+		if (kept !== undefined) restoreNodes(this.nodes, kept, volumes, memory);
+		const root = this.nodes.get(1);
+		this.root =
+			root?.kind === "directory"
+				? root
+				: this.nodes.directory({ volume: undefined, parent: undefined, name: "", isVolumeRoot: true });
 		this.#volumes.push(...volumes);
 		this.#placeAll();
+	}
+
+	/** Every node is of a volume that is shown, or of none. */
+	get isWhole(): boolean {
+		return Array.from(this.nodes.all()).every(({ volume }) => volume === undefined || this.#volumes.includes(volume));
 	}
 
 	/** Shows one more volume. Returns what the kernel may remember and is not true any more. */

@@ -207,6 +207,26 @@ export class NodeTable {
 		return this.#nodes.size;
 	}
 
+	/** Of the next node. */
+	get nextId(): number {
+		return this.#nextId;
+	}
+
+	/** Of files without a node. */
+	get numbersOfNames(): InodeNumbers["kept"] {
+		return this.#numbers.kept;
+	}
+
+	/** Goes on with the nodes of a process before this one, which the kernel knows. */
+	takeOver(nodes: readonly Node[], nextId: number, numbersOfNames: InodeNumbers["kept"]): void {
+		for (const node of nodes) this.#nodes.set(node.id, node);
+		this.#nextId = nextId;
+		this.#numbers.restore(
+			nodes.map(({ ino }) => ino),
+			numbersOfNames,
+		);
+	}
+
 	get(id: number): Node | undefined {
 		return this.#nodes.get(id);
 	}

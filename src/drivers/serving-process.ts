@@ -1,0 +1,173 @@
+import { spawn } from "node:child_process";
+import { closeSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { LauncherError } from "../errors.ts";
+import type { FilesystemConfig, Order } from "../filesystem-process/messages.ts";
+import { statfs } from "../mounts/statfs.ts";
+import { Departures } from "./departures.ts";
+import { firstOf } from "../within.ts";
+import type { Ending } from "./driver.ts";
+import { NativeServer, type NativeServerOptions } from "./native-server.ts";
+
+/** For another process to be there. */
+const beginMs = 30_000;
+/** For what was written to be stored while applications go on. */
+const storeMs = 30_000;
+/** Twice so long applications may have to wait in vain: for what is under way, and for what was written last. */
+const quietMs = 5000;
+/** For the other process to read what the kernel knows. */
+const takeOverMs = 15_000;
+
+/**
+ * The process that serves a mount, which becomes another one while applications use it. This one keeps the mount's descriptor: the mount
+ * lives as long as somebody has that.
+ */
+export class ServingProcess {
+	readonly ended: Promise<Ending>;
+	readonly departures = new Departures((order) => this.send(order));
+	readonly #options: NativeServerOptions;
+	readonly #end = Promise.withResolvers<Ending>();
+	#current: NativeServer;
+	/** The other one, while one takes the place of another. */
+	#other: NativeServer | undefined;
+	/** Orders for whoever serves after that. */
+	readonly #later: Order[] = [];
+	#isStopping = false;
+	#isOpen: boolean;
+
+	constructor(options: Omit<NativeServerOptions, "onDeparture">, config: FilesystemConfig) {
+		this.#options = { ...options, onDeparture: (message) => this.departures.told(message) };
+		this.ended = this.#end.promise;
+		this.#isOpen = options.fd !== undefined;
+		this.#current = this.#start(config);
+		// Secrets go this way: not in arguments, not in the environment.
+		this.#current.send({ kind: "serve", config });
+	}
+
+	get current(): NativeServer {
+		return this.#current;
+	}
+
+	send(order: Order): void {
+		if (this.#other === undefined) this.#current.send(order);
+		else this.#later.push(order);
+	}
+
+	/** SIGTERM, and SIGKILL after `graceMs`. */
+	async stop(options: { readonly graceMs: number }): Promise<Ending> {
+		this.#isStopping = true;
+		await Promise.all([this.#current.process.stop(options), this.#other?.process.stop({ graceMs: 0 })]);
+		return this.ended;
+	}
+
+	/**
+	 * Has another process serve, with the config of that moment, while applications wait. Resolves with how long they did, in milliseconds.
+	 * Rejects with what was in the way, and then the process that was there serves on.
+	 */
+	async exchange(
+		configOf: (mount: FilesystemConfig["mount"]) => FilesystemConfig,
+		signal: AbortSignal,
+	): Promise<number> {
+		const { directory, log } = this.#options.context;
+		const before = this.#current;
+		if (this.#other !== undefined) throw refused("it is being exchanged already");
+		if (this.#isStopping || before.hasExited) throw refused("it ends");
+		if (this.departures.areUnderWay) throw refused("a folder is being removed");
+		const file = join(directory, "handed-over");
+		// What changes from now on, whoever serves then is told.
+		const config = configOf({ kind: "taken-over", file });
+		const next = this.#start(config);
+		this.#other = next;
+		const giveUp = (): void => {
+			// Where the other one may have begun already, first that one ends.
+			if (this.#current === before) before.send({ kind: "go-on" });
+			void next.process.stop({ graceMs: 0 });
+		};
+		signal.addEventListener("abort", giveUp, { once: true });
+		try {
+			signal.throwIfAborted();
+			next.send({ kind: "ping" });
+			if ((await next.answer(["pong"], beginMs)) === undefined) throw refused("no other one can be started");
+			const pausedAt = await this.#leave(before, file);
+			if (this.#isStopping) throw refused("it ends");
+			[this.#current, this.#other] = [next, before];
+			next.send({ kind: "serve", config });
+			if ((await next.answer(["taken-over"], takeOverMs)) === undefined) await this.#takeBack(before, next);
+			void before.process.stop({ graceMs: 0 });
+			const waitedMs = Math.round(performance.now() - pausedAt);
+			log.info({ pid: next.process.pid, before: before.process.pid, waitedMs }, "the mount has another process");
+			return waitedMs;
+		} catch (error) {
+			giveUp();
+			throw error;
+		} finally {
+			signal.removeEventListener("abort", giveUp);
+			this.#other = undefined;
+			for (const order of this.#later.splice(0)) this.#current.send(order);
+			this.#closeIfOver();
+			await rm(file, { force: true });
+		}
+	}
+
+	/** Throws, unless the other one has begun: then there is no way back. */
+	async #takeBack(before: NativeServer, next: NativeServer): Promise<void> {
+		await next.process.stop({ graceMs: 0 });
+		if (next.hasTakenOver) return;
+		[this.#current, this.#other] = [before, next];
+		throw refused("the other one could not take over");
+	}
+
+	/** Returns since when applications wait. */
+	async #leave(server: NativeServer, file: string): Promise<number> {
+		const { mountpoint } = this.#options.context;
+		const pausing = server.answer(["pausing", "kept"], storeMs + quietMs);
+		const answered = server.answer(["handed-over", "kept"], storeMs + 4 * quietMs);
+		const over = new AbortController();
+		void answered.then(() => over.abort());
+		server.send({ kind: "hand-over", file, storeMs, quietMs });
+		await pausing;
+		const pausedAt = performance.now();
+		// What waits there for the kernel is given something to do; the last question waits for whoever serves then.
+		while (!over.signal.aborted) await firstOf([answered, statfs(mountpoint, takeOverMs)]);
+		const answer = await answered;
+		if (answer?.kind === "handed-over") return pausedAt;
+		throw refused(answer === undefined ? "it did not answer" : answer.reason);
+	}
+
+	#start(config: FilesystemConfig): NativeServer {
+		const server = new NativeServer(this.#options);
+		void server.exited.then(() => this.#closeIfOver());
+		void server.process.ended.then(({ kind }) => {
+			// Otherwise the next process finds it.
+			if (config.cache !== undefined && kind === "stopped") removeElsewhere(config.stagingDirectory);
+			this.#closeIfOver();
+		});
+		return server;
+	}
+
+	/** Whoever waits for the mount gets an error as soon as no process has the descriptor. */
+	#closeIfOver(): void {
+		const { hasExited, ending } = this.#current;
+		if (this.#other !== undefined || !hasExited) return;
+		if (this.#isOpen && this.#options.fd !== undefined) closeSync(this.#options.fd);
+		this.#isOpen = false;
+		if (ending === undefined) return;
+		this.departures.end();
+		this.#end.resolve(ending);
+	}
+}
+
+function refused(why: string): LauncherError {
+	return new LauncherError("EXCHANGE_REFUSED", `the process that is there goes on: ${why}`, {
+		hint: "What it waits for may be over later: try again then.",
+	});
+}
+
+/** In a process of its own: a disk that hangs must not hold a thread of this one. */
+function removeElsewhere(folder: string): void {
+	spawn("rm", ["-rf", "--one-file-system", "--", folder], { cwd: "/", stdio: "ignore" })
+		// What is left is found by the next process that uses the disk.
+		.on("error", () => undefined)
+		.unref();
+}
