@@ -99,7 +99,7 @@ class BucketFilesystem implements S3Filesystem {
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
 		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
-		const tree = (this.#tree = new Tree(this.#namespace, this.#paths, memoryBytes / 4));
+		const tree = (this.#tree = new Tree(this.#namespace, this.#paths, memoryBytes / 8));
 		const contents = this.#contents;
 		const markers = new Markers(tree);
 		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents));
