@@ -20,7 +20,7 @@ import type { Logger } from "./log.ts";
 import { maskRotatingKeys } from "./secrets/mask-keys.ts";
 import { fateOf, takeAwayLeftBehind, type Fate } from "./mounts/left-behind.ts";
 import { makeDirectory } from "./mounts/mount.ts";
-import { readMountinfo, rootSourcePrefix, type MountEntry } from "./mounts/mountinfo.ts";
+import { isVolume, readMountinfo, rootSourcePrefix, type MountEntry } from "./mounts/mountinfo.ts";
 import { canSeeNode } from "./mounts/node-view.ts";
 import { realPath } from "./mounts/real-path.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
@@ -218,7 +218,7 @@ class Launcher {
 			this.warnings.push(...(await findWarnings(plan.targetPath, environment.FLUID_FUSE_RUN_DIR)));
 			this.warnings.push(...driverFileFaults.map(({ message }) => `a driver file cannot be used: ${message}`));
 			for (const warning of this.warnings) log.warn(warning);
-			this.#unseen = whatIsUnseen(environment.FLUID_FUSE_NODE_PROC, await readMountinfo());
+			this.#unseen = whatIsUnseen(environment.FLUID_FUSE_NODE_PROC, plan.targetPath, await readMountinfo());
 			this.#refused.begin(plan.refused);
 			if (signal.aborted) return;
 			this.#root = new EmptyRoot(plan.targetPath);
@@ -448,13 +448,13 @@ class Launcher {
 }
 
 /** What of `LauncherStatus.unseen` is to be said. */
-function whatIsUnseen(nodeProc: string, entries: readonly MountEntry[]): string | undefined {
+function whatIsUnseen(nodeProc: string, targetPath: string, entries: readonly MountEntry[]): string | undefined {
 	// Its application is in the same pod, and ends with it.
 	if (isSidecar(entries) || canSeeNode(nodeProc)) return undefined;
-	return (
-		`who uses the volume: the node's /proc is not at ${nodeProc}. So the mount stays on the node at each end, also where nobody would ` +
-		"heal by it, and who reads is not waited for: mount it there (hostPath), read-only"
-	);
+	const stays = isVolume(entries, targetPath)
+		? ""
+		: "the mount stays on the node at each end, also where nobody would heal by it, and ";
+	return `who uses the volume: the node's /proc is not at ${nodeProc}. So ${stays}who reads is not waited for: mount it there (hostPath), read-only`;
 }
 
 /** What decides about the mounts, the config file first. */

@@ -1,5 +1,5 @@
 import { isLeftBehind, popDeadLayers } from "./mount.ts";
-import { isEmptyRoot, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
+import { isEmptyRoot, isVolume, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
 import { viewNode } from "./node-view.ts";
 import { unmount } from "./unmount.ts";
 import { devicesAt, isSidecar, isToStay, usesOf, type Use } from "./volume-use.ts";
@@ -18,7 +18,9 @@ export async function fateOf(
 ): Promise<Fate> {
 	const entries = await readMountinfo();
 	const devices = devicesAt(entries, target);
-	if (devices.size === 0) return { stay: false, uses: [] };
+	// Where the volume is mounted at the target itself, what stayed there would be what the next container is given as its volume, and
+	// container runtimes make none with a dead mount.
+	if (devices.size === 0 || isVolume(entries, target)) return { stay: false, uses: [] };
 	const view = viewNode(nodeProc, devices);
 	const uses = view && usesOf(view, devices, { target, runDirectory });
 	return { stay: isToStay({ uses, isSidecar: isSidecar(entries) }), uses };

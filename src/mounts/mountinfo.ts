@@ -89,6 +89,12 @@ export function layersOn(entries: readonly MountEntry[], path: string): MountEnt
 	return first === -1 ? [] : layers.slice(first);
 }
 
+/** Whether a volume is mounted at `path` itself. */
+export function isVolume(entries: readonly MountEntry[], path: string): boolean {
+	const [lowest] = layersAt(entries, path);
+	return lowest !== undefined && isFolderOfNode(lowest);
+}
+
 /** A bind of a folder, of whatever filesystem the node keeps it in. What somebody has mounted there shows its root. */
 function isFolderOfNode({ type, root }: MountEntry): boolean {
 	return root !== "/" && !type.startsWith("fuse");

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, existsSync, openSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -65,6 +65,10 @@ describe.each(s3Drivers())("$title, where the volume is mounted at targetPath it
 		expect(read(here.targetOnNode, "hello.txt")).toBe("hello from data\n");
 		expect(read(here.target, "hello.txt")).toBe("hello from data\n");
 		expect((await here.mount()).layers).toBe(1);
+		// As CSI's bind for an application: elsewhere the mount would stay for it to heal by, here it would be in the next container's way.
+		const application = join(here.folder, "application");
+		mkdirSync(application);
+		execFileSync("mount", ["-i", "-n", "--bind", here.targetOnNode, application]);
 		expect(await here.stop()).toBe(0);
 		await expectOnlyTheFolder(here, volume);
 	});

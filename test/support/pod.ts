@@ -10,7 +10,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { basename, delimiter, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
@@ -75,8 +75,9 @@ export class Pod {
 		mountFolder(onNode, "--make-shared");
 		if (volumeAtTarget) {
 			this.target = join(this.folder, "runtime-mnt/cache-fuse");
-			this.targetOnNode = join(onNode, "cache-fuse");
-			mkdirSync(this.targetOnNode);
+			// The end of the path is the same there.
+			this.targetOnNode = join(onNode, basename(this.folder), "runtime-mnt/cache-fuse");
+			mkdirSync(this.targetOnNode, { recursive: true });
 			mountFolder(join(this.folder, "runtime-mnt"), "--make-private");
 			mkdirSync(this.target);
 			this.mountVolume();
