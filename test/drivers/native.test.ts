@@ -218,6 +218,7 @@ test("what is being written is kept in a folder of its own on the cache's disk, 
 		process.kill(session.pid, "SIGKILL");
 		await session.ended;
 		expect(readdirSync(writing)).toEqual([own]);
+		await folder?.remove();
 		const { session: next } = await start({ ...keys, "cache-dir": cache });
 		await until(
 			() => !readdirSync(writing).includes(own),
