@@ -41,7 +41,8 @@ const troubled = () => [
 		restarts: 6,
 		since: secondsAgo(40),
 		lastError: { ...accessDenied, at: secondsAgo(41) },
-		retryAt: secondsAgo(-600),
+		// Half a minute to spare for a browser that is slow to show it.
+		retryAt: secondsAgo(-630),
 	}),
 	sampleMount({ name: "late", state: "starting", ready: false, since: secondsAgo(1) }),
 	sampleMount({ name: "old", state: "draining", ready: false, since: secondsAgo(3) }),
