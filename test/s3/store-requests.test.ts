@@ -484,11 +484,18 @@ describe("only versions that are named are deleted", () => {
 		["a", "1"],
 		["b", "2"],
 	]);
+	const replaced = ({ method, headers }: Received): Reply => {
+		if (method === "HEAD") return { headers: { etag: `"3"`, "content-length": "1" } };
+		if (headers["if-match"] === `"1"`) return { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
+		return { status: 204 };
+	};
 
 	test("by a request that says which, and of whose answer the others are told", async () => {
 		const error = (key: string, code: string): string => `<Error><Key>${key}</Key><Code>${code}</Code></Error>`;
 		const body = `<DeleteResult>${error("a", "PreconditionFailed")}${error("b", "NoSuchKey")}</DeleteResult>`;
-		const { store, requests } = await record({}, () => ({ body }));
+		const { store, requests } = await record({}, (request) =>
+			request.method === "POST" ? { body } : replaced(request),
+		);
 		expect(await store.deleteMany(keys, { etags })).toMatchObject([{ key: "a", error: { kind: "OBJECT_REPLACED" } }]);
 		expect(requests[0]?.body).toContain(
 			`<Object><Key>a</Key><ETag>&#34;1&#34;</ETag></Object><Object><Key>b</Key><ETag>&#34;2&#34;</ETag></Object><Object><Key>c</Key></Object>`,
@@ -496,16 +503,28 @@ describe("only versions that are named are deleted", () => {
 	});
 
 	test("one by one, where the server cannot delete many", async () => {
-		const { store, requests } = await record({}, ({ method, headers }) => {
-			if (method === "POST") return { status: 501, body: "<Error><Code>NotImplemented</Code></Error>" };
-			if (headers["if-match"] === `"1"`) return { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
-			return { status: 204 };
-		});
+		const { store, requests } = await record({}, (request) =>
+			request.method === "POST"
+				? { status: 501, body: "<Error><Code>NotImplemented</Code></Error>" }
+				: replaced(request),
+		);
 		expect(await store.deleteMany(keys, { etags })).toMatchObject([{ key: "a", error: { kind: "OBJECT_REPLACED" } }]);
 		const conditions = requests
 			.filter(({ method }) => method === "DELETE")
 			.map(({ headers }) => headers["if-match"] ?? "none");
 		expect(conditions.toSorted((x, y) => x.localeCompare(y))).toEqual([`"1"`, `"2"`, "none"]);
+	});
+
+	test("but also where the server refuses the versions that it has itself, which is remembered", async () => {
+		const refusal = `<Error><Key>a</Key><Code>PreconditionFailed</Code></Error>`;
+		const { store, requests } = await record({}, ({ method, headers, body }) => {
+			if (method === "POST") return { body: `<DeleteResult>${body.includes("<ETag>") ? refusal : ""}</DeleteResult>` };
+			if (method === "HEAD") return { headers: { etag: `"1"`, "content-length": "1" } };
+			return headers["if-match"] === undefined ? { status: 204 } : { status: 412 };
+		});
+		expect(await store.deleteMany(keys, { etags })).toEqual([]);
+		expect(await store.deleteMany(keys, { etags })).toEqual([]);
+		expect(requests.map(({ method }) => method)).toEqual(["POST", "DELETE", "HEAD", "DELETE", "POST"]);
 	});
 
 	test.each([
