@@ -39,7 +39,7 @@ fail() {
 quietly() { "$@" >"$build/log" 2>&1 </dev/null 9>&- || { tail -n 20 "$build/log" >&2; return 1; }; }
 
 # The tests want programs, which they start themselves: a machine on which nobody wanted logins gets no server for them, now or after a
-# boot, and none of what comes with Ceph.
+# boot, and none of what comes with Ceph and Swift.
 mask() {
 	[[ -d /etc/systemd/system ]] || return 0
 	local unit
@@ -55,6 +55,8 @@ install_packages() {
 		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3)
 	[[ $purpose != full ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap zsh:zsh fish:fish groff:groff-base)
 	[[ $purpose != full && $purpose != servers ]] || wanted+=(radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd)
+	[[ $purpose != servers ]] || wanted+=(swift-proxy-server:swift-proxy swift-account-server:swift-account
+		swift-container-server:swift-container swift-object-server:swift-object)
 	for entry in "${wanted[@]}"; do
 		command -v "${entry%:*}" >/dev/null || missing+=("${entry#*:}")
 	done
@@ -76,6 +78,9 @@ install_packages() {
 	local units=()
 	[[ " ${packages[*]} " != *" openssh-server "* ]] || units+=(ssh.service ssh.socket)
 	[[ " ${packages[*]} " != *" ceph-osd "* ]] || units+=(ceph-crash.service smartmontools.service)
+	[[ " ${packages[*]} " != *" swift-proxy "* ]] || units+=(swift-proxy.service
+		swift-{account,container,object}{,-auditor,-replicator}.service swift-account-reaper.service
+		swift-container-{reconciler,sharder,sync,updater}.service swift-object-{reconstructor,updater}.service)
 	((!${#units[@]})) || "${as_root[@]}" bash -c "$(declare -f mask); mask ${units[*]}"
 	local apt_get=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
 	quietly "${apt_get[@]}" update ||

@@ -5,11 +5,12 @@ import { moto } from "./kinds/moto.ts";
 import { rclone } from "./kinds/rclone.ts";
 import { s3proxy } from "./kinds/s3proxy.ts";
 import { seaweedfs } from "./kinds/seaweedfs.ts";
+import { swift } from "./kinds/swift.ts";
 import { versitygw } from "./kinds/versitygw.ts";
 import type { ServerKind } from "./server.ts";
 
 /** In the order of the page. */
-export const serverKinds: readonly ServerKind[] = [minio, ceph, versitygw, seaweedfs, rclone, s3proxy, moto];
+export const serverKinds: readonly ServerKind[] = [minio, ceph, versitygw, seaweedfs, rclone, s3proxy, swift, moto];
 
 /** What is not there of what a server needs. */
 export function missingFor(kind: ServerKind): string | undefined {

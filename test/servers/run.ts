@@ -148,11 +148,15 @@ function saidBy(error: unknown): string {
 		.split("\n")
 		.filter((line) => line.trim() !== "");
 	const telling = lines.findLast((line) => /rror|annot|denied|such|failed|close/.test(line)) ?? lines.at(-1) ?? "";
-	return telling
-		.replaceAll(/\/\S*\/(native|s3fs)-\d+\//g, "")
-		.replaceAll(/\/tmp\/\S*\//g, "")
-		.replace(/^Error: /, "")
-		.slice(0, 200);
+	return (
+		telling
+			.replaceAll(/\/\S*\/(native|s3fs)-\d+\//g, "")
+			.replaceAll(/\/tmp\/\S*\//g, "")
+			.replace(/^Error: /, "")
+			// What came before the complaint on another stream, in a form for programs.
+			.replace(/\0.*/s, "")
+			.slice(0, 200)
+	);
 }
 
 function placeIn(
