@@ -206,7 +206,8 @@ export class Fleet {
 		if (mount === undefined) return;
 		this.#mounts.delete(target);
 		const change = this.#begin({ change: "unmount", mount: name, target, reason: reasonOf(action) });
-		const before = this.#leavingAround(target);
+		// Folders of one mount are in nobody's way; and one that waited would go when another has come in its place.
+		const before = this.#shared === undefined ? this.#leavingAround(target) : Promise.resolve();
 		const gone = before.then(() => mount.remove(removalLimits));
 		const detached = gone.then(async (removal) => {
 			await removal.detached;

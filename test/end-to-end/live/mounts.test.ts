@@ -169,6 +169,40 @@ describe.each(s3Drivers())("$title: mounts that run", (driver) => {
 		expect(await here.stop()).toBe(0);
 	});
 
+	test("that come back while one in them is still leaving stay", async () => {
+		const around = [mount("one", { path: "/a" }), mount("two", { path: "/a/c" }), mount("three")];
+		const here = podWith(around, more);
+		await here.untilReady();
+		const file = opens(new OpenFile(join(here.target, "a/c/written.bin"), "w"));
+		expect(await file.step("open")).toBe('ok ""');
+		await rewrite(here, [mount("three")]);
+		await until(
+			async () => (await here.status()).changes.length === 2,
+			10_000,
+			() => here.output,
+		);
+		await rewrite(here, [mount("one", { path: "/a" }), mount("three")]);
+		await until(
+			async () => (await here.status()).changes.length === 3,
+			10_000,
+			() => here.output,
+		);
+		expect(await file.step("close")).toBe('ok ""');
+		await until(
+			async () => (await here.status()).changes.every(({ state }) => state !== "under way"),
+			20_000,
+			() => here.output,
+		);
+		await until(
+			async () => (await here.status()).mounts.map(({ name }) => name).join() === "one,three",
+			10_000,
+			() => here.output,
+		);
+		expect(await read(here.target, "a/hello.txt")).toBe("hello from one");
+		await minio.delete("two", "written.bin");
+		expect(await here.stop()).toBe(0);
+	});
+
 	test("are told of other names, and nothing moves", async () => {
 		const here = podWith([mount("one"), mount("two", { path: "/data" })], more);
 		await here.untilReady();
