@@ -11,7 +11,8 @@ import { realPath } from "../mounts/real-path.ts";
 export async function clearWithoutLauncher(environment: Environment): Promise<number> {
 	if (environment.MOUNT_POINT === undefined) return 0;
 	const target = await realPath(environment.MOUNT_POINT);
-	const { FLUID_FUSE_NODE_PROC: nodeProc, FLUID_FUSE_RUN_DIR: runDirectory } = environment;
+	const nodeProc = environment.FLUID_FUSE_NODE_PROC;
+	const runDirectory = await realPath(environment.FLUID_FUSE_RUN_DIR);
 	const { stay } = await fateOf(target, { nodeProc, runDirectory });
 	if (stay && (await leftBehindAt(target)) !== undefined) return 0;
 	const left = await takeAwayLeftBehind(target);
