@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { release, version as kernelVersion } from "node:os";
 import { join } from "node:path";
-import type { Environment } from "../config/environment.ts";
+import { environmentVariables, type Environment } from "../config/environment.ts";
+import { parseMountOptions } from "../config/option-layers.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { toLauncherError } from "../errors.ts";
+import { readRegularFile } from "../named-file.ts";
 import { requestLauncher } from "../probe/client.ts";
 import { createRedactor, type Redactor } from "../secrets/redact.ts";
 import { Secret } from "../secrets/secret.ts";
@@ -34,7 +36,7 @@ export async function report(surroundings: Surroundings, output: Output): Promis
 	const redactor = createRedactor();
 	maskVariables(variables, redactor);
 	maskOptions(environment.MOUNT_OPTIONS, drivers, redactor);
-	maskFiles(environment.FLUID_FUSE_SECRETS_DIR, redactor);
+	await maskFiles(environment.FLUID_FUSE_SECRETS_DIR, redactor);
 	const ask = async (path: string): Promise<string> => {
 		const answer = await requestLauncher(environment.FLUID_FUSE_RUN_DIR, path);
 		return answer.kind === "answer" ? answer.body : `${answer.reason}\n`;
@@ -56,16 +58,19 @@ export async function report(surroundings: Surroundings, output: Output): Promis
 	return 0;
 }
 
-/** Keys of an identity, passwords of proxies, and whatever else is called like a secret. */
+const calledSecret = /key|secret|token|password|credential/i;
+
+/** Keys of an identity, who is named in a URL and with which password, and whatever else is called like a secret. */
 function maskVariables(variables: NodeJS.ProcessEnv, redactor: Redactor): void {
 	for (const [name, value = ""] of Object.entries(variables)) {
 		// Ours name folders and drivers.
-		if (!name.startsWith("FLUID_FUSE_") && /key|secret|token|password|credential/i.test(name))
-			redactor.add(new Secret(value, name));
-		const { username = "", password = "" } = URL.parse(value) ?? {};
-		for (const part of [username, password]) {
-			redactor.add(new Secret(part, name));
-			redactor.add(new Secret(decoded(part), name));
+		if (!name.startsWith("FLUID_FUSE_") && calledSecret.test(name)) redactor.add(new Secret(value, name));
+		for (const [, login = ""] of value.matchAll(/:\/\/([^\s/,]*)@/g)) {
+			const [username = "", ...password] = login.split(":");
+			for (const part of [username, password.join(":")]) {
+				redactor.add(new Secret(part, name));
+				redactor.add(new Secret(decoded(part), name));
+			}
 		}
 	}
 }
@@ -82,14 +87,14 @@ function decoded(text: string): string {
 /** Keys that a profile has as plain options, also where the config that they belong to cannot be read. */
 function maskOptions(options: string | undefined, drivers: readonly Driver[], redactor: Redactor): void {
 	const secretNames = namesOfSecrets(drivers);
-	for (const option of options?.split(",") ?? []) {
-		const [name = "", ...value] = option.split("=");
-		if (secretNames.has(name)) redactor.add(new Secret(value.join("="), name));
+	for (const [name, value] of parseMountOptions(options ?? "")) {
+		// A driver that takes any option does not say which are secrets.
+		if (secretNames.has(name) || calledSecret.test(name)) redactor.add(new Secret(value, name));
 	}
 }
 
 /** Each file of each mounted Secret, cited by the config or not. */
-function maskFiles(secretsDirectory: string, redactor: Redactor): void {
+async function maskFiles(secretsDirectory: string, redactor: Redactor): Promise<void> {
 	let files: string[];
 	try {
 		files = readdirSync(secretsDirectory, { recursive: true, encoding: "utf8" });
@@ -99,9 +104,10 @@ function maskFiles(secretsDirectory: string, redactor: Redactor): void {
 	}
 	for (const file of files) {
 		try {
-			redactor.add(new Secret(readFileSync(join(secretsDirectory, file), "utf8").trimEnd(), file));
+			const content = await readRegularFile(join(secretsDirectory, file));
+			redactor.add(new Secret(content.toString().trimEnd(), file));
 		} catch {
-			// A folder, or gone again.
+			// A folder, or nothing that a Secret can be, or gone again.
 		}
 	}
 }
@@ -119,7 +125,7 @@ function versions(): string {
 /** Those that the launcher reads; of others that matter only that they are there. */
 function variablesText(variables: NodeJS.ProcessEnv): string {
 	const names = Object.keys(variables).toSorted();
-	const read = names.filter((name) => /^(FLUID_|MOUNT_)/.test(name));
+	const read = names.filter((name) => Object.hasOwn(environmentVariables, name));
 	const there = names.filter((name) => /^AWS_|_proxy$/i.test(name));
 	return [
 		...read.map((name) => `${name}=${variables[name]}`),

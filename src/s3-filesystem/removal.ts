@@ -67,8 +67,15 @@ export class Removal {
 			if (this.#tree.namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
 			await this.#unlinked.unhideAll(node);
 		}
-		const page = await store.list({ prefix: key, delimiter: "/", maxKeys: 2 });
-		const others = page.objects.filter((object) => object.key !== key);
-		if (others.length + page.prefixes.length > 0) throw new FuseError("ENOTEMPTY");
+		let continuationToken: string | undefined;
+		do {
+			const request = { prefix: key, delimiter: "/", maxKeys: 2 } as const;
+			const page = await store.list({ ...request, ...(continuationToken !== undefined && { continuationToken }) });
+			const { objects, prefixes, undecodableKeys = 0 } = page;
+			const others = objects.filter((object) => object.key !== key);
+			if (others.length + prefixes.length + undecodableKeys > 0) throw new FuseError("ENOTEMPTY");
+			// A server may show less than it was asked for, and have more.
+			continuationToken = page.nextToken;
+		} while (continuationToken !== undefined);
 	}
 }

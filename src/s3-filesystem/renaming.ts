@@ -1,4 +1,5 @@
 import { FuseError, type RequestContext } from "../fuse/filesystem.ts";
+import { deleteVersion } from "./delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
 import { listedDirectory } from "./names/listed.ts";
@@ -100,7 +101,7 @@ export class Renaming {
 			}
 			await this.#markers.keep(from);
 			await readsEnd;
-			await store.delete(oldKey);
+			await deleteVersion(store, oldKey, version.etag);
 			// It may have been listed meanwhile.
 			from.listing.remove(name);
 		});

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { S3Error } from "../s3/object-store.ts";
+import { deleteOldVersion } from "./delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
 import { keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
 import type { Tree } from "./tree.ts";
@@ -41,7 +42,7 @@ export class UnlinkedFiles {
 		const { hiddenIn, name } = node;
 		if (hiddenIn?.hidden.get(name) !== node) return;
 		await this.setAside(node, async () => {
-			if (node.version !== undefined) await node.volume.store.delete(keyOf(node));
+			if (node.version !== undefined) await deleteOldVersion(node.volume.store, keyOf(node), node.version.etag);
 		});
 	}
 
@@ -100,11 +101,15 @@ export class UnlinkedFiles {
 
 	/** Deletes the object of a file that was removed while it was open. */
 	async delete(node: FileNode): Promise<void> {
-		const { unlinkedKey, version } = node;
+		const { unlinkedKey, version, hiddenIn } = node;
 		if (unlinkedKey === undefined) return;
+		const { store } = node.volume;
 		node.version = undefined;
 		try {
-			if (version !== undefined) await node.volume.store.delete(unlinkedKey);
+			if (version === undefined) return;
+			// At its old key somebody else may have stored another one, hours ago.
+			if (hiddenIn === undefined) await store.delete(unlinkedKey);
+			else await deleteOldVersion(store, unlinkedKey, version.etag);
 		} finally {
 			this.#leaveHiding(node);
 		}

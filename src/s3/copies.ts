@@ -104,7 +104,7 @@ export class Copies {
 			{ key: from, etag, isReplaced: from === to },
 			{
 				copy: async (compared) => this.#copyOnce(from, to, { ...options, etag: compared }, headers),
-				undo: async (copied) => this.#deletions.delete(to, copied.etag),
+				undo: async (copied) => this.#deletions.delete(to, { etag: copied.etag }),
 			},
 		);
 	}

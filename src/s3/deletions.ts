@@ -31,11 +31,13 @@ export class Deletions {
 	}
 
 	/** With a version: only that one, where the server can tell. */
-	async delete(key: string, etag?: string): Promise<void> {
+	async delete(key: string, { etag }: { readonly etag?: string | undefined } = {}): Promise<void> {
 		checkKey(key);
-		const ability: Ability = key.endsWith("/") ? "conditional-deletes-of-directories" : "conditional-deletes";
-		if (etag === undefined || this.#bucket.knowledge.lacks(ability)) return this.#delete(key);
+		const isDirectory = isOfDirectory(key);
+		const ability: Ability = isDirectory ? "conditional-deletes-of-directories" : "conditional-deletes";
+		if (etag === undefined || (!isDirectory && this.#bucket.knowledge.lacks(ability))) return this.#delete(key);
 		try {
+			if (this.#bucket.knowledge.lacks(ability)) throw replaced(key);
 			await this.#delete(key, etag);
 		} catch (error) {
 			if (!isKind(error, "OBJECT_REPLACED") || !(await this.#isStill(key, etag))) throw error;
@@ -48,9 +50,10 @@ export class Deletions {
 	async #isStill(key: string, etag: string): Promise<boolean> {
 		try {
 			const found = await this.#heads.head(key);
-			return found.etag === etag || (found.etag === "" && found.sizeBytes === 0);
+			return found.etag === etag || (isOfDirectory(key) && found.etag === "" && found.sizeBytes === 0);
 		} catch (error) {
-			if (isKind(error, "NOT_FOUND")) return false;
+			// Whoever cannot see it leaves it.
+			if (error instanceof S3Error && error.kind !== "ABORTED") return false;
 			throw error;
 		}
 	}
@@ -79,35 +82,38 @@ export class Deletions {
 		for (const key of keys) checkKey(key);
 		const canTogether = !this.#bucket.knowledge.lacks("multi-delete");
 		const ordered = insideOut(keys);
-		const together = canTogether ? ordered.filter(isExpressible) : [];
-		const alone = canTogether ? ordered.filter((key) => !isExpressible(key)) : ordered;
+		const comparesDirectories = !this.#bucket.knowledge.lacks("conditional-deletes-of-directories");
+		const goesAlone = (key: string): boolean =>
+			!canTogether || !isExpressible(key) || (!comparesDirectories && isOfDirectory(key) && etags.has(key));
+		const together = ordered.filter((key) => !goesAlone(key));
+		const alone = ordered.filter(goesAlone);
 		return [...(await this.#deleteTogether(together, etags)), ...(await this.#deleteEach(alone, etags))];
 	}
 
 	async #deleteTogether(keys: readonly string[], etags: ReadonlyMap<string, string>): Promise<KeyFailure[]> {
 		if (keys.length === 0) return [];
-		const comparesDirectories = !this.#bucket.knowledge.lacks("conditional-deletes-of-directories");
-		const compared = new Map([...etags].filter(([key]) => comparesDirectories || !key.endsWith("/")));
 		let answer: Answer;
 		try {
 			answer = await this.#bucket.knowledge.conceding(
-				compared.size === 0 ? [] : ["conditional-deletes"],
+				etags.size === 0 ? [] : ["conditional-deletes"],
 				async (lacking) =>
-					this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : compared)),
+					this.#deleteObjects(deletionXml(keys, lacking.has("conditional-deletes") ? new Map() : etags)),
 			);
 		} catch (error) {
 			if (!isKind(error, "UNSUPPORTED")) throw error;
 			this.#bucket.knowledge.concede("multi-delete", error);
 			return this.#deleteEach(keys, etags);
 		}
+		const asked = new Set(keys);
 		const failures: KeyFailure[] = [];
 		const again: string[] = [];
 		for (const { key, code, message } of parseDeleteAnswer(answer.body.toString())) {
 			const kind = code === "PreconditionFailed" ? "OBJECT_REPLACED" : kindOfCode(code);
 			if (kind === "NOT_FOUND") continue;
-			// One by one they are tried again for as long as anything is.
-			// So is whether what is to have been replaced was.
-			if (kind === "UNAVAILABLE" || kind === "THROTTLED" || kind === "OBJECT_REPLACED") again.push(key);
+			// One by one they are tried again for as long as anything is, and it is looked whether what is to have been replaced was. A server
+			// may say a key in another way than it was told: that is nothing to delete.
+			const isToTry = kind === "UNAVAILABLE" || kind === "THROTTLED" || kind === "OBJECT_REPLACED";
+			if (isToTry && asked.has(key)) again.push(key);
 			else {
 				const text = `DeleteObjects ${printable(key, 300)}: ${printable(code, 64)} (${printable(message, 200)})`;
 				failures.push({ key, error: new S3Error(kind, text, { status: answer.status, code }) });
@@ -134,7 +140,7 @@ export class Deletions {
 		const failures: KeyFailure[] = [];
 		const deleteOne = async (key: string): Promise<void> => {
 			try {
-				await this.delete(key, etags.get(key));
+				await this.delete(key, { etag: etags.get(key) });
 			} catch (error) {
 				if (!(error instanceof S3Error)) throw error;
 				failures.push({ key, error });
@@ -164,5 +170,16 @@ function insideOut(keys: readonly string[]): string[] {
 }
 
 function apart(keys: readonly string[]): { readonly files: string[]; readonly directories: string[] } {
-	return { files: keys.filter((key) => !key.endsWith("/")), directories: keys.filter((key) => key.endsWith("/")) };
+	return { files: keys.filter((key) => !isOfDirectory(key)), directories: keys.filter(isOfDirectory) };
+}
+
+function isOfDirectory(key: string): boolean {
+	return key.endsWith("/");
+}
+
+function replaced(key: string): S3Error {
+	return new S3Error(
+		"OBJECT_REPLACED",
+		`DeleteObject ${printable(key, 300)}: it has content or attributes of somebody else by now`,
+	);
 }

@@ -134,7 +134,7 @@ class Scan {
 	}
 
 	#metadata(): ObjectMetadata {
-		const metadata: Record<string, string> = {};
+		const metadata: [name: string, value: string][] = [];
 		for (let name = this.#nextTag(); name !== "/UserMetadata"; name = this.#nextTag()) {
 			if (name === "") {
 				this.#breakOff();
@@ -142,9 +142,10 @@ class Scan {
 			}
 			if (name.length <= metadataPrefix.length || !isMetadataName(name)) continue;
 			const value = this.#text();
-			metadata[name.slice(metadataPrefix.length).toLowerCase()] = decodeEntities(value);
+			metadata.push([name.slice(metadataPrefix.length).toLowerCase(), decodeEntities(value)]);
 		}
-		return metadata;
+		// Whatever their names are.
+		return Object.fromEntries(metadata);
 	}
 
 	/** To the end of an element; one without an end is looked for once, or a page of them would be searched through for each. */

@@ -7,15 +7,16 @@ const metadataPrefix = "x-amz-meta-";
 
 /** Of an answer to HEAD. */
 export function objectHeaders({ headers }: Pick<Answer, "headers">, sizeBytes: number): ObjectHeaders {
-	const metadata: Record<string, string> = {};
+	const metadata: [name: string, value: string][] = [];
 	for (const [name, value] of headers) {
-		if (name.startsWith(metadataPrefix)) metadata[name.slice(metadataPrefix.length)] = decodeUtf8(value);
+		if (name.startsWith(metadataPrefix)) metadata.push([name.slice(metadataPrefix.length), decodeUtf8(value)]);
 	}
 	return {
 		sizeBytes,
 		modifiedMs: Date.parse(headers.get("last-modified") ?? "") || 0,
 		etag: withoutQuotes(headers.get("etag") ?? ""),
-		metadata,
+		// Whatever their names are.
+		metadata: Object.fromEntries(metadata),
 		properties: objectProperties(headers),
 	};
 }

@@ -33,8 +33,8 @@ export interface ObjectStore {
 	list(request: ListRequest): Promise<ListPage>;
 	/** Uploads a whole object with a checksum that the server verifies. */
 	put(key: string, body: UploadBody, options?: PutOptions): Promise<Uploaded>;
-	/** Idempotent: an object that is not there is no error. */
-	delete(key: string): Promise<void>;
+	/** Idempotent: an object that is not there is no error. With `etag` only that version, where the server can tell: OBJECT_REPLACED. */
+	delete(key: string, options?: { readonly etag?: string }): Promise<void>;
 	/**
 	 * At most 1000. Returns those that could not be deleted. Of the keys in `etags` only that version is deleted, where the server can tell:
 	 * OBJECT_REPLACED.

@@ -100,8 +100,8 @@ class Store implements ObjectStore {
 		return this.#puts.put(...wanted);
 	}
 
-	async delete(key: string): Promise<void> {
-		await this.#deletions.delete(key);
+	async delete(...wanted: Parameters<ObjectStore["delete"]>): Promise<void> {
+		await this.#deletions.delete(...wanted);
 	}
 
 	async deleteMany(...wanted: Parameters<ObjectStore["deleteMany"]>): ReturnType<ObjectStore["deleteMany"]> {

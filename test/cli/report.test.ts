@@ -56,7 +56,7 @@ function plantedPod(endpoint: string): Pod {
 			other: { unused: planted.unused },
 		},
 		env: {
-			MOUNT_OPTIONS: `secret-key=${planted.option}`,
+			MOUNT_OPTIONS: `read-ahead=1Mi, secret-key=${planted.option}`,
 			AWS_SESSION_TOKEN: planted.token,
 			HTTPS_PROXY: `http://user:${encodeURIComponent(planted.proxyPassword)}@proxy.invalid:3128`,
 		},
@@ -105,7 +105,7 @@ describe("a report", () => {
 		const sections = sectionsOf(stdout);
 		expect(sections["versions"]).toMatch(/^fluid-fuse \d.*\nnode v24.*\nkernel \d/m);
 		expect(sections["environment"]).toMatch(/^HTTPS_PROXY is set$/m);
-		expect(sections["environment"]).toContain("MOUNT_OPTIONS=secret-key=[redacted]");
+		expect(sections["environment"]).toContain("MOUNT_OPTIONS=read-ahead=1Mi, secret-key=[redacted]");
 		expect(sections["config"]).toContain("s3://data");
 		expect(sections["container"]).toMatch(/ok {6}fuse/);
 		expect(JSON.parse(sections["status"] ?? "")).toMatchObject({ mounts: [{ name: "data" }, { name: "other" }] });

@@ -9,7 +9,7 @@ import { describe, expect, test } from "vitest";
 import { errnoOf } from "../../src/s3-filesystem/errors.ts";
 import { readPage } from "../../src/s3-filesystem/names/listing.ts";
 import { s3PartGrid } from "../../src/s3-filesystem/writing/part-grid.ts";
-import { projectRoot } from "../support/pod.ts";
+import { projectRoot, until } from "../support/pod.ts";
 import { useBuckets } from "./buckets.ts";
 import { useMemoryBucket } from "./memory-bucket.ts";
 import type { MountedBucket } from "./mounted-bucket.ts";
@@ -380,6 +380,23 @@ os.close(log)`;
 		await ok(here, "sleep 0.3");
 		expect(await list()).toEqual([]);
 		expect(await ok(here, "exec 3<>new; echo fresh >&3; rm new; cat /proc/self/fd/3")).toBe("fresh");
+	});
+
+	test("leaves what somebody else has stored under the name of a removed file that is open", async () => {
+		await put("file", "ours");
+		const here = await buckets.mount();
+		const reading = sh(here, "exec 3<file; rm file; until [ -e go ]; do sleep 0.1; done; cat <&3");
+		await until(
+			async () => (await ok(here, "ls")) === "",
+			10_000,
+			() => "file is still there",
+		);
+		await put("file", "of somebody else");
+		await ok(here, "touch go");
+		await reading;
+		await ok(here, "rm go; sleep 0.3");
+		expect(await list()).toEqual(["file"]);
+		expect(await get("file")).toBe("of somebody else");
 	});
 
 	test("refuses hard links", async () => {

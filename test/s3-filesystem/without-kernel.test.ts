@@ -140,6 +140,46 @@ test("what is written to a file while that is renamed is in it", async () => {
 	expect((await buckets.minio.get(buckets.name, "new")).equals(Buffer.concat(pieces))).toBe(true);
 });
 
+test("what somebody else stores under the old name while a file is renamed stays", async () => {
+	await buckets.minio.put(buckets.name, "old", "ours");
+	await nodeOf(1, "old");
+	const deletions: (string | undefined)[] = [];
+	await buckets.proxy.fail(
+		{ kind: "answer", status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" },
+		{
+			only: ({ method, headers }) => {
+				if (method === "DELETE") deletions.push(headers["if-match"]);
+				return method === "DELETE";
+			},
+			times: 1,
+			before: async () => buckets.minio.put(buckets.name, "old", "of somebody else"),
+		},
+	);
+	await filesystem.rename(1, "old", 1, "new", 0, context);
+	expect(deletions).toEqual([expect.stringMatching(/^"[0-9a-f]{32}"$/)]);
+	expect((await buckets.minio.get(buckets.name, "old")).toString()).toBe("of somebody else");
+	expect((await buckets.minio.get(buckets.name, "new")).toString()).toBe("ours");
+});
+
+test("a directory is not empty while the server has shown only a part of it", async () => {
+	const d = await makeDirectory(1, "d");
+	await makeDirectory(1, "empty");
+	await buckets.minio.put(buckets.name, "d/file", "content");
+	const list = store.list.bind(store);
+	// Its own object first, and the others on the next page, as servers may that filter after they have counted.
+	store.list = async ({ continuationToken, ...request }) => {
+		if (request.maxKeys !== 2)
+			return list({ ...request, ...(continuationToken !== undefined && { continuationToken }) });
+		const { objects, prefixes } = await list({ ...request, maxKeys: 1000 });
+		if (continuationToken !== undefined) return { objects: objects.slice(1), prefixes, nextToken: undefined };
+		return { objects: objects.slice(0, 1), prefixes: [], nextToken: "the rest" };
+	};
+	expect(await outcomes([filesystem.rmdir(1, "d", context)])).toEqual(["ENOTEMPTY"]);
+	expect(await outcomes([filesystem.rename(1, "empty", 1, "d", 0, context)])).toEqual(["ENOTEMPTY"]);
+	expect(await outcomes([filesystem.rmdir(1, "empty", context)])).toEqual(["done"]);
+	expect(await nodeOf(1, "d")).toBe(d);
+});
+
 test("a file that is being renamed is not stored under its old name to make room for others", async () => {
 	await buckets.minio.put(buckets.name, "old", "before");
 	const files = await Promise.all(

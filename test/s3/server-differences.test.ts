@@ -418,7 +418,7 @@ describe("objects of directories that have a version in listings alone, as of s3
 		expect(await store.deleteMany(["one/", "two/"], { etags })).toEqual([]);
 		expect(conceded).toEqual(["conditional-deletes-of-directories"]);
 		expect(await store.deleteMany(["three/"], { etags })).toEqual([]);
-		expect(proxy.requests.filter(({ method }) => method === "HEAD")).toHaveLength(1);
+		expect(proxy.requests.filter(({ method }) => method === "HEAD")).toHaveLength(3);
 		for (const key of etags.keys()) expect((await failureOf(store.head(key))).kind).toBe("NOT_FOUND");
 	});
 
@@ -429,6 +429,29 @@ describe("objects of directories that have a version in listings alone, as of s3
 		const [failure] = await store.deleteMany(["full/"], { etags: new Map([["full/", etag]]) });
 		expect(failure?.error.kind).toBe("OBJECT_REPLACED");
 		expect(conceded).toEqual([]);
+	});
+
+	test("stay when they hold something, also once that is known of the server", async () => {
+		const etags = new Map<string, string>();
+		for (const key of ["empty/", "full/"]) etags.set(key, (await store.put(key, bodyOf(""))).etag);
+		await store.put("full/", bodyOf("of another"));
+		proxy.manners(versionless);
+		expect(await store.deleteMany(["empty/"], { etags })).toEqual([]);
+		expect(conceded).toEqual(["conditional-deletes-of-directories"]);
+		expect(await store.deleteMany(["full/"], { etags })).toMatchObject([
+			{ key: "full/", error: { kind: "OBJECT_REPLACED" } },
+		]);
+		expect((await store.head("full/")).sizeBytes).toBeGreaterThan(0);
+	});
+
+	test("stay where nobody may look at them", async () => {
+		const { etag } = await store.put("unseen/", bodyOf(""));
+		proxy.manners({
+			...versionless,
+			refuses: (request) => (request.method === "HEAD" ? { status: 403, body: "" } : versionless.refuses?.(request)),
+		});
+		const [failure] = await store.deleteMany(["unseen/"], { etags: new Map([["unseen/", etag]]) });
+		expect(failure?.error.kind).toBe("OBJECT_REPLACED");
 	});
 });
 
