@@ -80,17 +80,21 @@ export class ServingProcess {
 		const next = this.#start(config);
 		this.#other = next;
 		const giveUp = (): void => {
-			// Where the other one may have begun already, first that one ends.
-			if (this.#current === before) before.send({ kind: "go-on" });
+			// Where the other one may have begun already there is no way back.
+			if (this.#current !== before) return;
+			before.send({ kind: "go-on" });
 			void next.process.stop({ graceMs: 0 });
 		};
 		signal.addEventListener("abort", giveUp, { once: true });
 		try {
 			signal.throwIfAborted();
 			next.send({ kind: "ping" });
-			if ((await next.answer(["pong"], beginMs)) === undefined) throw refused("no other one can be started");
+			const begun = await firstOf([next.answer(["pong"], beginMs), before.exited]);
+			if (before.hasExited) throw refused("it has ended");
+			if (begun === undefined) throw refused("no other one can be started");
 			const pausedAt = await this.#leave(before, file);
 			if (this.#isStopping) throw refused("it ends");
+			signal.throwIfAborted();
 			[this.#current, this.#other] = [next, before];
 			next.send({ kind: "serve", config });
 			if ((await next.answer(["taken-over"], takeOverMs)) === undefined) await this.#takeBack(before, next);
@@ -110,10 +114,13 @@ export class ServingProcess {
 		}
 	}
 
-	/** Throws, unless the other one has begun: then there is no way back. */
-	async #takeBack(before: NativeServer, next: NativeServer): Promise<void> {
+	/** The one that was there serves on, unless the other one has begun: then there is no way back. Throws. */
+	async #takeBack(before: NativeServer, next: NativeServer): Promise<never> {
 		await next.process.stop({ graceMs: 0 });
-		if (next.hasTakenOver) return;
+		if (next.hasTakenOver) {
+			void before.process.stop({ graceMs: 0 });
+			throw new LauncherError("DRIVER_FAILED", "the process that had taken over did not say so in time, and was ended");
+		}
 		[this.#current, this.#other] = [before, next];
 		throw refused("the other one could not take over");
 	}

@@ -65,11 +65,11 @@ export class Notifier implements KernelLink {
 	}
 
 	#sendNext(): void {
-		if (this.#waiting.size >= many && this.#thread?.isBroken !== true) {
+		if (this.#waiting.size >= many) this.#thread ??= new WritingThread(this.#fd, () => this.#sendNext());
+		if (this.#waiting.size >= many && this.#thread?.isBroken === false) {
 			const messages = [...this.#waiting.entries().take(atATime)];
 			for (const [key] of messages) this.#waiting.delete(key);
 			this.#sent += messages.length;
-			this.#thread ??= new WritingThread(this.#fd, () => this.#sendNext());
 			this.#thread.write(Buffer.concat(messages.map(([, message]) => message)));
 			return;
 		}

@@ -9,14 +9,20 @@ import { Worker } from "node:worker_threads";
 export class WritingThread {
 	/** It ended, or could not be started: what it is given is lost. */
 	isBroken = false;
-	readonly #worker: Worker;
+	readonly #worker: Worker | undefined;
 
 	/** `onWritten` is called when all messages that it was given are written, or have failed. */
 	constructor(fd: number, onWritten: () => void) {
 		// It has little to remember.
 		const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 };
 		const program = `(${String(run)})(require("node:worker_threads"), require("node:fs"))`;
-		this.#worker = new Worker(program, { eval: true, workerData: fd, resourceLimits });
+		try {
+			this.#worker = new Worker(program, { eval: true, workerData: fd, resourceLimits });
+		} catch {
+			// The container may have as many threads as it is allowed.
+			this.isBroken = true;
+			return;
+		}
 		this.#worker.on("message", onWritten);
 		this.#worker.on("error", () => {
 			this.isBroken = true;
@@ -28,7 +34,7 @@ export class WritingThread {
 	/** Each begins with its length, as all that the kernel is sent. */
 	write(messages: Uint8Array): void {
 		// oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
-		this.#worker.postMessage(messages);
+		this.#worker?.postMessage(messages);
 	}
 }
 

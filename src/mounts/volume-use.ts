@@ -61,7 +61,9 @@ export function holdersOf(view: NodeView, devices: ReadonlySet<string>): Holder[
 	return view.namespaces.flatMap(({ entries, processes }) => {
 		const mounts = new Set(entries.filter(({ device }) => devices.has(device)).map(({ id }) => id));
 		return processes.flatMap(({ pid, command, pod, container, workingDirectory, openFiles }) => {
-			const open = openFiles.find(({ mountId }) => mounts.has(mountId))?.path;
+			// What it runs is open, too.
+			const program = devices.has(mountOf(entries, command)?.device ?? "") ? command : undefined;
+			const open = openFiles.find(({ mountId }) => mounts.has(mountId))?.path ?? program;
 			if (open === undefined && !devices.has(mountOf(entries, workingDirectory)?.device ?? "")) return [];
 			const path = open ?? workingDirectory;
 			return [{ pid, command, path, isOpen: open !== undefined, ...named({ pod, container }) }];

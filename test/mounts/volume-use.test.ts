@@ -101,6 +101,11 @@ describe("holders", () => {
 		]);
 	});
 
+	it("are who runs a program of it, without having it open", () => {
+		const seenNow = view([], [[fuse(5, "/data")], seen({ command: "/data/bin/train" })]);
+		expect(holdersOf(seenNow, devices)).toMatchObject([{ pid: 7, path: "/data/bin/train", isOpen: true }]);
+	});
+
 	it("are told from those who only stand in it", () => {
 		const seenNow = view([], [[fuse(5, "/data")], seen({ workingDirectory: "/data/folder" }), seen({ pid: 8 })]);
 		expect(holdersOf(seenNow, devices)).toMatchObject([{ pid: 7, path: "/data/folder", isOpen: false }]);
