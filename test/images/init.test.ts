@@ -109,7 +109,7 @@ describe("the probes of kubelet", () => {
 		for (const probe of ["live", "ready", "startup"]) {
 			expect(await here.exec(["fluid-fuse", "probe", probe], 3000)).toEqual({ exitCode: 0, stdout: "ok", stderr: "" });
 		}
-		expect((await here.exec(["fluid-fuse", "status"])).stdout).toContain("mounts  1 of 1 ready");
+		expect((await here.exec(["fluid-fuse", "status"])).stdout).toMatch(/^ +mounts +1 of 1 ready$/m);
 		const filesystem = (await processes(here)).find(({ commandLine }) => commandLine.endsWith("filesystem"));
 		await here.exec(["bash", "-c", `kill -STOP ${filesystem?.pid}`]);
 		let answer = await here.exec(["fluid-fuse", "probe", "ready"], 3000);
