@@ -35,14 +35,23 @@ export class Deletions {
 		checkKey(key);
 		const isDirectory = isOfDirectory(key);
 		const ability: Ability = isDirectory ? "conditional-deletes-of-directories" : "conditional-deletes";
-		if (etag === undefined || (!isDirectory && this.#bucket.knowledge.lacks(ability))) return this.#delete(key);
+		const compares = !this.#bucket.knowledge.lacks(ability);
+		if (etag === undefined || (!compares && !isDirectory)) return this.#delete(key);
+		const refusal = compares ? await this.#refusalOf(key, etag) : replaced(key);
+		if (refusal === undefined) return;
+		if (!(await this.#isStill(key, etag))) throw refusal;
+		await this.#delete(key);
+		this.#bucket.knowledge.concede(ability, refusal);
+	}
+
+	/** Why that version is not deleted: it is said to be another one. Undefined: it is. */
+	async #refusalOf(key: string, etag: string): Promise<S3Error | undefined> {
 		try {
-			if (this.#bucket.knowledge.lacks(ability)) throw replaced(key);
 			await this.#delete(key, etag);
+			return undefined;
 		} catch (error) {
-			if (!isKind(error, "OBJECT_REPLACED") || !(await this.#isStill(key, etag))) throw error;
-			await this.#delete(key);
-			this.#bucket.knowledge.concede(ability, error);
+			if (isKind(error, "OBJECT_REPLACED")) return error;
+			throw error;
 		}
 	}
 
