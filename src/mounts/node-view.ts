@@ -5,7 +5,11 @@ import { inhabitantOf, type MountNamespace, type NodeView, type SeenProcess } fr
 
 /** Whether the node's own mounts and processes can be seen through this folder, which is its /proc. */
 export function canSeeNode(proc: string): boolean {
-	return read(join(proc, "1/mountinfo")) !== "";
+	return mountsOfNode(proc) !== "";
+}
+
+function mountsOfNode(proc: string): string {
+	return read(join(proc, "1/mountinfo"));
 }
 
 /**
@@ -13,8 +17,8 @@ export function canSeeNode(proc: string): boolean {
  * stat, which a mount that hangs would never answer.
  */
 export function viewNode(proc: string, devices: ReadonlySet<string>): NodeView | undefined {
-	if (!canSeeNode(proc)) return undefined;
-	return { ...viewProcesses(proc, devices), entries: parseMountinfo(read(join(proc, "1/mountinfo"))) };
+	const mounts = mountsOfNode(proc);
+	return mounts === "" ? undefined : { ...viewProcesses(proc, devices), entries: parseMountinfo(mounts) };
 }
 
 /** The same of the processes that this container sees. */
