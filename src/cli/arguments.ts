@@ -26,6 +26,13 @@ export interface Flag {
 }
 
 const json = { json: { text: "print JSON for programs" } } as const;
+const server = {
+	endpoint: { value: "URL", text: "the server; Amazon's without it" },
+	region: { value: "NAME", text: "the region to sign for" },
+} as const;
+const anyOption = {
+	option: { value: "NAME=VALUE", isRepeated: true, text: "any other option of docs/options.md, as often as needed" },
+} as const;
 
 export const commands = {
 	run: {
@@ -54,17 +61,12 @@ export const commands = {
 			says: "a Secret, before a Dataset uses it",
 		},
 		flags: {
-			endpoint: { value: "URL", text: "the server; Amazon's without it" },
-			region: { value: "NAME", text: "the region to sign for" },
+			...server,
 			keys: {
 				value: "FOLDER",
 				text: "a folder with files such as access-key and secret-key, as a mounted Secret is one",
 			},
-			option: {
-				value: "NAME=VALUE",
-				isRepeated: true,
-				text: "any other option of docs/options.md, as often as needed",
-			},
+			...anyOption,
 			write: { text: "also make, copy, rename and delete objects of its own" },
 			...json,
 		},
@@ -82,19 +84,14 @@ export const commands = {
 		flags: {
 			name: { value: "NAME", text: "of the Dataset, its claim and its ThinRuntime; the bucket's without it" },
 			namespace: { value: "NAME", text: "of all but the profile" },
-			endpoint: { value: "URL", text: "the server; Amazon's without it" },
-			region: { value: "NAME", text: "the region to sign for" },
+			...server,
 			secret: { value: "NAME", text: "a Secret that is there, with access-key and secret-key" },
 			"keys-from-env": { text: "a Secret with the keys of the environment" },
 			"read-write": { text: "applications may write" },
 			driver: { value: "NAME", text: "goofys, s3fs or a driver of your own; native without it" },
 			memory: { value: "SIZE", text: "for parts of objects, such as 512Mi; the container may use four times as much" },
 			"cache-dir": { value: "FOLDER", text: "a folder of the node's disk for parts of objects" },
-			option: {
-				value: "NAME=VALUE",
-				isRepeated: true,
-				text: "any other option of docs/options.md, as often as needed",
-			},
+			...anyOption,
 			image: { value: "IMAGE", text: "such as registry.example/fluid-fuse:0.1.0" },
 			profile: { value: "NAME", text: "a profile that is there: none is printed" },
 			metrics: { text: "annotations for a Prometheus that looks for them" },

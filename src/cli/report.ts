@@ -7,6 +7,7 @@ import type { Driver } from "../drivers/driver.ts";
 import { toLauncherError } from "../errors.ts";
 import { readRegularFile } from "../named-file.ts";
 import { requestLauncher } from "../probe/client.ts";
+import { decoded } from "../s3/http/dialer.ts";
 import { createRedactor, type Redactor } from "../secrets/redact.ts";
 import { Secret } from "../secrets/secret.ts";
 import type { LoadedDrivers } from "../vendor/load.ts";
@@ -72,15 +73,6 @@ function maskVariables(variables: NodeJS.ProcessEnv, redactor: Redactor): void {
 				redactor.add(new Secret(decoded(part), name));
 			}
 		}
-	}
-}
-
-function decoded(text: string): string {
-	try {
-		return decodeURIComponent(text);
-	} catch {
-		// A percent sign that was meant as one.
-		return text;
 	}
 }
 

@@ -1,4 +1,4 @@
-import { S3Error, type ObjectStore } from "../s3/object-store.ts";
+import { isReplacedOrGone, type ObjectStore } from "../s3/object-store.ts";
 
 /** Deletes the object if it still is this version, where the server can tell: another one is somebody else's. */
 export async function deleteVersion(store: ObjectStore, key: string, etag: string): Promise<void> {
@@ -16,6 +16,6 @@ async function unlessReplaced(work: () => Promise<void>): Promise<void> {
 	try {
 		await work();
 	} catch (error) {
-		if (!(error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND"))) throw error;
+		if (!isReplacedOrGone(error)) throw error;
 	}
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { S3Error } from "../s3/object-store.ts";
+import { isReplacedOrGone } from "../s3/object-store.ts";
 import { deleteOldVersion } from "./delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
 import { keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
@@ -83,9 +83,7 @@ export class UnlinkedFiles {
 			});
 			return { etag, sizeBytes, modifiedMs };
 		} catch (error) {
-			// Somebody else was faster.
-			if (error instanceof S3Error && (error.kind === "NOT_FOUND" || error.kind === "OBJECT_REPLACED"))
-				return undefined;
+			if (isReplacedOrGone(error)) return undefined;
 			throw error;
 		}
 	}

@@ -2,7 +2,7 @@ import type { Doubt } from "./doubt.ts";
 import type { S3Error, S3ErrorKind } from "./s3-error.ts";
 import type { ServerKnowledge } from "./server-knowledge.ts";
 
-export { S3Error, type S3ErrorKind } from "./s3-error.ts";
+export { isReplacedOrGone, S3Error, type S3ErrorKind } from "./s3-error.ts";
 
 /** One bucket, as a filesystem needs it: https://docs.aws.amazon.com/AmazonS3/latest/API/ */
 export interface ObjectStore {

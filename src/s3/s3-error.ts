@@ -42,3 +42,8 @@ export class S3Error extends Error {
 		this.code = options.code;
 	}
 }
+
+/** Somebody else was faster: the object has another version than the one that was meant, or is gone. */
+export function isReplacedOrGone(error: unknown): error is S3Error {
+	return error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND");
+}

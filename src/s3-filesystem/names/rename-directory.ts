@@ -1,5 +1,5 @@
 import { FuseError } from "../../fuse/filesystem.ts";
-import { S3Error, type ListedObject, type ObjectStore } from "../../s3/object-store.ts";
+import { isReplacedOrGone, type ListedObject, type ObjectStore } from "../../s3/object-store.ts";
 import { isKeyTooLong } from "./names.ts";
 import type { Version } from "./nodes.ts";
 import { inParallel } from "../../turns.ts";
@@ -95,7 +95,7 @@ export class DirectoryMove {
 			this.moved.set(key, { fromEtag: etag, fromModifiedMs: modifiedMs, version });
 			return true;
 		} catch (error) {
-			if (error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND")) return false;
+			if (isReplacedOrGone(error)) return false;
 			throw error;
 		}
 	}

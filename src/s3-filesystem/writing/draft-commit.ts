@@ -1,5 +1,5 @@
 import { Doubt } from "../../s3/doubt.ts";
-import { S3Error, type ObjectMetadata } from "../../s3/object-store.ts";
+import { isReplacedOrGone, type ObjectMetadata } from "../../s3/object-store.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit-steps.ts";
 import type { DraftContent } from "./draft-content.ts";
 import type { Committed, DraftOptions } from "./draft-options.ts";
@@ -108,7 +108,7 @@ export class DraftCommit {
 			}
 		} catch (error) {
 			// Stored it was, and somebody else has replaced or removed it since.
-			if (!isMoved && isReplaced(error)) return present;
+			if (!isMoved && isReplacedOrGone(error)) return present;
 			// The next commit makes another object of this one.
 			this.#content.outdate();
 			throw error;
@@ -135,10 +135,6 @@ export class DraftCommit {
 /** What an object of the draft has beside its bytes at this moment. */
 export async function describe({ properties, metadata }: DraftOptions, isFinal: boolean): Promise<Description> {
 	return { properties: (await properties?.()) ?? { headers: {} }, metadata: metadata(isFinal) };
-}
-
-function isReplaced(error: unknown): boolean {
-	return error instanceof S3Error && (error.kind === "OBJECT_REPLACED" || error.kind === "NOT_FOUND");
 }
 
 function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {

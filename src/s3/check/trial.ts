@@ -68,12 +68,7 @@ const partBytes = 5 * mebibyte;
 export async function tryWriting(trial: Trial): Promise<Step[]> {
 	const { store, prefix, signal } = trial;
 	const name = `${prefix}.fluid-fuse-check-${randomUUID()}`;
-	const [small, copied, renamed, large] = ["", "-copy", "-renamed", "-parts"].map((end) => name + end) as [
-		string,
-		string,
-		string,
-		string,
-	];
+	const [small, copied, renamed, large] = [name, `${name}-copy`, `${name}-renamed`, `${name}-parts`];
 	const content = Buffer.from(`${firstWords} at ${new Date().toISOString()}\n`);
 	const metadata = { "fluid-fuse-check": "1" };
 	const steps: Step[] = [];

@@ -187,7 +187,8 @@ export function proxyAuthorization({ username, password }: URL): string | undefi
 	return `Basic ${Buffer.from(`${decoded(username)}:${decoded(password)}`).toString("base64")}`;
 }
 
-function decoded(text: string): string {
+/** Of a part of a URL. */
+export function decoded(text: string): string {
 	try {
 		return decodeURIComponent(text);
 	} catch {
