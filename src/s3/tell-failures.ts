@@ -29,7 +29,7 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 		},
 		list: async (request) => told("ListObjectsV2", request.prefix, store.list(request)),
 		put: async (key, body, options) => told("PutObject", key, store.put(key, body, options)),
-		delete: async (key) => told("DeleteObject", key, store.delete(key)),
+		delete: async (key, options) => told("DeleteObject", key, store.delete(key, options)),
 		async deleteMany(keys, options) {
 			const failures = await told("DeleteObjects", keys[0] ?? "", store.deleteMany(keys, options));
 			for (const { key, error } of failures) tell("DeleteObjects", key, error);

@@ -515,6 +515,15 @@ describe("only versions that are named are deleted", () => {
 		expect(conditions.toSorted((x, y) => x.localeCompare(y))).toEqual([`"1"`, `"2"`, "none"]);
 	});
 
+	test.each([
+		["that tells of failures", { onEvent: () => undefined }],
+		["that does not", {}],
+	])("one alone, by a store %s", async (_, options) => {
+		const { store, requests } = await record(options, replaced);
+		expect(await failureOf(store.delete("a", { etag: "1" }))).toMatchObject({ kind: "OBJECT_REPLACED" });
+		expect(requests.map(({ method }) => method)).toEqual(["DELETE", "HEAD"]);
+	});
+
 	test("but also where the server refuses the versions that it has itself, which is remembered", async () => {
 		const refusal = `<Error><Key>a</Key><Code>PreconditionFailed</Code></Error>`;
 		const { store, requests } = await record({}, ({ method, headers, body }) => {
