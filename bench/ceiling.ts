@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import type { ListedObject, ObjectStore } from "../src/s3/object-store.ts";
 import { createObjectStore } from "../src/s3/store.ts";
 import { filesFolder } from "./workloads/small-files.ts";
-import { keyOf, mebibyte, sourceOffset, type FilesJob, type ObjectSet } from "./workloads/workload.ts";
+import { keyOf, mebibyte, orderOf, sourceOffset, type FilesJob, type ObjectSet } from "./workloads/workload.ts";
 import type { LoadRequest } from "./load.ts";
 import { whenTold } from "./when-told.ts";
 
@@ -96,7 +96,8 @@ async function listAll(store: ObjectStore, { folder, count, subfolders }: Object
 async function readFiles(store: ObjectStore, job: FilesJob): Promise<void> {
 	const objects = await list(store, `${filesFolder(job.sizeBytes)}/`);
 	if (objects.length !== job.count) throw new Error(`${objects.length} objects listed`);
-	await inLanes(objects, job.lanes, async ({ key, sizeBytes, etag }) => {
+	const inOrder = orderOf(job).flatMap((index) => objects[index] ?? []);
+	await inLanes(inOrder, job.lanes, async ({ key, sizeBytes, etag }) => {
 		await store.get(key, { offset: 0, into: Buffer.allocUnsafe(sizeBytes), etag, objectSizeBytes: sizeBytes });
 	});
 }
@@ -136,6 +137,14 @@ async function work(store: ObjectStore, request: LoadRequest): Promise<void> {
 		case "first-byte": {
 			const { etag } = await store.head(job.path);
 			await store.get(job.path, { offset: 0, into: Buffer.alloc(1), etag, objectSizeBytes: job.fileSizeBytes });
+			return undefined;
+		}
+		case "append":
+			throw new Error("S3 knows no append");
+		case "remove": {
+			const objects = await list(store, `${request.newFolder}/`);
+			for (let from = 0; from < objects.length; from += 1000)
+				await store.deleteMany(objects.slice(from, from + 1000).map(({ key }) => key));
 			return undefined;
 		}
 		case "list":

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
 import { createObjectStore } from "../src/s3/store.ts";
+import { startDistance } from "../test/support/distance.ts";
 import { startMinio } from "../test/support/minio.ts";
 import { chart } from "./chart.ts";
 import { createSource, uploadObjects } from "./data.ts";
@@ -28,14 +29,16 @@ const { values: options } = parseArgs({
 		workloads: { type: "string", default: "all" },
 		subject: { type: "string", default: "native" },
 		limit: { type: "string" },
+		latency: { type: "string", default: "0" },
 		data: { type: "string" },
 		out: { type: "string" },
 	},
 });
 const rounds = Number(options.rounds ?? (options.quick ? 2 : 3));
 const limitSeconds = Number(options.limit ?? (options.quick ? 120 : 600));
-/** A quick run never replaces results of a full one. */
-const out = options.out ?? (options.quick ? undefined : join(import.meta.dirname, "results"));
+const latencyMs = Number(options.latency);
+/** Neither a quick run nor one at a distance replaces results of a full one. */
+const out = options.out ?? (options.quick || latencyMs > 0 ? undefined : join(import.meta.dirname, "results"));
 const sizes = options.quick ? quickSizes : fullSizes;
 const bucket = "bench";
 
@@ -95,6 +98,9 @@ const store = createObjectStore({
 	pathStyle: true,
 	credentials: { accessKeyId: server.accessKey, secretAccessKey: server.secretKey },
 });
+const distance = latencyMs > 0 ? await startDistance(server.endpoint, latencyMs) : undefined;
+/** As the drivers see it. */
+const seen = { ...server, ...(distance !== undefined && { endpoint: distance.endpoint }) };
 const samples: Sample[] = [];
 const [loadBefore = 0] = loadavg();
 if (loadBefore > 1)
@@ -110,7 +116,7 @@ try {
 	const scratch = join(folder, "scratch");
 	await mkdir(scratch);
 	const program = await snapshotProgram(join(folder, "program"));
-	const setting = { server, program, store, bucket, source, scratch, limitSeconds, signal: stop.signal };
+	const setting = { server: seen, program, store, bucket, source, scratch, limitSeconds, signal: stop.signal };
 	for (let round = 0; round < rounds; round++) {
 		for (const [position, workload] of workloads.entries()) {
 			console.log(`round ${round + 1} of ${rounds}: ${workload.title}`);
@@ -133,6 +139,7 @@ try {
 	process.exitCode = 130;
 } finally {
 	store.close();
+	await distance?.stop();
 	await server.stop();
 	rmSync(folder, { recursive: true, force: true });
 }
@@ -156,6 +163,7 @@ if (out !== undefined && samples.length > 0) {
 		date: new Date().toISOString(),
 		commit,
 		quick: options.quick,
+		latencyMs,
 		rounds,
 		subject: options.subject,
 		machine,
@@ -166,7 +174,7 @@ if (out !== undefined && samples.length > 0) {
 	};
 	await mkdir(out, { recursive: true });
 	writeFileSync(join(out, "filesystem.json"), `${JSON.stringify(result, undefined, "\t")}\n`);
-	const subtitle = `${result.date.slice(0, 10)}, ${commit}, ${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}, ${machine.cores} cores, kernel ${machine.kernel}, MinIO on the same machine`;
+	const subtitle = `${result.date.slice(0, 10)}, ${commit}, ${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}, ${machine.cores} cores, kernel ${machine.kernel}, MinIO ${latencyMs > 0 ? `${latencyMs} ms away` : "on the same machine"}`;
 	writeFileSync(
 		join(out, "filesystem.svg"),
 		chart(summary, workloads, { drivers: driverNames, subject: options.subject, subtitle }),

@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { filesFolder } from "./workloads/small-files.ts";
-import { keyOf, sourceOffset, type FilesJob, type Job } from "./workloads/workload.ts";
+import { keyOf, orderOf, sourceOffset, type FilesJob, type Job } from "./workloads/workload.ts";
 import { whenTold } from "./when-told.ts";
 
 export interface LoadRequest {
@@ -38,7 +38,8 @@ function handleFiles(job: FilesJob, request: LoadRequest, lane: number): void {
 	const content = Buffer.alloc(job.sizeBytes);
 	const expected = Buffer.alloc(Math.min(4096, job.sizeBytes));
 	const folder = job.kind === "read-files" ? filesFolder(job.sizeBytes) : newFolder;
-	for (let index = lane; index < job.count; index += job.lanes) {
+	for (const [place, index] of orderOf(job).entries()) {
+		if (place % job.lanes !== lane) continue;
 		const path = join(root, keyOf({ folder, count: job.count, sizeBytes: job.sizeBytes }, index));
 		const offset = sourceOffset(index, job.sizeBytes, sourceBytes);
 		if (job.kind === "read-files") {
@@ -101,9 +102,22 @@ async function run(request: LoadRequest): Promise<void> {
 				readFully(file, Buffer.alloc(1), 0);
 				closeSync(file);
 			});
+		case "append":
+			return whenTold(() => {
+				const sourceFile = openSync(request.source, "r");
+				const content = Buffer.alloc(job.sizeBytes);
+				for (let index = 0; index < job.count; index++) {
+					readFully(sourceFile, content, sourceOffset(index, job.sizeBytes, request.sourceBytes));
+					const file = openSync(join(root, request.newFolder, "00000"), "a");
+					writeFully(file, content);
+					closeSync(file);
+				}
+				closeSync(sourceFile);
+			});
 		case "stream-read":
 		case "stream-write":
 		case "list":
+		case "remove":
 			throw new Error(`${job.kind} is the work of another program`);
 		default:
 			return job satisfies never;

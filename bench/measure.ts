@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ObjectStore } from "../src/s3/object-store.ts";
-import { compareWithSource, deleteFolder, listFiles, type Source } from "./data.ts";
+import { compareWithSource, deleteFolder, listFiles, uploadObjects, type Source } from "./data.ts";
 import type { Driver, Place, Served } from "./drivers.ts";
 import { cpuSeconds, dropCaches, peakMemoryBytes, resetPeakMemory, warmMemory } from "./machine.ts";
 import type { Job, ObjectSet, Workload } from "./workloads/workload.ts";
@@ -28,6 +28,9 @@ export async function measure(driver: Driver, workload: Workload, round: number,
 	const written = writtenObjects(workload.job, `written-${driver.name}-${round}-${workload.name}`);
 	let served: Served | undefined;
 	try {
+		const { job } = workload;
+		if (job.kind === "remove" && written !== undefined)
+			await uploadObjects(setting.store, { ...written, count: job.count }, setting.source);
 		served = await driver.start(setting);
 		// A start that goes on behind the mount, such as a prober's first round, is not measured.
 		await sleep(300);
@@ -112,5 +115,7 @@ async function isStored(store: ObjectStore, { folder, count, sizeBytes }: Object
 function writtenObjects(job: Job, folder: string): ObjectSet | undefined {
 	if (job.kind === "stream-write") return { folder, count: 1, sizeBytes: job.sizeBytes };
 	if (job.kind === "write-files") return { folder, count: job.count, sizeBytes: job.sizeBytes };
+	if (job.kind === "append") return { folder, count: 1, sizeBytes: job.count * job.sizeBytes };
+	if (job.kind === "remove") return { folder, count: 0, sizeBytes: job.sizeBytes };
 	return undefined;
 }

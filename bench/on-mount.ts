@@ -25,7 +25,7 @@ export async function runOnMount(request: LoadRequest, stage: Stage): Promise<nu
 	const { job, root, newFolder, source } = request;
 	const { signal } = stage;
 	const settings = { env: coreutils, extendEnv: false, cancelSignal: signal, killSignal: "SIGKILL" } as const;
-	if (job.kind === "stream-write" || job.kind === "write-files")
+	if (job.kind === "stream-write" || job.kind === "write-files" || job.kind === "append")
 		await execa("mkdir", [join(root, newFolder)], settings);
 	switch (job.kind) {
 		case "stream-read":
@@ -66,8 +66,17 @@ export async function runOnMount(request: LoadRequest, stage: Stage): Promise<nu
 			if (lines !== expected) throw new Error(`${job.tool} printed ${lines} lines, expected ${expected}`);
 			return seconds;
 		}
+		case "remove": {
+			stage.dropCaches();
+			await execa("rm", ["-rf", join(stage.scratch, "absent")], settings);
+			stage.begin();
+			const startedAt = performance.now();
+			await execa("rm", ["-rf", join(root, newFolder)], settings);
+			return (performance.now() - startedAt) / 1000;
+		}
 		case "read-files":
 		case "write-files":
+		case "append":
 		case "random-read":
 		case "first-byte": {
 			const child = await startChild(new URL("load.ts", import.meta.url), request, { signal });

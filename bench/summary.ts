@@ -151,6 +151,7 @@ export function summarize(
 					return [speedAim(workload, bestPeer(workload), 3)];
 				case "random reads":
 				case "first byte":
+				case "changes":
 					return [];
 				default:
 					return workload.group satisfies never;

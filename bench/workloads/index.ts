@@ -1,3 +1,4 @@
+import { changes } from "./changes.ts";
 import { firstByte } from "./first-byte.ts";
 import { listing } from "./listing.ts";
 import { prefetch } from "./prefetch.ts";
@@ -7,5 +8,5 @@ import { smallFiles } from "./small-files.ts";
 import type { Sizes, Workload } from "./workload.ts";
 
 export function workloads(sizes: Sizes): Workload[] {
-	return [sequential, prefetch, smallFiles, randomRead, listing, firstByte].flatMap((create) => create(sizes));
+	return [sequential, prefetch, smallFiles, randomRead, listing, firstByte, changes].flatMap((create) => create(sizes));
 }

@@ -1,4 +1,4 @@
-import { keyOf, kibibyte, largeFiles, type Sizes, type Workload } from "./workload.ts";
+import { generator, keyOf, kibibyte, largeFiles, type Sizes, type Workload } from "./workload.ts";
 
 /** Short reads at places that no read-ahead can guess, the same ones in every run. */
 export function randomRead(sizes: Sizes): Workload[] {
@@ -18,15 +18,4 @@ export function randomRead(sizes: Sizes): Workload[] {
 			bytes: sizes.randomReads * lengthBytes,
 		};
 	});
-}
-
-/** mulberry32: numbers from 0 to 1 that are the same for the same seed. */
-function generator(seed: number): () => number {
-	let state = seed;
-	return () => {
-		state = (state + 0x6d2b79f5) | 0;
-		let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-		mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-		return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-	};
 }
