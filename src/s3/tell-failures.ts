@@ -16,42 +16,42 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 			throw error;
 		}
 	};
+	// All that a caller gives goes on: what would be left out here no type misses.
 	return {
-		get: async (key, options) => told("GetObject", key, store.get(key, options)),
-		async head(key, options) {
+		get: async (...wanted) => told("GetObject", wanted[0], store.get(...wanted)),
+		async head(...wanted) {
 			try {
-				return await store.head(key, options);
+				return await store.head(...wanted);
 			} catch (error) {
+				const [key, options] = wanted;
 				const isHidden = error instanceof S3Error && error.kind === "DENIED" && options?.mayBeHidden === true;
 				if (!isHidden) tell("HeadObject", key, error);
 				throw error;
 			}
 		},
 		list: async (request) => told("ListObjectsV2", request.prefix, store.list(request)),
-		put: async (key, body, options) => told("PutObject", key, store.put(key, body, options)),
-		delete: async (key, options) => told("DeleteObject", key, store.delete(key, options)),
-		async deleteMany(keys, options) {
-			const failures = await told("DeleteObjects", keys[0] ?? "", store.deleteMany(keys, options));
+		put: async (...wanted) => told("PutObject", wanted[0], store.put(...wanted)),
+		delete: async (...wanted) => told("DeleteObject", wanted[0], store.delete(...wanted)),
+		async deleteMany(...wanted) {
+			const failures = await told("DeleteObjects", wanted[0][0] ?? "", store.deleteMany(...wanted));
 			for (const { key, error } of failures) tell("DeleteObjects", key, error);
 			return failures;
 		},
-		copy: async (from, to, options) => told("CopyObject", from, store.copy(from, to, options)),
-		createMultipart: async (key, metadata, properties) =>
-			told("CreateMultipartUpload", key, store.createMultipart(key, metadata, properties)),
-		uploadPart: async (key, uploadId, partNumber, body) =>
-			told("UploadPart", key, store.uploadPart(key, uploadId, partNumber, body)),
-		async copyPart(key, uploadId, partNumber, from) {
+		copy: async (...wanted) => told("CopyObject", wanted[0], store.copy(...wanted)),
+		createMultipart: async (...wanted) => told("CreateMultipartUpload", wanted[0], store.createMultipart(...wanted)),
+		uploadPart: async (...wanted) => told("UploadPart", wanted[0], store.uploadPart(...wanted)),
+		async copyPart(...wanted) {
 			try {
-				return await store.copyPart(key, uploadId, partNumber, from);
+				return await store.copyPart(...wanted);
 			} catch (error) {
 				// It is done without.
-				if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) tell("UploadPartCopy", key, error);
+				if (!(error instanceof S3Error && error.kind === "UNSUPPORTED")) tell("UploadPartCopy", wanted[0], error);
 				throw error;
 			}
 		},
-		completeMultipart: async (key, uploadId, parts, options) =>
-			told("CompleteMultipartUpload", key, store.completeMultipart(key, uploadId, parts, options)),
-		abortMultipart: async (key, uploadId) => told("AbortMultipartUpload", key, store.abortMultipart(key, uploadId)),
+		completeMultipart: async (...wanted) =>
+			told("CompleteMultipartUpload", wanted[0], store.completeMultipart(...wanted)),
+		abortMultipart: async (...wanted) => told("AbortMultipartUpload", wanted[0], store.abortMultipart(...wanted)),
 		get listsMetadata() {
 			return store.listsMetadata;
 		},

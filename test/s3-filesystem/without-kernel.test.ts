@@ -32,6 +32,8 @@ beforeEach(() => {
 		bucket: buckets.name,
 		pathStyle: true,
 		credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
+		// As the filesystem's process has it.
+		onEvent: () => undefined,
 	});
 	volume = { ...plainVolume, store, identity: buckets.name };
 	filesystem = createS3Filesystem([volume], {

@@ -54,6 +54,8 @@ async function record(
 		pathStyle: true,
 		credentials: { accessKeyId: "AKID", secretAccessKey: "secret", sessionToken: "token" },
 		retryForMs: 0,
+		// As the filesystem has it, which is told of failures.
+		onEvent: () => undefined,
 		...options,
 	});
 	close = () => {
@@ -489,6 +491,14 @@ describe("only versions that are named are deleted", () => {
 		if (headers["if-match"] === `"1"`) return { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
 		return { status: 204 };
 	};
+
+	test("of one key, by a request that says which", async () => {
+		const { store, requests } = await record({}, replaced);
+		expect(await failureOf(store.delete("a", { etag: "1" }))).toMatchObject({ kind: "OBJECT_REPLACED" });
+		await store.delete("b", { etag: "2" });
+		const deletions = requests.filter(({ method }) => method === "DELETE");
+		expect(deletions.map(({ headers }) => headers["if-match"])).toEqual([`"1"`, `"2"`]);
+	});
 
 	test("by a request that says which, and of whose answer the others are told", async () => {
 		const error = (key: string, code: string): string => `<Error><Key>${key}</Key><Code>${code}</Code></Error>`;

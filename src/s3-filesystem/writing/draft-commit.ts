@@ -1,5 +1,6 @@
 import { Doubt } from "../../s3/doubt.ts";
 import { isReplacedOrGone, type ObjectMetadata } from "../../s3/object-store.ts";
+import { deleteVersion } from "../delete-version.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit-steps.ts";
 import type { DraftContent } from "./draft-content.ts";
 import type { Committed, DraftOptions } from "./draft-options.ts";
@@ -104,7 +105,7 @@ export class DraftCommit {
 				});
 				present = { key, etag: copied.etag, sizeBytes, modifiedMs, metadata, properties };
 				this.#adopt(present);
-				if (isMoved) await store.delete(committed.key);
+				if (isMoved) await deleteVersion(store, committed.key, etag);
 			}
 		} catch (error) {
 			// Stored it was, and somebody else has replaced or removed it since.

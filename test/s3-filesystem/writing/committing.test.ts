@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { startFaultProxy } from "../../support/fault-proxy.ts";
 import { pattern, readAll, writeAll } from "./drafts.ts";
 import { MiB, sentBytes, startRealBucket, type RealBucket } from "./real-bucket.ts";
 
@@ -154,6 +154,61 @@ test("a file that is renamed while it is uploaded becomes an object of its new n
 	// With nothing uploaded there is nothing to move.
 	await writeAll(draft, 5, Buffer.from("x"));
 	expect(draft.uploadKey).toBeUndefined();
+});
+
+describe("a file that is renamed while it is uploaded, when its old object cannot be deleted:", () => {
+	const content = pattern(20 * MiB, 1);
+	const failing = async (status: number, code: string, before?: () => Promise<void>) => {
+		const proxy = await startFaultProxy(bucket.minio.endpoint);
+		const conditions: unknown[] = [];
+		await proxy.fail(
+			{ kind: "answer", status, body: `<Error><Code>${code}</Code></Error>` },
+			{
+				only: ({ method, url = "", headers }) => {
+					// Not an upload that is given up.
+					const isOfObject = method === "DELETE" && !url.includes("uploadId");
+					if (isOfObject) conditions.push(headers["if-match"]);
+					return isOfObject;
+				},
+				times: 1,
+				...(before !== undefined && { before }),
+			},
+		);
+		let key = "old-name";
+		const draft = bucket.draft("", {
+			store: bucket.storeAt(proxy.endpoint, 0),
+			staging: bucket.staging(64 * MiB),
+			key: () => key,
+		});
+		await writeAll(draft, 0, content);
+		expect(draft.uploadKey).toBe("old-name");
+		key = "new-name";
+		return { proxy, draft, conditions };
+	};
+
+	afterEach(async () => bucket.store.delete("old-name"));
+
+	test("what somebody else has stored there meanwhile stays", async () => {
+		const other = Buffer.from("of somebody else");
+		const { proxy, draft, conditions } = await failing(412, "PreconditionFailed", async () =>
+			bucket.minio.put("writing", "old-name", other.toString()),
+		);
+		expect(await draft.commit()).toMatchObject({ key: "new-name" });
+		expect(draft.isDirty).toBe(false);
+		await proxy.stop();
+		expect(conditions).toEqual([expect.stringMatching(/^"[0-9a-f]{32}-3"$/)]);
+		expect((await bucket.minio.get("writing", "old-name")).equals(other)).toBe(true);
+		expect((await bucket.minio.get("writing", "new-name")).equals(content)).toBe(true);
+	});
+
+	test("that is an error, and the next commit stores the file under its new name once more", async () => {
+		const { proxy, draft } = await failing(403, "AccessDenied");
+		await expect(draft.commit()).rejects.toMatchObject({ kind: "DENIED" });
+		expect(draft.isDirty).toBe(true);
+		expect(await draft.commit()).toMatchObject({ key: "new-name" });
+		await proxy.stop();
+		expect((await bucket.minio.get("writing", "new-name")).equals(content)).toBe(true);
+	});
 });
 
 test("a draft goes on with a base that was moved meanwhile", async () => {
