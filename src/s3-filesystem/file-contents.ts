@@ -11,12 +11,14 @@ import type { Namespace } from "./names/namespace.ts";
 import {
 	isOpenForWriting,
 	keepTimes,
+	isInPlace,
 	keyOf,
 	modeOf,
 	mtimeOf,
 	putListed,
 	setDraft,
 	sizeOf,
+	type DirectoryNode,
 	type FileNode,
 	type OpenFile,
 	type Version,
@@ -24,9 +26,13 @@ import {
 import type { PathLocks } from "./names/path-locks.ts";
 import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
 import { NextNames } from "./names/next-names.ts";
+import { Neighbours } from "./names/neighbours.ts";
 import { createReading, smallFileBytes, type Reading } from "./reading/reading.ts";
 import { namesFreshSince } from "./names/validity.ts";
-import type { FilesystemSettings } from "./names/volume.ts";
+import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
+
+/** What is guessed to be opened, in whatever order, is no longer than this, and so many are on their way at once. */
+const guessedFiles = { maximumBytes: 64 * 1024, underWay: 16 } as const;
 
 /** What is in the files: read from the bucket's versions, and changed through drafts that become new versions. */
 export class FileContents {
@@ -35,6 +41,8 @@ export class FileContents {
 	readonly #budget: MemoryBudget;
 	readonly #reading: Reading;
 	readonly #staging: Staging;
+	readonly #neighbours = new Neighbours();
+	#guessesUnderWay = 0;
 	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
 	constructor(settings: FilesystemSettings, namespace: Namespace, paths: PathLocks) {
@@ -83,15 +91,44 @@ export class FileContents {
 		const { parent, volume, draft } = node;
 		const version = this.versionOf(node);
 		if (draft !== undefined || version === undefined || parent === undefined) return;
-		this.#reading.prefetch(volume.store, version, volume.identity);
-		const isSmall = ({ name, sizeBytes, etag }: Listed): boolean => {
-			const child = parent.children.get(name);
-			const isInKernel = child?.kind === "file" && child.kernelEtag === etag;
-			return sizeBytes <= smallFileBytes && !isInKernel;
-		};
+		const isThere = this.#reading.has(version, volume.identity);
+		void this.#reading.prefetch(volume.store, version, volume.identity);
+		const isSmall = (listed: Listed): boolean => listed.sizeBytes <= smallFileBytes && !isInKernel(parent, listed);
 		const since = namesFreshSince(volume, parent.listing);
 		for (const { name, etag, sizeBytes } of this.#nextFiles.opened(parent, node.name, since, isSmall)) {
-			this.#reading.prefetch(volume.store, { key: keyOf(parent) + name, etag, sizeBytes }, volume.identity);
+			void this.#reading.prefetch(volume.store, { key: keyOf(parent) + name, etag, sizeBytes }, volume.identity);
+		}
+		if (version.sizeBytes > guessedFiles.maximumBytes) return;
+		this.#neighbours.opened(parent, node.name, isThere);
+		this.#guess(parent, volume);
+	}
+
+	/** Brings others of the directory, for whoever opens its files in no order. */
+	#guess(directory: DirectoryNode, volume: VolumeOptions): void {
+		const { store, identity } = volume;
+		const versionOf = ({ name, etag, sizeBytes }: Listed): ObjectVersion => {
+			return { key: keyOf(directory) + name, etag, sizeBytes };
+		};
+		const isWanted = (listed: Listed): boolean => {
+			const { sizeBytes } = listed;
+			if (sizeBytes === 0 || sizeBytes > guessedFiles.maximumBytes || isInKernel(directory, listed)) return false;
+			return !this.#reading.has(versionOf(listed), identity);
+		};
+		while (this.#guessesUnderWay < guessedFiles.underWay && isInPlace(directory)) {
+			const listed = this.#neighbours.next(directory, namesFreshSince(volume, directory.listing), isWanted);
+			if (listed === undefined) return;
+			const version = versionOf(listed);
+			const brought = this.#reading.prefetch(store, version, identity, { isAhead: true });
+			if (brought === undefined) {
+				this.#neighbours.refused(directory, listed.name);
+				return;
+			}
+			this.#guessesUnderWay++;
+			void brought.then(() => {
+				this.#guessesUnderWay--;
+				if (this.#reading.has(version, identity)) this.#guess(directory, volume);
+				else this.#neighbours.refused(directory, listed.name);
+			});
 		}
 	}
 
@@ -293,13 +330,24 @@ export class FileContents {
 	}
 
 	stats(): Record<string, number> {
+		const { brought, used, lost, stopped } = this.#neighbours.counts;
 		return {
 			memory_limit_bytes: this.#budget.limitBytes,
 			memory_used_bytes: this.#budget.usedBytes,
 			...this.#reading.stats,
+			guessed_files: brought,
+			guessed_files_used: used,
+			guessed_files_lost: lost,
+			guesses_stopped: stopped,
 			dirty_bytes: this.#staging.usedBytes,
 		};
 	}
+}
+
+/** The kernel has its pages, or what was written here. */
+function isInKernel({ children }: DirectoryNode, { name, etag }: Listed): boolean {
+	const child = children.get(name);
+	return child?.kind === "file" && (child.kernelEtag === etag || child.draft !== undefined);
 }
 
 function changedNow(node: FileNode): void {

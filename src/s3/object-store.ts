@@ -20,6 +20,8 @@ export interface ObjectStore {
 			readonly etag: string;
 			/** Size of the whole object, in bytes. */
 			readonly objectSizeBytes: number;
+			/** Nobody has asked for it yet: all other requests go first. */
+			readonly isAhead?: boolean;
 			readonly signal?: AbortSignal;
 			readonly onProgress?: (filledBytes: number) => void;
 		},

@@ -18,7 +18,7 @@ export async function readObject(
 	options: ReadOptions,
 	request: { readonly headers: RequestHeaders; readonly isConditional: boolean; readonly asksChecksum: boolean },
 ): Promise<void> {
-	const { offset, into, etag, objectSizeBytes, signal, onProgress } = options;
+	const { offset, into, etag, objectSizeBytes, isAhead = false, signal, onProgress } = options;
 	if (into.length === 0) return;
 	const isWhole = offset === 0 && into.length === objectSizeBytes;
 	let filledBytes = 0;
@@ -52,7 +52,7 @@ export async function readObject(
 			operation: "GetObject",
 			method: "GET",
 			key,
-			priority: "read",
+			priority: isAhead ? "ahead" : "read",
 			signal,
 			...(isAgain && { maximumIdleMs: 0 }),
 			headers: () => {

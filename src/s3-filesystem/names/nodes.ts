@@ -145,6 +145,13 @@ export function isDetached({ parent, id }: Node): boolean {
 	return parent === undefined && id !== 1;
 }
 
+/** Names lead to it from the root of its volume on. */
+export function isInPlace(directory: DirectoryNode): boolean {
+	let at: DirectoryNode | undefined = directory;
+	while (at !== undefined && !at.isVolumeRoot) at = at.parent;
+	return at !== undefined;
+}
+
 /**
  * The name leads to another version or to nothing, and no handle keeps what there was: there is nothing to read, and no key for what
  * would be written.

@@ -22,6 +22,7 @@ interface MemoryWaiter {
 
 interface Reservation extends ByteRange {
 	readonly memory: PooledBuffer;
+	readonly isAhead?: boolean;
 }
 
 /** What each costs beside its bytes is in no budget. */
@@ -39,13 +40,17 @@ export class PartCache {
 	readonly #budget: MemoryBudget;
 	readonly #source: PartSource;
 	readonly #keptBehindBytes: number;
+	readonly #unopenedLimitBytes: number;
 	readonly #files = new Map<string, CachedFile>();
 	/** Settled parts by their use, in the order of the last one. First to go: what all readers in order have left behind. */
 	readonly #behind = new Map<Part, CachedFile>();
+	/** Then whole files that were brought ahead, and that nobody has opened yet. */
+	readonly #unopened = new Map<Part, CachedFile>();
 	readonly #recent = new Map<Part, CachedFile>();
 	/** Last to go: what was read ahead and not used yet. */
 	readonly #ahead = new Map<Part, CachedFile>();
 	#behindBytes = 0;
+	#unopenedBytes = 0;
 	#fetches = 0;
 	#latest: Part | undefined;
 	/** Reads that need memory, in the order of asking. They hold nothing while they wait, so that none waits for another. */
@@ -57,11 +62,14 @@ export class PartCache {
 		readonly source: PartSource;
 		/** How much of what was read in order stays, while nobody needs the memory. */
 		readonly keptBehindBytes: number;
+		/** How much of what nobody has opened yet. */
+		readonly unopenedLimitBytes: number;
 	}) {
-		const { budget, source, keptBehindBytes } = options;
+		const { budget, source, keptBehindBytes, unopenedLimitBytes } = options;
 		this.#budget = budget;
 		this.#source = source;
 		this.#keptBehindBytes = keptBehindBytes;
+		this.#unopenedLimitBytes = unopenedLimitBytes;
 		budget.addReclaimer((wantedBytes, urgency) => this.#reclaim(wantedBytes, urgency));
 		budget.onFree(() => this.#serve());
 	}
@@ -81,7 +89,7 @@ export class PartCache {
 		for (const part of file.parts.slice()) {
 			// Nobody wants what is on its way. The rest the kernel has, or nobody read it.
 			if (!part.isSettled && part.pins === 0) this.#abort(file, part);
-			else if (part.isSettled && !this.#behind.has(part)) {
+			else if (part.isSettled && !this.#behind.has(part) && !this.#unopened.has(part)) {
 				this.#unsort(part);
 				this.#leave(file, part);
 			}
@@ -129,12 +137,27 @@ export class PartCache {
 		}
 	}
 
-	/** Begins to fetch a range before anybody needs it, which no part covers; false: there is no memory for it. */
-	fetchAhead(file: CachedFile, start: number, end: number): boolean {
+	/** Whether something of that version is there or on its way. */
+	has(version: ObjectVersion, identity: string): boolean {
+		const file = this.#files.get(nameOf(identity, version));
+		return file !== undefined && file.parts.length > 0;
+	}
+
+	/** There is memory for so much that nobody has opened yet. */
+	hasRoomForUnopened(sizeBytes: number): boolean {
+		if (this.#waiters.length > 0 || this.#unopened.size >= maximumParts / 2) return false;
+		return this.#unopenedBytes + sizeBytes <= this.#unopenedLimitBytes;
+	}
+
+	/**
+	 * Begins to fetch a range before anybody needs it, which no part covers; false: there is no memory for it. `isAhead`: all other requests go
+	 * first.
+	 */
+	fetchAhead(file: CachedFile, start: number, end: number, isAhead = false): boolean {
 		if (this.#waiters.length > 0) return false;
 		const memory = this.#budget.tryAllocate(end - start, "wish");
 		if (memory === undefined) return false;
-		this.#fetch(file, { start, end, memory });
+		this.#fetch(file, { start, end, memory, isAhead });
 		return true;
 	}
 
@@ -236,13 +259,13 @@ export class PartCache {
 		for (const part of between) if (part.isSettled) this.#drop(file, part);
 	}
 
-	#fetch(file: CachedFile, { start, end, memory }: Reservation): Part {
-		const part = new Part(start, end, memory);
+	#fetch(file: CachedFile, { start, end, memory, isAhead }: Reservation): Part {
+		const part = new Part(start, end, memory, isAhead);
 		file.add(part);
 		this.#fetches++;
 		void this.#load(file, part);
-		if (this.#behind.size + this.#recent.size + this.#ahead.size + this.#fetches > maximumParts)
-			this.#reclaim(1, "need");
+		const settled = this.#behind.size + this.#unopened.size + this.#recent.size + this.#ahead.size;
+		if (settled + this.#fetches > maximumParts) this.#reclaim(1, "need");
 		return part;
 	}
 
@@ -306,9 +329,15 @@ export class PartCache {
 		if (this.#latest === part) this.#latest = undefined;
 		if (this.#recent.delete(part) || this.#ahead.delete(part)) return;
 		if (this.#behind.delete(part)) this.#behindBytes -= part.sizeBytes;
+		if (this.#unopened.delete(part)) this.#unopenedBytes -= part.sizeBytes;
 	}
 
 	#leave(file: CachedFile, part: Part): void {
+		if (part.isAhead && !part.wasRead) {
+			this.#unopened.set(part, file);
+			this.#unopenedBytes += part.sizeBytes;
+			return;
+		}
 		this.#behind.set(part, file);
 		this.#behindBytes += part.sizeBytes;
 	}
@@ -327,7 +356,7 @@ export class PartCache {
 
 	#reclaim(wantedBytes: number, urgency: Urgency): number {
 		let freedBytes = 0;
-		const tiers = urgency === "need" ? [this.#behind, this.#recent, this.#ahead] : [this.#behind, this.#recent];
+		const tiers = [this.#behind, this.#unopened, this.#recent, ...(urgency === "need" ? [this.#ahead] : [])];
 		for (const tier of tiers) {
 			for (const [part, file] of tier) {
 				if (freedBytes >= wantedBytes) return freedBytes;

@@ -108,6 +108,7 @@ export class PartSource {
 			into: part.buffer.subarray(start - part.start, end - part.start),
 			etag,
 			objectSizeBytes: sizeBytes,
+			...(part.isAhead && { isAhead: true }),
 			...(part.signal !== undefined && { signal: part.signal }),
 			onProgress: (filledBytes) => {
 				this.counts.fetched += Math.max(0, filledBytes - seenBytes);

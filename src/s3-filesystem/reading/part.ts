@@ -16,6 +16,8 @@ export class Part {
 	isSettled = false;
 	/** Found by reads; otherwise it only lives for those who hold it. */
 	isListed = true;
+	/** Nobody had asked for it when it was begun. */
+	readonly isAhead: boolean;
 	/** Somebody has read of it. */
 	wasRead = false;
 	/** How many need its bytes to stay. */
@@ -25,10 +27,11 @@ export class Part {
 	#failure: { readonly reason: unknown } | undefined;
 	#abort: AbortController | undefined = new AbortController();
 
-	constructor(start: number, end: number, memory: PooledBuffer) {
+	constructor(start: number, end: number, memory: PooledBuffer, isAhead = false) {
 		this.start = start;
 		this.end = end;
 		this.#memory = memory;
+		this.isAhead = isAhead;
 	}
 
 	get sizeBytes(): number {

@@ -40,8 +40,18 @@ export interface Reader {
 export interface Reading {
 	/** `identity` tells buckets apart: endpoint and name. */
 	open(store: ReadableStore, version: ObjectVersion, identity: string): Reader;
-	/** Brings a small file as a whole, if nothing of it is there and there is memory, for somebody who is likely to open or to read it soon. */
-	prefetch(store: ReadableStore, version: ObjectVersion, identity: string): void;
+	/**
+	 * Brings a small file as a whole, if nothing of it is there and there is memory, for somebody who is likely to open or to read it soon. `isAhead`: it
+	 * is only a guess, for which nothing else is to wait or to go. Resolves when it is there, or is not going to be; undefined: it is not begun.
+	 */
+	prefetch(
+		store: ReadableStore,
+		version: ObjectVersion,
+		identity: string,
+		options?: { readonly isAhead?: boolean },
+	): Promise<void> | undefined;
+	/** Whether something of that version is in memory, or on its way. */
+	has(version: ObjectVersion, identity: string): boolean;
 	/** Drops what is in memory of a version that nobody is going to open again. */
 	forget(version: ObjectVersion, identity: string): void;
 	/** For metrics. */
@@ -59,6 +69,9 @@ export const smallFileBytes = mebibyte;
  * only means more memory that has to be touched for the first time.
  */
 const keptBehind = { bytes: 16 * mebibyte, shareOfBudget: 1 / 4 } as const;
+
+/** Of what was brought ahead and nobody has opened. */
+const shareOfUnopened = 1 / 4;
 
 interface Shared {
 	readonly cache: PartCache;
@@ -86,6 +99,7 @@ class SharedReading implements Reading {
 				budget,
 				source,
 				keptBehindBytes: Math.min(keptBehind.bytes, budget.limitBytes * keptBehind.shareOfBudget),
+				unopenedLimitBytes: budget.limitBytes * shareOfUnopened,
 			}),
 			// A read holds three at most: that leaves room for others' that are on their way.
 			maximumPartBytes: Math.min(partSizeBytes, budget.limitBytes / 8),
@@ -99,15 +113,30 @@ class SharedReading implements Reading {
 		return new HandleReader(this.#shared, this.#shared.cache.open(store, version, identity));
 	}
 
-	prefetch(store: ReadableStore, version: ObjectVersion, identity: string): void {
-		if (version.sizeBytes === 0 || version.sizeBytes > smallFileBytes) return;
+	prefetch(
+		store: ReadableStore,
+		version: ObjectVersion,
+		identity: string,
+		{ isAhead = false }: { readonly isAhead?: boolean } = {},
+	): Promise<void> | undefined {
+		const { sizeBytes } = version;
+		if (sizeBytes === 0 || sizeBytes > smallFileBytes) return undefined;
 		const { cache } = this.#shared;
+		if (isAhead && !cache.hasRoomForUnopened(sizeBytes)) return undefined;
 		const file = cache.open(store, version, identity);
-		if (file.parts.length === 0) cache.fetchAhead(file, 0, version.sizeBytes);
+		const isBegun = file.parts.length === 0 && cache.fetchAhead(file, 0, sizeBytes, isAhead);
 		const [part] = file.parts;
-		if (part === undefined || part.isSettled) cache.close(file);
+		if (part === undefined || part.isSettled) {
+			cache.close(file);
+			return undefined;
+		}
 		// Who reads it finds the failure, by asking again.
-		else void part.untilSettled().finally(() => cache.close(file));
+		const settled = part.untilSettled().finally(() => cache.close(file));
+		return isBegun ? settled : undefined;
+	}
+
+	has(version: ObjectVersion, identity: string): boolean {
+		return this.#shared.cache.has(version, identity);
 	}
 
 	forget(version: ObjectVersion, identity: string): void {

@@ -1,5 +1,5 @@
-/** Who goes first when there is a queue: somebody waits for a read, and writes are behind a buffer. */
-export type Priority = "read" | "write";
+/** Who goes first when there is a queue: somebody waits for a read, writes are behind a buffer, and what is ahead nobody has asked for yet. */
+export type Priority = "read" | "write" | "ahead";
 
 /** The right to have one request under way: to be given back with how it went. */
 export interface Turn {
@@ -12,8 +12,8 @@ interface SlotWaiter {
 	isGone: boolean;
 }
 
-/** After so many reads in a row a write is let in, so that it is not forgotten. */
-const readsBeforeWrite = 8;
+/** After so many reads in a row one of the others is let in, so that none is forgotten. */
+const readsBeforeOthers = 8;
 
 /**
  * How many requests may be under way at once. Grows slowly as long as it is used up and all goes well, and is halved when the
@@ -21,11 +21,12 @@ const readsBeforeWrite = 8;
  */
 export class Concurrency {
 	readonly #maximum: number;
-	readonly #queues: Readonly<Record<Priority, SlotWaiter[]>> = { read: [], write: [] };
+	readonly #queues: Readonly<Record<Priority, SlotWaiter[]>> = { read: [], write: [], ahead: [] };
 	#limit: number;
 	#running = 0;
 	#cutAt = -Infinity;
 	#readsInRow = 0;
+	#isWritesTurn = false;
 
 	constructor(maximum: number, start = 16) {
 		this.#maximum = Math.max(1, maximum);
@@ -67,13 +68,13 @@ export class Concurrency {
 
 	/** Those who wait get the reason instead of a turn. */
 	close(reason: unknown): void {
-		for (const queue of [this.#queues.read, this.#queues.write]) {
+		for (const queue of Object.values(this.#queues)) {
 			for (const waiter of queue.splice(0)) waiter.refuse(reason);
 		}
 	}
 
 	#hasWaiters(): boolean {
-		return this.#queues.read.length > 0 || this.#queues.write.length > 0;
+		return Object.values(this.#queues).some((queue) => queue.length > 0);
 	}
 
 	async #wait(priority: Priority, signal: AbortSignal | undefined): Promise<void> {
@@ -93,11 +94,17 @@ export class Concurrency {
 	}
 
 	#next(): SlotWaiter | undefined {
-		const { read, write } = this.#queues;
-		while (read[0]?.isGone === true) read.shift();
-		while (write[0]?.isGone === true) write.shift();
-		const isWritesTurn = read.length === 0 || (write.length > 0 && this.#readsInRow >= readsBeforeWrite);
-		this.#readsInRow = isWritesTurn ? 0 : this.#readsInRow + 1;
-		return isWritesTurn ? write.shift() : read.shift();
+		const { read, write, ahead } = this.#queues;
+		for (const queue of [read, write, ahead]) while (queue[0]?.isGone === true) queue.shift();
+		const areOthersWaiting = write.length + ahead.length > 0;
+		if (read.length > 0 && !(areOthersWaiting && this.#readsInRow >= readsBeforeOthers)) {
+			this.#readsInRow++;
+			return read.shift();
+		}
+		const isForced = read.length > 0;
+		this.#readsInRow = 0;
+		// Where reads are endless, both have their turns; otherwise writes come first.
+		this.#isWritesTurn = !isForced || !this.#isWritesTurn;
+		return this.#isWritesTurn ? (write.shift() ?? ahead.shift()) : (ahead.shift() ?? write.shift());
 	}
 }

@@ -400,3 +400,18 @@ test("lets reads of half the budget wait for each other, wherever they begin", a
 	await Promise.all(readers);
 	expect(budget.usedBytes).toBeLessThanOrEqual(4 * MiB);
 });
+
+test("what is brought ahead has a quarter of the memory at most, and none that a read needs", async () => {
+	const { source, budget, reading, open } = setUp({ sizeBytes: 8 * MiB, budgetBytes: 8 * MiB });
+	const small = (index: number) => ({ key: `small-${index}`, etag: "version", sizeBytes: 64 * KiB });
+	const bringOne = (index: number) => reading.prefetch(source, small(index), "bucket", { isAhead: true });
+	for (let index = 0; index < 32; index++) await bringOne(index);
+	expect(reading.has(small(31), "bucket")).toBe(true);
+	expect(bringOne(32)).toBeUndefined();
+	expect(reading.has(small(32), "bucket")).toBe(false);
+	// Both are held: they are all that there is.
+	const held = [await open().read(0, 4 * MiB), await open().read(4 * MiB, 4 * MiB)];
+	expect(budget.usedBytes).toBeLessThanOrEqual(8 * MiB);
+	expect(Array.from({ length: 32 }, (_, index) => reading.has(small(index), "bucket"))).not.toContain(true);
+	for (const result of held) result.release?.();
+});

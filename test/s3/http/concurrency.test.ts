@@ -46,6 +46,31 @@ test("prefers reads, and does not forget writes", async () => {
 	expect(entered.indexOf("write")).toBe(9);
 });
 
+test("lets what is ahead wait for reads and writes, and forgets neither where reads are endless", async () => {
+	const idle = queue(new Concurrency(1));
+	void idle.ask("first");
+	void idle.ask("ahead", "ahead");
+	void idle.ask("write", "write");
+	void idle.ask("read");
+	await settle();
+	for (let round = 0; round < 3; round++) await idle.give();
+	expect(idle.entered).toEqual(["first", "read", "write", "ahead"]);
+
+	const busy = queue(new Concurrency(1));
+	void busy.ask("first");
+	for (let index = 0; index < 5; index++) void busy.ask("ahead", "ahead");
+	for (let index = 0; index < 5; index++) void busy.ask("write", "write");
+	for (let index = 0; index < 40; index++) void busy.ask("read");
+	await settle();
+	for (let round = 0; round < 36; round++) await busy.give();
+	expect(busy.entered.filter((name) => name !== "read" && name !== "first")).toEqual([
+		"write",
+		"ahead",
+		"write",
+		"ahead",
+	]);
+});
+
 test("forgets who gave up", async () => {
 	const { entered, ask, give } = queue(new Concurrency(1));
 	const controller = new AbortController();
