@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { Session } from "../../src/drivers/driver.ts";
@@ -157,6 +158,79 @@ test.each(failures)("goes on in its process when the other one %s", async (_, sc
 	await exchange();
 	expect(await file.step("read", 100)).toBe('ok "content"');
 });
+
+/** What it prints are lines; each of ours lets it go on. */
+const numbersOfFiles = `
+import os, sys
+# By what made it: where it is now, if it has a name, and its descriptor, if it is open.
+paths, opened, numbers = {}, {}, {}
+def made(label, path, descriptor=None):
+    paths[label] = path
+    if descriptor is not None: opened[label] = descriptor
+def check(moment):
+    found = {}
+    for label in paths.keys() | opened.keys():
+        by = [os.stat(paths[label]).st_ino] if label in paths else []
+        by += [os.fstat(opened[label]).st_ino] if label in opened else []
+        assert len(set(by)) == 1, "%s: %s is %s by its name and its descriptor" % (moment, label, by)
+        found[label] = by[0]
+    for label, number in numbers.items():
+        assert found[label] == number, "%s: %s was %d and is %d" % (moment, label, number, found[label])
+    assert len(set(found.values())) == len(found), "%s: two share a number: %s" % (moment, sorted(found.items(), key=lambda one: one[1]))
+    for path in {os.path.dirname(path) or "." for path in paths.values()}:
+        for each in os.scandir(path):
+            assert each.inode() == os.stat(each.path).st_ino, "%s: %s is listed with another number" % (moment, each.path)
+    numbers.update(found)
+def write(path):
+    with open(path, "w") as file: file.write(path)
+def move(old, new):
+    os.rename(old, new)
+    for label, path in paths.items():
+        if path == old or path.startswith(old + "/"): paths[label] = new + path[len(old):]
+for turn in range(3):
+    label = lambda kind: "%s of %d" % (kind, turn)
+    for kind in "closed", "open", "removed", "replaced":
+        write(kind); made(label(kind), kind, None if kind == "closed" else os.open(kind, os.O_RDONLY))
+    for kind in "directory", "emptied":
+        os.mkdir(kind); made(label(kind), kind, os.open(kind, os.O_RDONLY))
+    write("directory/file"); made(label("file below"), "directory/file", os.open("directory/file", os.O_RDONLY))
+    os.mkdir("directory/inner"); made(label("inner"), "directory/inner", os.open("directory/inner", os.O_RDONLY))
+    check("made in %d" % turn)
+    for kind in "closed", "open", "directory": move(kind, "%s-%d" % (kind, turn))
+    os.unlink("removed"); del paths[label("removed")]
+    write("other"); made(label("other"), "other")
+    del paths[label("replaced")]; move("other", "replaced")
+    os.rmdir("emptied"); del paths[label("emptied")]
+    # What is moved into one that has its name, and two that change places.
+    if turn > 0: move("directory-%d" % (turn - 1), "directory-%d/directory" % turn)
+    if turn > 0: move("closed-%d" % (turn - 1), "between"); move("closed-%d" % turn, "closed-%d" % (turn - 1)); move("between", "closed-%d" % turn)
+    move("replaced", "replaced-%d" % turn)
+    check("moved in %d" % turn)
+    print("ready", flush=True); sys.stdin.readline()
+    check("served by another after %d" % turn)
+print(len(numbers), flush=True)`;
+
+test("no file has another inode number for an exchange, or that of another file, whatever is renamed before and after it", async () => {
+	await minio.createBucket("numbers");
+	const { mountpoint, exchange } = await mount("numbers", { ttl: "0s" });
+	const program = execa("python3", ["-c", numbersOfFiles], { cwd: mountpoint, timeout: 120_000 });
+	let turn = 0;
+	let last = "";
+	try {
+		for await (const line of program) {
+			last = line;
+			if (line !== "ready") continue;
+			// The kernel forgets what nobody has open.
+			if (turn++ % 2 === 1) await execa("mount", ["-i", "-o", "remount", mountpoint], { timeout: 10_000 });
+			await exchange();
+			program.stdin.write("\n");
+		}
+		await program;
+	} finally {
+		program.kill("SIGKILL");
+	}
+	expect(last).toBe("27");
+}, 180_000);
 
 test("what is written to a file that was removed keeps the process, until it is closed", async () => {
 	await minio.createBucket("removed");
