@@ -1,5 +1,5 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -133,6 +133,10 @@ describe("players at once, in directories that are renamed", () => {
 			const elsewhere = [...stored.keys()].filter((key) => !/^(crowd|others)\/|^$/.test(key));
 			if (elsewhere.length > 0) throw new Error(`other keys: ${elsewhere.join(", ")}`);
 		}
+		const again = await mount(random, prefix, "again", true);
+		await others.checkAttributes(join(again.target, "others"));
+		if (!isKilled) await crowd.checkAttributes(join(again.target, "crowd"));
+		await unmount(again);
 		await here.abort();
 		return crowd.renames;
 	}
@@ -220,8 +224,9 @@ describe("what compares them", () => {
 		expect(crowd.renames).toBeGreaterThan(0);
 		crowd.check(await storedOnDisk(target));
 		crowd.checkKilled(await storedOnDisk(target));
+		await crowd.checkAttributes(target);
 		const stored = await storedOnDisk(target);
-		const [name = "", content = Buffer.alloc(0)] = [...stored].find(([path]) => /still-\d+$/.test(path)) ?? [];
+		const [name = "", content = Buffer.alloc(0)] = [...stored].find(([path]) => /\/still-\d+$/.test(path)) ?? [];
 		const path = join(target, name);
 
 		await rm(path);
@@ -232,6 +237,11 @@ describe("what compares them", () => {
 		expect(() => crowd.check(other)).toThrow(name);
 		expect(() => crowd.checkKilled(other)).toThrow("wrong: ");
 		await writeFile(path, content);
+		const directory = join(target, name, "..");
+		const { mode } = await stat(directory);
+		await chmod(directory, mode ^ 0o7);
+		await expect(crowd.checkAttributes(target)).rejects.toThrow("mode ");
+		await chmod(directory, mode);
 		await rename(path, `${path}-elsewhere`);
 		const elsewhere = await storedOnDisk(target);
 		expect(() => crowd.check(elsewhere)).toThrow(`more: ${name}-elsewhere`);

@@ -14,6 +14,15 @@ const openAtMost = 3;
 const filesAtMost = 12;
 const shownCalls = 40;
 
+/** What only the player changes whose it is. */
+interface OwnAttributes {
+	mode: number;
+	/** Undefined: whenever it was changed. */
+	mtimeMs: number | undefined;
+	/** In Base64, of its extended attribute; undefined: it has none. */
+	note: string | undefined;
+}
+
 /** A directory that is renamed by one player, while all work in it. */
 interface SharedDirectory {
 	/** Also its handle, in each of the players' processes. */
@@ -22,6 +31,7 @@ interface SharedDirectory {
 	name: string;
 	/** Names of files in it that never change, with their content. */
 	readonly still: Map<string, Buffer>;
+	readonly attributes: OwnAttributes;
 }
 
 /** A file of one player, that nobody else changes. */
@@ -30,7 +40,9 @@ interface OwnFile {
 	name: string;
 	kind: "file" | "symlink" | "directory";
 	content: Buffer;
-	mode: number;
+	readonly attributes: OwnAttributes;
+	/** As it was seen since it was opened. */
+	ino: number | undefined;
 	/** It was closed or synchronised once. */
 	isStored: boolean;
 	/** It was changed since. */
@@ -50,7 +62,13 @@ export type Stored = ReadonlyMap<string, Buffer>;
  */
 export class Crowd {
 	readonly #seed: number;
-	readonly #root: SharedDirectory = { id: 0, parent: undefined, name: "", still: new Map() };
+	readonly #root: SharedDirectory = {
+		id: 0,
+		parent: undefined,
+		name: "",
+		still: new Map(),
+		attributes: attributesOf(0o755),
+	};
 	readonly #all: SharedDirectory[] = [this.#root];
 	readonly #players: Player[];
 	calls = 0;
@@ -61,7 +79,8 @@ export class Crowd {
 	constructor(seed: number, target: string, players: number, name = "") {
 		this.#seed = seed;
 		for (let id = 1; id <= directories; id++) {
-			this.#all.push({ id, parent: this.#root, name: `d${id}`, still: new Map() });
+			const attributes = attributesOf(0o755);
+			this.#all.push({ id, parent: this.#root, name: `d${id}`, still: new Map(), attributes });
 		}
 		const crowd: Shared = {
 			directories: this.#all,
@@ -135,6 +154,28 @@ export class Crowd {
 			return difference === undefined ? [] : [`${path}: ${difference}`];
 		});
 		this.#report({ missing, more, wrong });
+	}
+
+	/** Compares what everything has beside its content in the end; `target` is the directory, mounted by somebody else perhaps. */
+	async checkAttributes(target: string): Promise<void> {
+		const looker = new PlayerProcess(target);
+		const wrong: string[] = [];
+		try {
+			const files = [...this.#players].flatMap((player) => [...player.files]);
+			const directories = this.#all.filter(({ id }) => id > 0);
+			for (const one of [...files, ...directories]) {
+				const path = "still" in one ? pathOf(one) : pathIn(one.directory, one.name);
+				const status = await looker.call({ op: "lstat", path });
+				const difference = "status" in status ? statusDifference(one, status.status) : JSON.stringify(status);
+				if (difference !== undefined) wrong.push(`${path}: ${difference}`);
+				const { note } = one.attributes;
+				const found = note === undefined ? { text: note } : await looker.call({ op: "getxattr", path, name: noteName });
+				if (!("text" in found) || found.text !== note) wrong.push(`${path}: the note is ${JSON.stringify(found)}`);
+			}
+		} finally {
+			looker.kill();
+		}
+		this.#report({ missing: [], more: [], wrong });
 	}
 
 	/**
@@ -299,7 +340,8 @@ class Player {
 			name: this.#newName(),
 			kind,
 			content: Buffer.alloc(0),
-			mode: 0o644,
+			attributes: attributesOf(kind === "directory" ? 0o755 : 0o644),
+			ino: undefined,
 			isStored: false,
 			isInDoubt: true,
 			isRemoved: false,
@@ -331,6 +373,7 @@ class Player {
 		else {
 			const sizeBytes = this.#random.below(file.content.length + 5000);
 			file.isInDoubt = true;
+			file.attributes.mtimeMs = undefined;
 			await this.#done({ op: "ftruncate", handle: file.handle ?? 0, sizeBytes });
 			file.content = resized(file.content, sizeBytes);
 		}
@@ -349,7 +392,7 @@ class Player {
 		if (file.handle === undefined) return;
 		this.touching = file;
 		const { handle } = file;
-		file.handle = undefined;
+		file.handle = file.ino = undefined;
 		await this.#done({ op: "close", handle });
 		stored(file);
 		if (file.isRemoved) this.#removed.delete(file);
@@ -388,20 +431,37 @@ class Player {
 	}
 
 	async attributes(): Promise<void> {
+		const directory = this.#random.pick(this.#own);
+		if (directory !== undefined && this.#random.chance(0.3)) {
+			await this.#changeAttributes(`@${directory.id}`, directory.attributes, this.#random.pick(["mode", "note"]));
+			return this.#compareAttributes(`@${directory.id}/.`, directory);
+		}
 		const file = this.#pick();
-		if (file === undefined || file.kind === "symlink") return;
-		const mode = this.#random.pick([0o600, 0o644, 0o755]);
+		if (file === undefined) return;
 		this.touching = file;
-		await this.#done({ op: "chmod", path: inHandle(file), mode });
-		file.mode = mode;
-		await this.#compareStatus(file);
+		const what = file.kind === "symlink" ? "mtimeMs" : this.#random.pick(["mode", "mtimeMs", "note"] as const);
+		await this.#changeAttributes(inHandle(file), file.attributes, what);
+		await this.#compareAttributes(inHandle(file), file);
+	}
+
+	async #changeAttributes(path: string, attributes: OwnAttributes, what: keyof OwnAttributes): Promise<void> {
+		if (what === "mode") {
+			attributes.mode = this.#random.pick([0o700, 0o744, 0o755]);
+			await this.#done({ op: "chmod", path, mode: attributes.mode });
+		} else if (what === "mtimeMs") {
+			const mtimeMs = (attributes.mtimeMs = 1_600_000_000_000 + this.#random.below(2 ** 30));
+			await this.#done({ op: "utimes", path, atimeMs: mtimeMs, mtimeMs });
+		} else {
+			const value = (attributes.note = bytesOf(this.#nextSeed++, 30).toString("base64"));
+			await this.#done({ op: "setxattr", path, name: noteName, value });
+		}
 	}
 
 	/** Looks at one of its own. */
 	async look(): Promise<void> {
 		const file = this.#pick();
 		if (file === undefined) return;
-		await this.#compareStatus(file);
+		await this.#compareAttributes(inHandle(file), file);
 		if (file.kind === "symlink") {
 			const outcome = await this.#call({ op: "readlink", path: inHandle(file) });
 			if (!("text" in outcome) || outcome.text !== file.content.toString())
@@ -460,7 +520,10 @@ class Player {
 		file.isInDoubt ||= (flags & (O_TRUNC | O_CREAT)) !== 0;
 		await this.#done({ op: "open", handle, path: inHandle(file), flags: O_RDWR | flags, mode: 0o644 });
 		file.handle = handle;
-		if ((flags & O_TRUNC) !== 0) file.content = Buffer.alloc(0);
+		if ((flags & O_TRUNC) !== 0) {
+			file.content = Buffer.alloc(0);
+			file.attributes.mtimeMs = undefined;
+		}
 		this.#appending.delete(file);
 		if ((flags & O_APPEND) !== 0) this.#appending.add(file);
 	}
@@ -474,16 +537,21 @@ class Player {
 		const seed = this.#nextSeed++;
 		const pieceBytes = this.#random.pick([65_536, 131_072, MiB]);
 		file.isInDoubt = true;
+		file.attributes.mtimeMs = undefined;
 		await this.#done({ op: "write", handle: file.handle ?? 0, offset, lengthBytes, pieceBytes, seed });
 		const content = resized(file.content, Math.max(sizeBytes, offset + lengthBytes));
 		bytesOf(seed, lengthBytes).copy(content, offset);
 		file.content = content;
 	}
 
-	async #compareStatus(file: OwnFile): Promise<void> {
-		const outcome = await this.#call({ op: "lstat", path: inHandle(file) });
-		const difference = "status" in outcome ? statusDifference(file, outcome.status) : JSON.stringify(outcome);
-		if (difference !== undefined) this.#fail(`the status of ${file.name}: ${difference}`);
+	async #compareAttributes(path: string, one: OwnFile | SharedDirectory): Promise<void> {
+		const outcome = await this.#call({ op: "lstat", path });
+		const difference = "status" in outcome ? statusDifference(one, outcome.status) : JSON.stringify(outcome);
+		if (difference !== undefined) this.#fail(`the status of ${one.name}: ${difference}`);
+		const { note } = one.attributes;
+		if (note === undefined || this.#random.chance(0.7)) return;
+		const found = await this.#call({ op: "getxattr", path, name: noteName });
+		if (!("text" in found) || found.text !== note) this.#fail(`the note of ${one.name}: ${JSON.stringify(found)}`);
 	}
 
 	async #compareContent(path: string, content: Buffer): Promise<void> {
@@ -493,8 +561,12 @@ class Player {
 		if (difference !== undefined) this.#fail(`the content of ${path}: ${difference}`);
 	}
 
-	async #compareOpen({ handle, content, name }: OwnFile): Promise<void> {
+	async #compareOpen(file: OwnFile): Promise<void> {
+		const { handle, content, name } = file;
 		if (handle === undefined) return;
+		const status = await this.#call({ op: "fstat", handle });
+		const other = "status" in status ? statusDifference(file, status.status) : JSON.stringify(status);
+		if (other !== undefined) this.#fail(`the status of what is open as ${name}: ${other}`);
 		const outcome = await this.#call({ op: "read", handle, offset: 0, lengthBytes: content.length + 10 });
 		const difference =
 			"digest" in outcome ? differenceOfDigests(digestOf(content), outcome.digest) : JSON.stringify(outcome);
@@ -529,7 +601,7 @@ const weights = {
 	synchronise: 4,
 	rename: 6,
 	remove: 4,
-	attributes: 2,
+	attributes: 4,
 	look: 8,
 	read: 6,
 	list: 5,
@@ -571,9 +643,26 @@ function resized(content: Buffer, sizeBytes: number): Buffer {
 	return other;
 }
 
-function statusDifference({ kind, content, mode }: OwnFile, status: Status): string | undefined {
+const noteName = "user.note";
+
+function attributesOf(mode: number): OwnAttributes {
+	return { mode, mtimeMs: undefined, note: undefined };
+}
+
+function statusDifference(one: OwnFile | SharedDirectory, status: Status): string | undefined {
+	const { attributes } = one;
+	const kind = "still" in one ? "directory" : one.kind;
 	if (status.kind !== kind) return `a ${status.kind}`;
-	if (kind === "directory") return undefined;
-	if (status.sizeBytes !== content.length) return `${status.sizeBytes} bytes, not ${content.length}`;
-	return kind === "file" && status.mode !== mode ? `mode ${status.mode.toString(8)}` : undefined;
+	if (kind !== "symlink" && status.mode !== attributes.mode) return `mode ${status.mode.toString(8)}`;
+	const { mtimeMs } = attributes;
+	if (mtimeMs !== undefined && Math.abs(status.mtimeMs - mtimeMs) > 0.01)
+		return `mtime ${status.mtimeMs}, not ${mtimeMs}`;
+	if ("still" in one || one.kind === "directory") return undefined;
+	if (status.sizeBytes !== one.content.length) return `${status.sizeBytes} bytes, not ${one.content.length}`;
+	const nlink = one.isRemoved ? 0 : 1;
+	if (status.nlink !== nlink) return `${status.nlink} links, not ${nlink}`;
+	if (one.handle === undefined) return undefined;
+	if (one.ino !== undefined && status.ino !== one.ino) return `inode number ${status.ino}, not ${one.ino}`;
+	one.ino = status.ino;
+	return undefined;
 }

@@ -60,6 +60,8 @@ export interface Status {
 	readonly gid: number;
 	readonly atimeMs: number;
 	readonly mtimeMs: number;
+	readonly ino: number;
+	readonly nlink: number;
 }
 
 /** Bytes by their number and checksums, so that answers stay short and still tell where they differ. */

@@ -211,8 +211,8 @@ function kindOf(entry: fs.Dirent | Stats): Status["kind"] {
 }
 
 function statusOf(stats: Stats): Status {
-	const { size, mode, uid, gid, atimeMs, mtimeMs } = stats;
-	return { kind: kindOf(stats), sizeBytes: size, mode: mode & 0o7777, uid, gid, atimeMs, mtimeMs };
+	const { size, mode, uid, gid, atimeMs, mtimeMs, ino, nlink } = stats;
+	return { kind: kindOf(stats), sizeBytes: size, mode: mode & 0o7777, uid, gid, atimeMs, mtimeMs, ino, nlink };
 }
 
 process.umask(0);
