@@ -26,7 +26,8 @@ class Scan {
 	readonly #objects: ListedObject[] = [];
 	readonly #prefixes: string[] = [];
 	#isEncoded = false;
-	#isTruncated = false;
+	/** Undefined: it does not say. */
+	#isTruncated: boolean | undefined;
 	#nextToken: string | undefined;
 	#undecodableKeys = 0;
 	#hasMetadata = false;
@@ -46,12 +47,13 @@ class Scan {
 		for (let name = this.#nextTag(); name !== ""; name = this.#nextTag()) {
 			if (name === "Contents") this.#object();
 			else if (name === "CommonPrefixes") this.#prefix();
-			else if (name === "IsTruncated") this.#isTruncated = this.#text() === "true";
+			else if (name === "IsTruncated") this.#isTruncated = parseTruncated(this.#text());
 			else if (name === "NextContinuationToken") this.#nextToken = decodeEntities(this.#text());
 			else if (name === "Marker" || name === "Marker/") this.#isVersion1 = true;
 		}
 		if (this.#isBroken) return undefined;
-		const nextToken = this.#isTruncated ? this.#tokenOfNext() : undefined;
+		const isTruncated = this.#isTruncated ?? (this.#nextToken ?? "") !== "";
+		const nextToken = isTruncated ? this.#tokenOfNext() : undefined;
 		return {
 			objects: this.#objects,
 			prefixes: this.#prefixes,
@@ -59,7 +61,7 @@ class Scan {
 			undecodableKeys: this.#undecodableKeys,
 			hasMetadata: this.#hasMetadata,
 			isVersion1: this.#isVersion1,
-			isCut: this.#isTruncated && nextToken === undefined,
+			isCut: isTruncated && nextToken === undefined,
 		};
 	}
 
@@ -166,6 +168,12 @@ class Scan {
 		if (!this.#isEncoded) return text.includes("\ufffd") ? undefined : text;
 		return decodeUrl(text);
 	}
+}
+
+/** Whatever does not say that this is all means that there is more. */
+function parseTruncated(text: string): boolean | undefined {
+	const said = text.trim().toLowerCase();
+	return said === "" ? undefined : said !== "false" && said !== "0";
 }
 
 function parseSize(text: string): number {

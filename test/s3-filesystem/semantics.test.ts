@@ -845,6 +845,17 @@ describe("Several programs and nodes", () => {
 			memory.server.manners({ continues, pageSize: 10 });
 			expect(await ok(here, "ls d")).toBe(names.join("\n"));
 		}
+		// However it is said that there is more, or only by a token.
+		for (const said of [
+			"<IsTruncated> true </IsTruncated>",
+			"<IsTruncated>True</IsTruncated>",
+			"<IsTruncated>1</IsTruncated>",
+			"",
+		]) {
+			const rewrite = (xml: string): string => xml.replace("<IsTruncated>true</IsTruncated>", said);
+			memory.server.manners({ continues: "position", pageSize: 10, rewrite });
+			expect(await ok(here, "ls d"), said).toBe(names.join("\n"));
+		}
 		memory.server.manners({ continues: "from-start", pageSize: 10 });
 		expect((await sh(here, "ls d")).err).toContain("Input/output error");
 	});

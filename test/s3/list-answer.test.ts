@@ -69,6 +69,23 @@ describe("reads", () => {
 		}
 	});
 
+	test.each([
+		["<IsTruncated> true\n</IsTruncated>", true],
+		["<IsTruncated>True</IsTruncated>", true],
+		["<IsTruncated>1</IsTruncated>", true],
+		["<IsTruncated>yes</IsTruncated>", true],
+		["<IsTruncated> False</IsTruncated>", false],
+		["<IsTruncated>0</IsTruncated>", false],
+		["<IsTruncated></IsTruncated>", undefined],
+		["<IsTruncated/>", undefined],
+		["", undefined],
+	])("whether there is more, however it is said: %s", (said, isTruncated) => {
+		const withToken = `${said}<NextContinuationToken>t</NextContinuationToken>${object("a")}`;
+		expect(parseListAnswer(answer(withToken))?.nextToken).toBe((isTruncated ?? true) ? "t" : undefined);
+		const { nextToken = "" } = parseListAnswer(answer(said + object("a"))) ?? {};
+		expect(keyOfToken(nextToken)).toBe((isTruncated ?? false) ? "a" : undefined);
+	});
+
 	test("that there is more and nothing to go on from", () => {
 		const page = parseListAnswer(answer("<IsTruncated>true</IsTruncated>"));
 		expect(page).toMatchObject({ nextToken: undefined, isCut: true });
