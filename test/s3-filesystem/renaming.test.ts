@@ -338,10 +338,24 @@ describe("what is done below a directory while it is renamed is found below its 
 			does: `os.setxattr(f, "user.a", b"1")`,
 			expected: { xattr: encodeURIComponent(JSON.stringify({ "user.a": Buffer.from("1").toString("base64") })) },
 		},
-	])("$what", async ({ does, expected }) => {
+		{
+			what: "chmod of the directory itself",
+			first: directory,
+			does: `os.fchmod(d, 0o700)`,
+			key: "a/new/",
+			expected: { mode: String(0o40_700) },
+		},
+		{
+			what: "utimes of a directory below",
+			first: `d = os.open("a/old/empty", os.O_DIRECTORY)`,
+			does: `os.utime(d, (1, 2))`,
+			key: "a/new/empty/",
+			expected: { mtime: "2" },
+		},
+	])("$what", async ({ first = file, does, key = "a/new/f", expected }) => {
 		for (const [key, body] of Object.entries(before)) await put(key, body);
 		const here = await buckets.mountThroughProxy();
-		const program = await Steps.start(here, file, does);
+		const program = await Steps.start(here, first, does);
 		const rename = await held(here);
 		const acting = program.go();
 		await endedOrWaiting(here, acting);
@@ -349,7 +363,7 @@ describe("what is done below a directory while it is renamed is found below its 
 		await acting;
 		await program.ended;
 		await here.unmount();
-		expect(await metadataOf("a/new/f")).toMatchObject(expected);
+		expect(await metadataOf(key)).toMatchObject(expected);
 		expect(await contents()).toEqual(after);
 	});
 });
