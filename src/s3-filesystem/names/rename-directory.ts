@@ -1,15 +1,8 @@
 import { FuseError } from "../../fuse/filesystem.ts";
 import { isReplacedOrGone, type ListedObject, type ObjectStore } from "../../s3/object-store.ts";
+import { CopiedObjects, flat } from "./copied-objects.ts";
 import { isKeyTooLong } from "./names.ts";
-import type { Version } from "./nodes.ts";
 import { inParallel } from "../../turns.ts";
-
-/** An object that was copied: which version, and what its copy is. */
-export interface Moved {
-	readonly fromEtag: string;
-	readonly fromModifiedMs: number;
-	readonly version: Version;
-}
 
 const copiesAtATime = 16;
 const keysPerDelete = 1000;
@@ -26,7 +19,7 @@ const maximumPasses = 4;
  */
 export class DirectoryMove {
 	/** What was copied, by the new keys. */
-	readonly moved = new Map<string, Moved>();
+	readonly moved = new CopiedObjects();
 	readonly #store: ObjectStore;
 	readonly #from: string;
 	readonly #to: string;
@@ -113,10 +106,10 @@ export class DirectoryMove {
 
 	/** The objects of directories go after what is in them, since some servers refuse it otherwise. */
 	async #deleteBelow(prefix: string, isToGo: (object: ListedObject) => boolean): Promise<void> {
-		const markers: ListedObject[] = [];
+		const markers: { readonly key: string; readonly etag: string }[] = [];
 		for await (const objects of this.#pagesBelow(prefix)) {
 			const going = objects.filter(isToGo);
-			markers.push(...going.filter(isMarker));
+			markers.push(...going.filter(isMarker).map(({ key, etag }) => ({ key: flat(key), etag: flat(etag) })));
 			await this.#deleteVersions(going.filter((object) => !isMarker(object)));
 		}
 		await this.#deleteVersions(markers.toReversed());
