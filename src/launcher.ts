@@ -77,7 +77,10 @@ export async function launch(options: LauncherOptions): Promise<void> {
 	const environment = { ...options.environment, FLUID_FUSE_RUN_DIR: runDirectory };
 	await makePrivateDirectory(runDirectory);
 	const launcher = new Launcher({ ...options, environment });
-	const metrics = createMetrics(() => launcher.status());
+	const metrics = createMetrics(async () => {
+		await launcher.measure();
+		return launcher.status();
+	});
 	launcher.metrics = metrics;
 	const server = await startProbeServer({
 		status: () => launcher.status(),
@@ -160,6 +163,10 @@ class Launcher {
 			changed: (kind, result) => this.metrics?.countChange(kind, result),
 		});
 		this.#refused = new RefusedMounts(options.log, (name, code) => this.metrics?.countError(name, code));
+	}
+
+	async measure(): Promise<void> {
+		await Promise.all(this.#fleet?.supervisors.map(async (supervisor) => supervisor.measure()) ?? []);
 	}
 
 	status(): LauncherStatus {

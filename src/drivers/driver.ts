@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { Measured } from "../filesystem-process/measures.ts";
 import type * as z from "zod";
 import type { Secret } from "../secrets/secret.ts";
 import type { BucketLocation } from "../s3/location.ts";
@@ -224,6 +225,12 @@ export interface Session {
 	drain?(): void;
 	/** Counts and sizes of the driver's own, for metrics. */
 	stats?(): Readonly<Record<string, number>>;
+	/** For metrics: what is measured of one folder of several, or of the mount: `""`. Absent: it cannot tell. */
+	measured?(folder: string): Measured;
+	/** The same, of what all folders share. */
+	measuredTogether?(): Measured;
+	/** Brings both up to date, unless the driver takes too long to say. Never rejects. */
+	measure?(): Promise<void>;
 	/** What is wrong and does not keep it from serving. Absent: it cannot tell. */
 	troubles?(): readonly DriverTrouble[];
 	/** What the backend has refused, of one folder of several, or of the mount: `""`. Undefined: nothing. Absent: it cannot tell. */

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { LauncherError } from "../errors.ts";
+import type { Measured } from "../filesystem-process/measures.ts";
 import { report, type Order, type Report } from "../filesystem-process/messages.ts";
 import type { DriverConcession, DriverTrouble, Ending, Refusals, StartContext } from "./driver.ts";
 import type { DepartureReport } from "./departures.ts";
@@ -30,6 +31,9 @@ export class NativeServer {
 	readonly refusals = new Map<string, Refusals>();
 	readonly concessions = new Map<string, readonly DriverConcession[]>();
 	stats: Readonly<Record<string, number>> = {};
+	/** By folder. */
+	measured: Readonly<Record<string, Measured>> = {};
+	measuredTogether: Measured = {};
 	troubles: readonly DriverTrouble[] = [];
 	readonly #child: ChildProcess;
 	readonly #silenceMs: number;
@@ -87,6 +91,13 @@ export class NativeServer {
 		if (this.#child.connected) this.#child.send(order, () => undefined);
 	}
 
+	/** Asks for what is measured by now. Never rejects. */
+	async measure(): Promise<void> {
+		if (this.hasExited) return;
+		this.send({ kind: "measure" });
+		await this.answer(["stats"], measureMs);
+	}
+
 	/** The first report of these kinds from now on; undefined: it ended, or there was none in time. */
 	async answer<Kind extends Report["kind"]>(
 		kinds: readonly Kind[],
@@ -118,6 +129,8 @@ export class NativeServer {
 				return;
 			case "stats":
 				this.stats = data.stats;
+				this.measured = data.volumes ?? {};
+				this.measuredTogether = data.shared ?? {};
 				return;
 			case "troubles":
 				this.troubles = data.troubles;
@@ -145,6 +158,9 @@ export class NativeServer {
 		}
 	}
 }
+
+/** For the process to say what it has measured; a probe waits for that. */
+const measureMs = 300;
 
 /** Threads of libuv: those that wait for the kernel's requests, and those for files and names. */
 const threads = 16;

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { measured } from "./measures.ts";
 
 const volume = z.strictObject({
 	folder: z.string(),
@@ -91,6 +92,8 @@ export const order = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("hand-over"), file: z.string(), storeMs: z.number(), quietMs: z.number() }),
 	/** It does not serve it after all. */
 	z.strictObject({ kind: z.literal("go-on") }),
+	/** To be answered with stats. */
+	z.strictObject({ kind: z.literal("measure") }),
 	/** To be answered with pong at once, while anything is answered. */
 	z.strictObject({ kind: z.literal("ping") }),
 ]);
@@ -141,7 +144,14 @@ export const report = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("kept"), reason: z.string() }),
 	/** From here on it answers the kernel where another process has left off. */
 	z.strictObject({ kind: z.literal("taken-over") }),
-	z.strictObject({ kind: z.literal("stats"), stats: z.record(z.string(), z.number()) }),
+	z.strictObject({
+		kind: z.literal("stats"),
+		stats: z.record(z.string(), z.number()),
+		/** By folder; what is of no bucket is of the folder `""`. */
+		volumes: z.record(z.string(), measured).optional(),
+		/** Of the process. */
+		shared: measured.optional(),
+	}),
 	/** All that there is by now. */
 	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),
 	/** All that there was of that folder's bucket by now. */

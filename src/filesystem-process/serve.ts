@@ -1,16 +1,16 @@
 import { memoryUsage } from "node:process";
 import { LauncherError } from "../errors.ts";
+import type { Filesystem } from "../fuse/filesystem.ts";
 import { serveLibfuse } from "../fuse/libfuse.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import type { KernelConnection } from "../fuse/init.ts";
 import { serve, type FuseSession, type PausableSession } from "../fuse/session.ts";
 import { createLog, type Logger } from "../log.ts";
-import type { S3Filesystem } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import { within } from "../within.ts";
 import { handOver, readMemory } from "./handover.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
-import { traced } from "./traced.ts";
+import { observed } from "./observed.ts";
 import { ServedVolumes, type VolumeOrder } from "./volumes.ts";
 
 /** The descriptor of /dev/fuse that the launcher hands down. */
@@ -45,6 +45,8 @@ export async function serveFilesystem(
 	/** They may come before it is there. */
 	const early: VolumeOrder[] = [];
 	const tell = (message: Report): void => void launcher.send?.(message, () => undefined);
+	/** Before it serves, there is nothing to tell. */
+	let tellStats = (): void => undefined;
 	let leaving = new AbortController();
 	const leave = async (
 		session: PausableSession,
@@ -64,6 +66,7 @@ export async function serveFilesystem(
 	const obey = (told: Order): void => {
 		if (told.kind === "serve") started.resolve(told.config);
 		else if (told.kind === "ping") tell({ kind: "pong" });
+		else if (told.kind === "measure") tellStats();
 		else if (told.kind === "hand-over") {
 			if (direct === undefined || served === undefined) tell({ kind: "kept", reason: "it does not serve yet" });
 			else void leave(direct, served, told);
@@ -83,18 +86,18 @@ export async function serveFilesystem(
 	try {
 		const memory = config.mount.kind === "taken-over" ? readMemory(config.mount.file) : undefined;
 		served = new ServedVolumes(config, { variables, log, redactor, tell }, memory?.filesystem);
-		const filesystem = log.isLevelEnabled("trace") ? traced(served.filesystem, log) : served.filesystem;
+		const filesystem = observed(served.filesystem, served.countsOf, log);
 		for (const told of early.splice(0)) obey(told);
-		const tellStats = (): void => {
-			const { rss, heapUsed } = memoryUsage();
-			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
-			tell({ kind: "stats", stats: { ...own, ...served?.stats() } });
-		};
 		if (memory !== undefined) tell({ kind: "taken-over" });
 		const session = await begin(config, filesystem, log, memory?.connection);
+		tellStats = () => {
+			const { rss, heapUsed } = memoryUsage();
+			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
+			tell({ kind: "stats", stats: { ...own, ...served?.stats() }, ...served?.measured() });
+		};
 		direct = "pause" in session ? session : undefined;
 		isServing = true;
-		const timer = setInterval(tellStats, reportEveryMs);
+		const timer = setInterval(() => tellStats(), reportEveryMs);
 		tellStats();
 		// Undefined: it is to stop.
 		const ending = await within(session.ended, signal);
@@ -121,7 +124,7 @@ const libfuseValidMs = 1000;
 
 async function begin(
 	{ mount, volumes }: FilesystemConfig,
-	filesystem: S3Filesystem,
+	filesystem: Filesystem,
 	logger: Logger,
 	connection: KernelConnection | undefined,
 ): Promise<FuseSession | PausableSession> {

@@ -17,6 +17,8 @@ import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
 import { withEither } from "../within.ts";
+import { VolumeCounts } from "./counts.ts";
+import { sharedMeasures, stateMeasures, type Measured } from "./measures.ts";
 import {
 	showSameObjects,
 	type FilesystemConfig,
@@ -39,7 +41,7 @@ interface Surroundings {
 }
 
 /** What is not for the process as a whole. */
-export type VolumeOrder = Exclude<Order, { kind: "serve" | "ping" | "hand-over" | "go-on" }>;
+export type VolumeOrder = Exclude<Order, { kind: "serve" | "ping" | "measure" | "hand-over" | "go-on" }>;
 
 /** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
 type ChangeableVolume = { -readonly [Property in keyof VolumeOptions]: VolumeOptions[Property] };
@@ -63,6 +65,8 @@ export class ServedVolumes {
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
 	readonly #troubles = new Map<DiskUse, Trouble>();
+	/** By folder. */
+	readonly #counts = new Map<string, VolumeCounts>();
 	/** With all servers. */
 	readonly #traffic = { server_requests: 0, server_retries: 0, server_received_bytes: 0, server_sent_bytes: 0 };
 	#firstFailure: { readonly error: unknown } | undefined;
@@ -306,11 +310,13 @@ export class ServedVolumes {
 
 	#createStore(config: VolumeConfig, refusals: RefusalLog): ObjectStore {
 		const { log, variables } = this.#surroundings;
+		const counts = this.#countsIn(config.folder);
 		return createObjectStore({
 			...storeOptions(config, variables, this.#credentialsOf(config)),
 			knowledge: this.#servers.at(config),
 			onEvent: (event) => {
 				this.#count(event);
+				counts.take(event);
 				refusals.take(event);
 				logRequest(log, config.bucket, event);
 			},
@@ -327,6 +333,29 @@ export class ServedVolumes {
 
 	stats(): Record<string, number> {
 		return { ...this.#traffic, ...this.filesystem.stats() };
+	}
+
+	/** Of the volume that a node is in. */
+	readonly countsOf = (node: number): VolumeCounts => this.#countsIn(this.filesystem.folderOf(node));
+
+	#countsIn(folder: string): VolumeCounts {
+		let counts = this.#counts.get(folder);
+		if (counts === undefined) this.#counts.set(folder, (counts = new VolumeCounts()));
+		return counts;
+	}
+
+	/** What is counted, for metrics. */
+	measured(): { readonly volumes: Readonly<Record<string, Measured>>; readonly shared: Measured } {
+		const states = this.filesystem.volumeStates();
+		const measuredIn = (folder: string): Measured => ({
+			...this.#countsIn(folder).measured(),
+			...stateMeasures(states.get(folder)),
+		});
+		const folders = new Set(["", ...this.#volumes.keys(), ...states.keys()]);
+		return {
+			volumes: Object.fromEntries(Array.from(folders, (folder) => [folder, measuredIn(folder)])),
+			shared: sharedMeasures(this.filesystem.stats()),
+		};
 	}
 
 	#credentialsOf({ credentials }: VolumeConfig): CredentialsSource {
@@ -365,8 +394,8 @@ function logRequest(log: Logger, bucket: string, event: StoreEvent): void {
 	if (!log.isLevelEnabled("debug")) return;
 	switch (event.kind) {
 		case "request": {
-			const { kind: _, seconds, ...facts } = event;
-			log.debug({ bucket, ...facts, ms: Math.round(seconds * 1000) }, "request to the server");
+			const { kind: _, seconds, firstByteSeconds: __, waitedSeconds: ___, ...facts } = event;
+			log.debug({ bucket, ...facts, ms: Math.round((seconds ?? 0) * 1000) }, "request to the server");
 			return;
 		}
 		case "retry": {

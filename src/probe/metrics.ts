@@ -4,6 +4,8 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ErrorCode } from "../errors.ts";
 import { checkHealth } from "./health.ts";
 import { mountStates } from "./status.ts";
+import { renderMeasured } from "./measured-metrics.ts";
+import { readProcessUse } from "./process-use.ts";
 import type { ChangeStatus, ExchangeOutcome, LauncherStatus } from "./status.ts";
 
 /** The launcher's metrics; docs/metrics.md lists them all, and a test compares the two. */
@@ -27,7 +29,7 @@ export interface Metrics {
 export const metricsContentType: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
 /** Metrics on a registry of their own. What `status` knows is read when it is scraped, so nothing has to be kept in step and nothing runs between scrapes. */
-export function createMetrics(status: () => LauncherStatus): Metrics {
+export function createMetrics(status: () => LauncherStatus | Promise<LauncherStatus>): Metrics {
 	const registry = new Registry();
 	const registers = [registry];
 	const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
@@ -69,11 +71,20 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		["mount", "concession"],
 	);
 	const droppedLines = counter("driver_dropped_lines_total", "Log lines of the driver that were not kept.", ["mount"]);
-	const driverStat = gauge("driver_stat", "Counts and sizes that the driver tells of itself, by their names.", [
-		"mount",
-		"driver",
-		"stat",
-	]);
+	const driverCpu = counter("driver_cpu_seconds_total", "CPU time of the driver's process.", ["mount", "mode"]);
+	const busiestThread = counter(
+		"driver_busiest_thread_cpu_seconds_total",
+		"CPU time of that thread of the driver's process that has used most of it.",
+		["mount"],
+	);
+	const driverMemory = gauge("driver_resident_memory_bytes", "Memory of the driver's process.", ["mount"]);
+	const driverOpenFiles = gauge("driver_open_fds", "File descriptors that the driver's process holds.", ["mount"]);
+	const driverIo = counter(
+		"driver_io_bytes_total",
+		"Bytes that the driver's process has read and written, sockets and /dev/fuse included.",
+		["mount", "direction"],
+	);
+	const ofProcess = [driverCpu, busiestThread, driverMemory, driverOpenFiles, driverIo];
 	const errors = counter("errors_total", "Failures by code.", ["mount", "code"]);
 	const forcedAborts = counter("forced_aborts_total", "Writable mounts aborted while busy: writes may be lost.", [
 		"mount",
@@ -115,8 +126,7 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		"Time in which the launcher could not answer because it was computing.",
 	);
 
-	function readStatus(): void {
-		const now = status();
+	function read(now: LauncherStatus): void {
 		buildInfo.set({ version: now.version, node: process.versions.node }, 1);
 		if (now.dataset !== undefined) datasetInfo.set({ namespace: now.dataset.namespace, dataset: now.dataset.name }, 1);
 		ready.set(checkHealth("readyz", now).ok ? 1 : 0);
@@ -137,9 +147,10 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			refusals,
 			concessions,
 			droppedLines,
-			driverStat,
+			...ofProcess,
 		])
 			metric.reset();
+		const pids = new Set<number>();
 		for (const { name: mount, driver, ...facts } of now.mounts) {
 			for (const state of mountStates) mountState.set({ mount, driver, state }, state === facts.state ? 1 : 0);
 			mountReady.set({ mount }, facts.ready ? 1 : 0);
@@ -151,8 +162,18 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 			for (const [code, count] of Object.entries(facts.refusals?.counts ?? {})) refusals.inc({ mount, code }, count);
 			for (const { name: concession } of facts.concessions ?? []) concessions.set({ mount, concession }, 1);
 			droppedLines.inc({ mount }, facts.droppedLines);
-			for (const [stat, value] of Object.entries(facts.driverStats ?? {}))
-				driverStat.set({ mount, driver, stat }, value);
+			// One process may serve several.
+			const used = facts.pid === undefined || pids.has(facts.pid) ? undefined : readProcessUse(facts.pid);
+			if (used !== undefined && facts.pid !== undefined) {
+				pids.add(facts.pid);
+				driverCpu.inc({ mount, mode: "user" }, used.userSeconds);
+				driverCpu.inc({ mount, mode: "system" }, used.systemSeconds);
+				busiestThread.inc({ mount }, used.busiestThreadSeconds);
+				driverMemory.set({ mount }, used.residentBytes);
+				driverOpenFiles.set({ mount }, used.openFiles);
+				driverIo.inc({ mount, direction: "read" }, used.readBytes);
+				driverIo.inc({ mount, direction: "write" }, used.writtenBytes);
+			}
 			// A counter that appears with its first abort shows no increase to an alert.
 			forcedAborts.inc({ mount }, 0);
 		}
@@ -179,10 +200,12 @@ export function createMetrics(status: () => LauncherStatus): Metrics {
 		countChange: (change, result) => changes.inc({ change, result }),
 		countExchange: (mount, result) => exchanges.inc({ mount, result }),
 		observeStart: (driver, seconds) => starts.observe({ driver }, seconds),
-		render() {
-			readStatus();
+		async render() {
+			const now = await status();
+			read(now);
 			readProcess();
-			return registry.metrics();
+			const measured = new Map(now.mounts.flatMap(({ name, measured }) => (measured ? [[name, measured]] : [])));
+			return `${await registry.metrics()}\n${renderMeasured(measured)}`;
 		},
 	};
 }

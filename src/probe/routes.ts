@@ -72,7 +72,10 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 			case "/":
 				return () => answer(200, "text/html; charset=utf-8", page, { "content-security-policy": pageSecurityPolicy });
 			case "/status":
-				return () => json(200, status());
+				return () => {
+					const now = status();
+					return json(200, { ...now, mounts: now.mounts.map((mount) => ({ ...mount, measured: undefined })) });
+				};
 			case "/metrics":
 				return async () => answer(200, metricsContentType, await metrics.render());
 			default: {

@@ -1,6 +1,7 @@
 import type { DatasetName } from "../config/environment.ts";
 import type { PlannedPlace } from "../config/tiered-store.ts";
 import type { DriverConcession, DriverTrouble, Refusals } from "../drivers/driver.ts";
+import type { Measured } from "../filesystem-process/measures.ts";
 import type { ErrorClass, ErrorCode } from "../errors.ts";
 
 export const mountStates = [
@@ -89,6 +90,8 @@ export interface MountStatus {
 	readonly droppedLines: number;
 	/** Counts and sizes of the driver's process by their names, at most some seconds old. Several mounts of one process: at the first. */
 	readonly driverStats?: Readonly<Record<string, number>>;
+	/** What the driver measures, as little old: for metrics only, and left out elsewhere. */
+	readonly measured?: Measured;
 }
 
 /** One change made while applications run. */

@@ -43,6 +43,8 @@ export class FileContents {
 	readonly #staging: Staging;
 	readonly #neighbours = new Neighbours();
 	#guessesUnderWay = 0;
+	/** Files that may have changes which are not in their bucket, with when those began, by `performance.now()`. */
+	readonly #changedSince = new Map<FileNode, number>();
 	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
 	constructor(settings: FilesystemSettings, namespace: Namespace, paths: PathLocks) {
@@ -154,7 +156,7 @@ export class FileContents {
 
 	write(node: FileNode, offset: number, data: Buffer): number | Promise<number> {
 		const draft = node.draft ?? this.startDraft(node, {});
-		changedNow(node);
+		this.#changed(node);
 		return draft.write(offset, data);
 	}
 
@@ -163,7 +165,7 @@ export class FileContents {
 		if (sizeOf(node) === sizeBytes) node.metadataDirty = true;
 		const draft = node.draft ?? this.startDraft(node, {});
 		await draft.truncate(sizeBytes);
-		changedNow(node);
+		this.#changed(node);
 	}
 
 	startDraft(
@@ -211,7 +213,22 @@ export class FileContents {
 			},
 		});
 		setDraft(node, draft);
+		this.#changedSince.set(node, performance.now());
 		return draft;
+	}
+
+	#changed(node: FileNode): void {
+		changedNow(node);
+		if (!this.#changedSince.has(node)) this.#changedSince.set(node, performance.now());
+	}
+
+	/** Files with changes that are not in their bucket: what of those is staged, and for how long. */
+	*pending(): Generator<{ readonly node: FileNode; readonly stagedBytes: number; readonly seconds: number }> {
+		const now = performance.now();
+		for (const [node, since] of this.#changedSince) {
+			if (this.isDirty(node)) yield { node, stagedBytes: node.draft?.stagedBytes ?? 0, seconds: (now - since) / 1000 };
+			else this.#changedSince.delete(node);
+		}
 	}
 
 	isDirty(node: FileNode): boolean {
@@ -306,6 +323,8 @@ export class FileContents {
 		this.#namespace.storedAttributes(node.volume);
 		const known = this.#namespace.properties.get(node);
 		if (node.kernelEtag === node.version?.etag) node.kernelEtag = version.etag;
+		// What is written meanwhile is new.
+		if (this.#changedSince.has(node)) this.#changedSince.set(node, performance.now());
 		node.version = version;
 		if (known !== undefined) this.#namespace.properties.learned(node, known.properties, known.at);
 		node.knownAt = performance.now();
@@ -324,6 +343,7 @@ export class FileContents {
 	async discard(node: FileNode): Promise<void> {
 		const { draft } = node;
 		setDraft(node, undefined);
+		this.#changedSince.delete(node);
 		node.metadataDirty = false;
 		node.isKnownToFail = false;
 		await draft?.discard();
@@ -340,6 +360,7 @@ export class FileContents {
 			guessed_files_lost: lost,
 			guesses_stopped: stopped,
 			dirty_bytes: this.#staging.usedBytes,
+			dirty_limit_bytes: this.#staging.limitBytes,
 		};
 	}
 }

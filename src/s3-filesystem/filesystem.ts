@@ -53,6 +53,19 @@ export interface S3Filesystem extends Filesystem {
 	keep(): Promise<KeptFilesystem>;
 	/** For metrics: counts and sizes in bytes, by name. */
 	stats(): Record<string, number>;
+	/** The folder of the bucket that a node is in; `""` also where it is in none. */
+	folderOf(node: number): string;
+	/** What there is of each bucket at the moment, by folder. */
+	volumeStates(): Map<string, VolumeState>;
+}
+
+export interface VolumeState {
+	openFiles: number;
+	/** Files with changes that are not in the bucket. */
+	pendingFiles: number;
+	pendingBytes: number;
+	/** Since the oldest of those changes. */
+	pendingSeconds: number;
 }
 
 /** What of a filesystem outlives its process: plain data. */
@@ -355,6 +368,27 @@ class BucketFilesystem implements S3Filesystem {
 		for (const node of this.#namespace.nodes.all()) {
 			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#unlinked.delete(node);
 		}
+	}
+
+	folderOf(node: number): string {
+		return this.#namespace.nodes.get(node)?.volume?.folder ?? "";
+	}
+
+	volumeStates(): Map<string, VolumeState> {
+		const states = new Map<string, VolumeState>();
+		const stateOf = ({ volume: { folder } }: FileNode): VolumeState => {
+			const known = states.get(folder) ?? { openFiles: 0, pendingFiles: 0, pendingBytes: 0, pendingSeconds: 0 };
+			states.set(folder, known);
+			return known;
+		};
+		for (const node of this.#files.nodes()) stateOf(node).openFiles++;
+		for (const { node, stagedBytes, seconds } of this.#contents.pending()) {
+			const state = stateOf(node);
+			state.pendingFiles++;
+			state.pendingBytes += stagedBytes;
+			state.pendingSeconds = Math.max(state.pendingSeconds, seconds);
+		}
+		return states;
 	}
 
 	stats(): Record<string, number> {

@@ -56,6 +56,11 @@ export class OpenFiles {
 		return this.#files.size;
 	}
 
+	/** Of each that is open. */
+	*nodes(): Generator<FileNode> {
+		for (const { node } of this.#files.values()) yield node;
+	}
+
 	/** How many are open of this bucket. */
 	of(volume: VolumeOptions): number {
 		return [...this.#files.values()].filter(({ node }) => node.volume === volume).length;

@@ -48,6 +48,8 @@ interface Attempt {
 	readonly site: Site;
 	readonly credentials: StaticCredentials | undefined;
 	readonly clockOffsetMs: number;
+	/** By `performance.now()`. */
+	readonly queuedAt: number;
 }
 
 /** While keys are changed, there may be a moment when the server knows neither the old nor the new ones. */
@@ -245,6 +247,7 @@ export class Client {
 		if (tries.failingSince !== undefined) tries.failingSince += startedAt - queuedAt;
 		let connection: Connection | undefined;
 		let credentials: StaticCredentials | undefined;
+		let sentAt: number | undefined;
 		try {
 			credentials = await this.#currentCredentials(call, tries);
 			// They may have brought the region along.
@@ -252,9 +255,10 @@ export class Client {
 			const maximumIdleMs = tries.isFresh ? 0 : (call.maximumIdleMs ?? Number.POSITIVE_INFINITY);
 			connection = await site.pool.take({ maximumIdleMs, signal: call.signal });
 			if (this.#isClosed) throw givenUp(call);
-			const attempt = { call, site, credentials, clockOffsetMs: this.#clockOffsetMs };
+			const attempt = { call, site, credentials, clockOffsetMs: this.#clockOffsetMs, queuedAt };
+			sentAt = performance.now();
 			const answer = await this.#send(attempt, connection, tries.asksBeforeBody);
-			let verdict = this.#judge(attempt, answer);
+			let verdict = this.#judge(attempt, answer, sentAt);
 			if (verdict.kind === "ask") verdict = await this.#askAgain(attempt, connection, verdict);
 			outcome = verdict.kind === "ok" ? "ok" : verdict.error.kind === "THROTTLED" ? "throttled" : "other";
 			if (verdict.kind === "ok") this.#accepted = credentials;
@@ -263,7 +267,7 @@ export class Client {
 			if (thrown instanceof CredentialsError) return { verdict: thrown.verdict, credentials, lastByteAt: startedAt };
 			if (thrown instanceof ExchangeError) {
 				if (connection !== undefined) call.onDoubt?.();
-				this.#report(call, startedAt, 0, 0, 0);
+				this.#report(call, { queuedAt, sentAt, code: thrown.code });
 				const verdict = judgeFailure(thrown, call);
 				const lastByteAt = connection === undefined ? startedAt : thrown.lastByteAt;
 				return { verdict, failure: thrown, credentials, lastByteAt };
@@ -307,8 +311,8 @@ export class Client {
 		await this.#pause(call, tries, error, Math.min(rotationBaseMs * (0.5 + Math.random()), leftMs));
 	}
 
-	#judge(attempt: Attempt, answer: Answer): Verdict {
-		const { call, credentials, clockOffsetMs } = attempt;
+	#judge(attempt: Attempt, answer: Answer, sentAt: number): Verdict {
+		const { call, credentials, clockOffsetMs, queuedAt } = attempt;
 		this.#server = answer.headers.get("server") ?? this.#server ?? "";
 		const verdict = judgeAnswer(answer, {
 			operation: call.operation,
@@ -320,6 +324,7 @@ export class Client {
 			credentials,
 			now: new Date(Date.now() + clockOffsetMs),
 		});
+		this.#report(call, { queuedAt, sentAt, answer, code: verdict.kind === "ok" ? undefined : verdict.error.code });
 		if (verdict.kind === "retry") call.onDoubt?.();
 		return verdict;
 	}
@@ -330,16 +335,16 @@ export class Client {
 		const { call } = attempt;
 		const headers = (): RequestHeaders => ({ ...call.headers?.(), range: "bytes=0-0" });
 		const question = { ...attempt, call: { ...call, method: "GET", headers } as const };
-		const second = this.#judge(question, await this.#send(question, connection, false));
+		const sentAt = performance.now();
+		const second = this.#judge(question, await this.#send(question, connection, false), sentAt);
 		return second.kind === "ok" ? first : second;
 	}
 
 	async #send(attempt: Attempt, connection: Connection, asksBeforeBody: boolean): Promise<Answer> {
 		const { call } = attempt;
 		const { body, method, workBytes } = call;
-		const startedAt = performance.now();
 		const expectsContinue = asksBeforeBody && body !== undefined;
-		const answer = await connection.exchange({
+		return connection.exchange({
 			head: this.#head(attempt, expectsContinue),
 			body,
 			expectsContinue,
@@ -352,14 +357,37 @@ export class Client {
 			keepAliveMs: workBytes === undefined ? undefined : this.#idleMs * workTimes + workBytes / slowestWorkBytesPerMs,
 			signal: call.signal,
 		});
-		this.#report(call, startedAt, answer.status, answer.filledBytes + answer.body.length, body?.sizeBytes ?? 0);
-		return answer;
 	}
 
-	#report(call: S3Call, startedAt: number, status: number, receivedBytes: number, sentBytes: number): void {
-		const seconds = (performance.now() - startedAt) / 1000;
-		const { operation, key } = call;
-		this.#options.onEvent?.({ kind: "request", operation, key, status, seconds, receivedBytes, sentBytes });
+	/** A request that was sent, with its answer if there is one. */
+	#report(
+		{ operation, key, body }: S3Call,
+		{
+			queuedAt,
+			sentAt,
+			answer,
+			code,
+		}: {
+			readonly queuedAt: number;
+			/** Undefined: there was no connection. */
+			readonly sentAt: number | undefined;
+			readonly answer?: Answer;
+			readonly code: string | undefined;
+		},
+	): void {
+		const now = performance.now();
+		this.#options.onEvent?.({
+			kind: "request",
+			operation,
+			key,
+			status: answer?.status ?? 0,
+			code,
+			seconds: sentAt && (now - sentAt) / 1000,
+			firstByteSeconds: answer && sentAt && (answer.firstByteAt - sentAt) / 1000,
+			waitedSeconds: ((sentAt ?? now) - queuedAt) / 1000,
+			receivedBytes: answer === undefined ? 0 : answer.filledBytes + answer.body.length,
+			sentBytes: answer === undefined ? 0 : (body?.sizeBytes ?? 0),
+		});
 	}
 
 	#head({ call, site, credentials, clockOffsetMs }: Attempt, expectsContinue: boolean): string {

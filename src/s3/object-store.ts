@@ -236,7 +236,14 @@ export type StoreEvent =
 			readonly key: string | undefined;
 			/** 0: there was no answer. */
 			readonly status: number;
-			readonly seconds: number;
+			/** Of an error: the server's own, or that of the connection, such as ECONNRESET. */
+			readonly code: string | undefined;
+			/** From the request to the end of its answer; undefined: there was no connection for it. */
+			readonly seconds: number | undefined;
+			/** From the request to the first byte of its answer; undefined: there was none. */
+			readonly firstByteSeconds: number | undefined;
+			/** Before that, for its turn and for a connection. */
+			readonly waitedSeconds: number;
 			readonly receivedBytes: number;
 			readonly sentBytes: number;
 	  }

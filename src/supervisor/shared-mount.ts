@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { PlannedMount } from "../config/plan.ts";
 import type { CheckContext, Departure, PreparedMount, SharedSession, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
+import { addMeasured } from "../filesystem-process/measures.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { withEither } from "../within.ts";
@@ -133,18 +134,26 @@ export class SharedMount implements Supervised {
 
 	/** One mount of the config by itself, from what is true of the mount that they share. */
 	status(member: SharedMember, shared: MountStatus): MountStatus {
-		const { driverStats, troubles, refusals: _, concessions: __, ...others } = shared;
+		const { driverStats, troubles, refusals: _, concessions: __, measured: together, ...others } = shared;
 		const { served } = member;
 		const refusals = served === undefined ? undefined : this.#session?.refusals?.(served.folder);
 		const concessions = served === undefined ? undefined : this.#session?.concessions?.(served.folder);
+		const measured = served && this.#session?.measured?.(served.folder);
 		const { redact } = this.#options;
-		const rest = { ...others, ...reportedRefusals(refusals, redact), ...reportedConcessions(concessions, redact) };
+		const rest = {
+			...others,
+			...reportedRefusals(refusals, redact),
+			...reportedConcessions(concessions, redact),
+			...(measured !== undefined && { measured }),
+		};
 		const first = this.#members.values().find(({ served }) => served !== undefined);
 		if (member !== first) return member.status(rest);
 		return member.status({
 			...rest,
 			...(troubles !== undefined && { troubles }),
 			...(driverStats !== undefined && { driverStats }),
+			// What is of no folder, or of all, comes first.
+			...(together !== undefined && { measured: addMeasured(together, measured ?? {}) }),
 		});
 	}
 }

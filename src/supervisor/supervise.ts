@@ -197,11 +197,20 @@ export class MountSupervisor {
 		return this.#generation;
 	}
 
+	/** Brings what the driver measures up to date. */
+	async measure(): Promise<void> {
+		await this.#session?.measure?.();
+	}
+
 	status(): MountStatus {
 		const { name, source, target, readOnly, driver } = this.mount;
 		const silentMs = this.#prober.silentMs;
 		const reason = this.#reason();
 		const driverStats = this.#session?.stats?.();
+		const measured = this.#session?.measured && {
+			...this.#session.measured(""),
+			...this.#session.measuredTogether?.(),
+		};
 		const troubles = this.#session?.troubles?.() ?? [];
 		return {
 			name,
@@ -230,6 +239,7 @@ export class MountSupervisor {
 				troubles: troubles.map((trouble) => ({ ...trouble, message: this.#options.redact(trouble.message) })),
 			}),
 			...(driverStats !== undefined && { driverStats }),
+			...(measured !== undefined && { measured }),
 		};
 	}
 

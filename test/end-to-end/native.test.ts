@@ -94,7 +94,7 @@ describe("several mounts of a Dataset", () => {
 		]);
 		expect(mounts.map(({ driverStats }) => driverStats?.["open_files"])).toEqual([0, undefined, undefined]);
 		expect((await here.ask("/metrics")).body).toContain(
-			'fluid_fuse_driver_stat{mount="one",driver="native",stat="dirty_bytes"} 0\n',
+			'fluid_fuse_budget_used_bytes{mount="one",budget="write-buffer"} 0\n',
 		);
 		expect(await here.stop()).toBe(0);
 		expect(await here.layers()).toEqual([]);

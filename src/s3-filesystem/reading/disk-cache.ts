@@ -36,6 +36,9 @@ export interface DiskCache {
 	/** Those of an earlier process are found once this has resolved; a disk that is slow is not waited for. Never rejects. */
 	readonly ready: Promise<void>;
 	readonly usedBytes: number;
+	readonly limitBytes: number;
+	/** That made room for others. */
+	readonly evictedBlocks: number;
 	/** Files that were not what they were taken for. */
 	readonly damagedBlocks: number;
 	/** Whether it is worth trying to read the block. */
@@ -87,8 +90,9 @@ class FolderOfBlocks implements DiskCache {
 	readonly ready: Promise<void>;
 	usedBytes = 0;
 	damagedBlocks = 0;
+	evictedBlocks = 0;
+	readonly limitBytes: number;
 	readonly #directory: string;
-	readonly #limitBytes: number;
 	readonly #maximumFiles: number;
 	readonly #trouble: DiskTrouble;
 	/** What it costs that the disk is slow, cannot be read, cannot be written to, or is full. */
@@ -113,7 +117,7 @@ class FolderOfBlocks implements DiskCache {
 
 	constructor({ directory, limitBytes, onTrouble }: DiskCacheOptions) {
 		this.#directory = directory;
-		this.#limitBytes = limitBytes;
+		this.limitBytes = limitBytes;
 		this.#maximumFiles = Math.max(leastFiles, (2 * limitBytes) / blockBytes);
 		this.#costs = {
 			slow: `${directory} does not answer: parts of objects are fetched`,
@@ -194,6 +198,7 @@ class FolderOfBlocks implements DiskCache {
 				if (isUnread && !isOursSync(this.#path(name))) continue;
 				unlinkSync(this.#path(name));
 				freedBytes += size;
+				this.evictedBlocks++;
 			} catch {
 				// Somebody else has removed it.
 			}
@@ -207,7 +212,7 @@ class FolderOfBlocks implements DiskCache {
 
 	#roomBytes(): number {
 		if (this.#full !== undefined && performance.now() >= this.#full.until) this.#full = undefined;
-		return Math.min(this.#limitBytes, this.#full?.bytes ?? Infinity);
+		return Math.min(this.limitBytes, this.#full?.bytes ?? Infinity);
 	}
 
 	/** Notices when the disk does not answer. */
@@ -318,13 +323,14 @@ class FolderOfBlocks implements DiskCache {
 			this.#files.set(name, size);
 			this.#unread.delete(name);
 		}
-		await this.#shrinkTo(this.#limitBytes);
+		await this.#shrinkTo(this.limitBytes);
 	}
 
 	async #shrinkTo(bytes: number): Promise<void> {
 		for (const name of this.#files.keys()) {
 			if (this.usedBytes <= bytes && this.#files.size < this.#maximumFiles) return;
 			await this.#remove(name);
+			this.evictedBlocks++;
 		}
 	}
 

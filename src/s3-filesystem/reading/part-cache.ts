@@ -37,6 +37,8 @@ export const backwardBytes = 2 * 1024 ** 2;
 export class PartCache {
 	/** Bytes that were fetched and that nobody read. */
 	wastedBytes = 0;
+	/** That made room for others. */
+	evictedParts = 0;
 	readonly #budget: MemoryBudget;
 	readonly #source: PartSource;
 	readonly #keptBehindBytes: number;
@@ -362,6 +364,7 @@ export class PartCache {
 				if (freedBytes >= wantedBytes) return freedBytes;
 				if (part.pins > 0 || (urgency === "wish" && isBeingRead(file, part))) continue;
 				freedBytes += part.sizeBytes;
+				this.evictedParts++;
 				this.#drop(file, part);
 			}
 		}

@@ -7,6 +7,9 @@ import type { Part } from "./part.ts";
 export interface SourceCounts {
 	fetched: number;
 	fromDisk: number;
+	/** How often something came from there. */
+	fromServerFills: number;
+	fromDiskFills: number;
 }
 
 /** Told what was looked for on the disk: the rest comes from the server. */
@@ -22,7 +25,7 @@ const maximumKeeping = 4;
 
 /** Where the bytes of parts come from: the disk cache if they are there, otherwise the store. */
 export class PartSource {
-	readonly counts: SourceCounts = { fetched: 0, fromDisk: 0 };
+	readonly counts: SourceCounts = { fetched: 0, fromDisk: 0, fromServerFills: 0, fromDiskFills: 0 };
 	readonly #disk: DiskCache | undefined;
 	readonly #onDiskRead: DiskReadListener | undefined;
 	#keeping = 0;
@@ -47,6 +50,7 @@ export class PartSource {
 				this.#onDiskRead?.({ key: file.version.key, offset: span.start, lengthBytes: into.length, outcome: read.kind });
 				if (read.kind === "read") {
 					this.counts.fromDisk += into.length;
+					this.counts.fromDiskFills++;
 					part.progressed(span.end - part.start);
 					continue;
 				}
@@ -117,6 +121,7 @@ export class PartSource {
 			},
 		});
 		this.counts.fetched += Math.max(0, end - start - seenBytes);
+		this.counts.fromServerFills++;
 		part.progressed(end - part.start);
 	}
 }

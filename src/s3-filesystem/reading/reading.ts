@@ -148,12 +148,17 @@ class SharedReading implements Reading {
 		return {
 			fetched_bytes: source.counts.fetched,
 			disk_cache_read_bytes: source.counts.fromDisk,
+			server_fills: source.counts.fromServerFills,
+			disk_cache_fills: source.counts.fromDiskFills,
 			disk_cache_used_bytes: this.#diskCache?.usedBytes ?? 0,
+			disk_cache_limit_bytes: this.#diskCache?.limitBytes ?? 0,
+			disk_cache_evicted_blocks: this.#diskCache?.evictedBlocks ?? 0,
 			disk_cache_damaged_blocks: this.#diskCache?.damagedBlocks ?? 0,
 			served_bytes: counts.servedBytes,
 			read_hits: counts.hits,
 			read_waits: counts.waits,
 			read_ahead_wasted_bytes: cache.wastedBytes,
+			evicted_parts: cache.evictedParts,
 		};
 	}
 }

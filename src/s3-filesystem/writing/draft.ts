@@ -70,6 +70,10 @@ export class Draft {
 		return this.#content.sizeBytes;
 	}
 
+	get stagedBytes(): number {
+		return this.#content.parts.stagedBytes;
+	}
+
 	/** The object is not there yet, or has other content. */
 	get isDirty(): boolean {
 		return this.#content.isChanged || this.#content.base === undefined;

@@ -44,6 +44,8 @@ export interface Answer {
 	readonly body: Buffer;
 	/** Bytes in that buffer. */
 	readonly filledBytes: number;
+	/** When it began, by `performance.now()`. */
+	readonly firstByteAt: number;
 }
 
 /** There is no answer, or only a part of it. */
@@ -114,7 +116,8 @@ interface Current {
 	readonly room: AnswerRoom;
 	head: ResponseHead | undefined;
 	isSending: boolean;
-	hasReceived: boolean;
+	/** By `performance.now()`; undefined: nothing was received. */
+	firstByteAt: number | undefined;
 	isSettled: boolean;
 }
 
@@ -175,7 +178,7 @@ export class Connection {
 			room: new AnswerRoom(exchange.maximumBytes),
 			head: undefined,
 			isSending: true,
-			hasReceived: false,
+			firstByteAt: undefined,
 			isSettled: false,
 		};
 		this.#current = current;
@@ -212,7 +215,8 @@ export class Connection {
 	): void {
 		const current = this.#current;
 		if (current !== undefined && !current.isSettled) {
-			const isStale = this.#answers > 0 && !current.hasReceived && code !== "ETIMEDOUT" && code !== "ABORTED";
+			const isStale =
+				this.#answers > 0 && current.firstByteAt === undefined && code !== "ETIMEDOUT" && code !== "ABORTED";
 			this.#reject(new ExchangeError(problem, { code, isStale, lastByteAt, cause }));
 		}
 		this.close();
@@ -308,7 +312,7 @@ export class Connection {
 			this.close();
 			return;
 		}
-		current.hasReceived = true;
+		current.firstByteAt ??= performance.now();
 		if (current.isSending && current.head === undefined) this.#lastByteAt = performance.now();
 		else this.#forward(bytes);
 		try {
@@ -454,7 +458,8 @@ export class Connection {
 		// An error may be answered before the body was read, here or in the server, which then closes without having said so.
 		const mayBeClosed = current.isSending || (head.status >= 400 && current.exchange.body !== undefined);
 		if (hasMore || mayBeClosed || !head.keepsAlive) this.close();
-		current.result.resolve({ status: head.status, headers: head.headers, body, filledBytes });
+		const { firstByteAt = performance.now() } = current;
+		current.result.resolve({ status: head.status, headers: head.headers, body, filledBytes, firstByteAt });
 	}
 }
 

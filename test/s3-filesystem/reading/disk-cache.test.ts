@@ -433,7 +433,9 @@ describe("below the memory", () => {
 		const diskCache: DiskCache = {
 			ready: Promise.resolve(),
 			usedBytes: 0,
+			limitBytes: 0,
 			damagedBlocks: 0,
+			evictedBlocks: 0,
 			has: () => true,
 			write: async () => undefined,
 			giveWay: () => false,
