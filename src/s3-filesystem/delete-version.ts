@@ -8,7 +8,7 @@ export async function deleteVersion(store: ObjectStore, key: string, etag: strin
 /** The same, long after that version was seen: not every server compares when it deletes, so it is looked at before. */
 export async function deleteOldVersion(store: ObjectStore, key: string, etag: string): Promise<void> {
 	await unlessReplaced(async () => {
-		if ((await store.head(key)).etag === etag) await store.delete(key, { etag });
+		if ((await store.head(key, { as: etag })).etag === etag) await store.delete(key, { etag });
 	});
 }
 

@@ -22,6 +22,8 @@ export const abilities = {
 		"does not keep the metadata of directories' objects: modes, owners and times of directories are lost with the mount",
 	"completed-versions":
 		"does not say the version of an object that was put together, or another one than later: it is asked for",
+	"listed-versions":
+		"lists another version of some objects than it compares, or none: what is read or copied for the first time is asked for it",
 	"storage-class": "does not take the storage class of an object that is written anew: it gets the one of new objects",
 	tags: "does not take, or not from this key, the tags of an object that is written anew: it has none",
 } as const satisfies Readonly<Record<string, string>>;

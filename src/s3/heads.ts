@@ -16,7 +16,7 @@ export class Heads {
 		this.#bucket = bucket;
 	}
 
-	async head(key: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ObjectHeaders> {
+	async head(key: string, { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<ObjectHeaders> {
 		const answer = await this.ask(key, { signal });
 		return objectHeaders(answer, contentLengthOf(answer) ?? 0);
 	}

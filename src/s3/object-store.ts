@@ -26,10 +26,13 @@ export interface ObjectStore {
 			readonly onProgress?: (filledBytes: number) => void;
 		},
 	): Promise<void>;
-	/** Throws NOT_FOUND. `mayBeHidden`: that the key may not see it is no failure to be told of. */
+	/**
+	 * Throws NOT_FOUND. `mayBeHidden`: that the key may not see it is no failure to be told of. `as`: the version that it is looked at for; the
+	 * answer has that one if the object still is what was listed so, whatever the server calls it now.
+	 */
 	head(
 		key: string,
-		options?: { readonly signal?: AbortSignal; readonly mayBeHidden?: boolean },
+		options?: { readonly signal?: AbortSignal; readonly mayBeHidden?: boolean; readonly as?: string },
 	): Promise<ObjectHeaders>;
 	/** One page, at most 1000 keys and prefixes together, in the order of the keys' UTF-8 bytes. */
 	list(request: ListRequest): Promise<ListPage>;

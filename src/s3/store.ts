@@ -6,6 +6,7 @@ import { Copies } from "./copies.ts";
 import { Deletions } from "./deletions.ts";
 import { encryptionHeaders } from "./encryption.ts";
 import { Heads } from "./heads.ts";
+import { ListedVersions } from "./listed-versions.ts";
 import { Listings } from "./listings.ts";
 import { MultipartUploads } from "./multipart-uploads.ts";
 import { ObjectMaking } from "./object-making.ts";
@@ -36,6 +37,7 @@ class Store implements ObjectStore {
 	readonly #uploads: MultipartUploads;
 	readonly #copies: Copies;
 	readonly #deletions: Deletions;
+	readonly #versions: ListedVersions;
 
 	constructor(options: ObjectStoreOptions) {
 		this.#bucket = {
@@ -56,6 +58,7 @@ class Store implements ObjectStore {
 			deletions: this.#deletions,
 			uploads: this.#uploads,
 		});
+		this.#versions = new ListedVersions(this.#bucket.knowledge, this.#heads, this.#listings);
 	}
 
 	get listsMetadata(): boolean {
@@ -79,37 +82,68 @@ class Store implements ObjectStore {
 		const { client, encryption, knowledge } = this.#bucket;
 		const isWhole = options.offset === 0 && options.into.length === options.objectSizeBytes;
 		const used: Ability[] = isWhole ? ["conditional-reads", "read-checksums"] : ["conditional-reads"];
-		await knowledge.conceding(used, async (lacking) =>
-			readObject(client, key, options, {
-				headers: encryption.access,
-				isConditional: !lacking.has("conditional-reads"),
-				asksChecksum: !lacking.has("read-checksums"),
-			}),
+		await this.#versions.comparing({ key, etag: options.etag, sizeBytes: options.objectSizeBytes }, async (etag) =>
+			knowledge.conceding(used, async (lacking) =>
+				readObject(
+					client,
+					key,
+					{ ...options, etag },
+					{
+						headers: encryption.access,
+						isConditional: !lacking.has("conditional-reads"),
+						asksChecksum: !lacking.has("read-checksums"),
+					},
+				),
+			),
 		);
 	}
 
-	async head(key: string, options: { readonly signal?: AbortSignal } = {}): Promise<ObjectHeaders> {
-		return this.#heads.head(key, options);
+	async head(
+		key: string,
+		{ signal, as }: { readonly signal?: AbortSignal; readonly as?: string } = {},
+	): Promise<ObjectHeaders> {
+		return as === undefined ? this.#heads.head(key, { signal }) : this.#versions.head(key, as, signal);
 	}
 
 	async list(request: ListRequest): Promise<ListPage> {
-		return this.#listings.list(request);
+		return this.#versions.listed(await this.#listings.list(request));
 	}
 
 	async put(...wanted: Parameters<ObjectStore["put"]>): ReturnType<ObjectStore["put"]> {
-		return this.#puts.put(...wanted);
+		const uploaded = await this.#puts.put(...wanted);
+		this.#versions.made(wanted[0], uploaded);
+		return uploaded;
 	}
 
-	async delete(...wanted: Parameters<ObjectStore["delete"]>): Promise<void> {
-		await this.#deletions.delete(...wanted);
+	async delete(key: string, { etag }: { readonly etag?: string } = {}): Promise<void> {
+		if (etag === undefined) await this.#deletions.delete(key);
+		else
+			await this.#versions.comparing({ key, etag }, async (compared) =>
+				this.#deletions.delete(key, { etag: compared }),
+			);
 	}
 
-	async deleteMany(...wanted: Parameters<ObjectStore["deleteMany"]>): ReturnType<ObjectStore["deleteMany"]> {
-		return this.#deletions.deleteMany(...wanted);
+	async deleteMany(
+		keys: readonly string[],
+		{ etags = new Map() }: { readonly etags?: ReadonlyMap<string, string> } = {},
+	): ReturnType<ObjectStore["deleteMany"]> {
+		const compared = new Map(etags.entries().map(([key, etag]) => [key, this.#versions.compared(key, etag)]));
+		return this.#deletions.deleteMany(keys, { etags: compared });
 	}
 
-	async copy(...wanted: Parameters<ObjectStore["copy"]>): ReturnType<ObjectStore["copy"]> {
-		return this.#copies.copy(...wanted);
+	async copy(
+		from: string,
+		to: string,
+		options: Parameters<ObjectStore["copy"]>[2] = {},
+	): ReturnType<ObjectStore["copy"]> {
+		const { etag, sizeBytes } = options;
+		const copied = await (etag === undefined
+			? this.#copies.copy(from, to, options)
+			: this.#versions.comparing({ key: from, etag, sizeBytes }, async (compared) =>
+					this.#copies.copy(from, to, { ...options, etag: compared }),
+				));
+		this.#versions.made(to, copied, { isCopy: true });
+		return copied;
 	}
 
 	async createMultipart(
@@ -122,14 +156,23 @@ class Store implements ObjectStore {
 		return this.#uploads.uploadPart(...wanted);
 	}
 
-	async copyPart(...wanted: Parameters<ObjectStore["copyPart"]>): ReturnType<ObjectStore["copyPart"]> {
-		return this.#uploads.copyPart(...wanted);
+	async copyPart(
+		key: string,
+		uploadId: string,
+		partNumber: number,
+		from: Parameters<ObjectStore["copyPart"]>[3],
+	): ReturnType<ObjectStore["copyPart"]> {
+		return this.#versions.comparing(from, async (etag) =>
+			this.#uploads.copyPart(key, uploadId, partNumber, { ...from, etag }),
+		);
 	}
 
 	async completeMultipart(
 		...wanted: Parameters<ObjectStore["completeMultipart"]>
 	): ReturnType<ObjectStore["completeMultipart"]> {
-		return this.#uploads.completeMultipart(...wanted);
+		const uploaded = await this.#uploads.completeMultipart(...wanted);
+		this.#versions.made(wanted[0], uploaded);
+		return uploaded;
 	}
 
 	async abortMultipart(key: string, uploadId: string): Promise<void> {

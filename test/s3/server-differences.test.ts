@@ -196,9 +196,12 @@ describe("a server that says of each version of an object of parts that it is an
 		// Somebody is faster than the copy.
 		let isReplaced = false;
 		proxy.manners(swift, {
-			tells: (request) => {
+			tells: (request, { body }) => {
 				if (isCopy(request)) isReplaced = true;
-				return request.method === "HEAD" && isReplaced ? { headers: { etag: '"another"' } } : undefined;
+				if (!isReplaced) return undefined;
+				if (request.url.includes("list-type=2"))
+					return { body: body.replaceAll(/<ETag>.*?<\/ETag>/g, "<ETag>another</ETag>") };
+				return request.method === "HEAD" ? { headers: { etag: '"another"' } } : undefined;
 			},
 		});
 		expect(await failureOf(store.copy("multipart", "wrong", { etag: second }))).toMatchObject({
@@ -452,6 +455,66 @@ describe("objects of directories that have a version in listings alone, as of s3
 		});
 		const [failure] = await store.deleteMany(["unseen/"], { etags: new Map([["unseen/", etag]]) });
 		expect(failure?.error.kind).toBe("OBJECT_REPLACED");
+	});
+});
+
+describe("an object that is listed with another version than it is compared by, as Swift lists copies of what was put together", () => {
+	const otherwise = (version: string): Manner => ({
+		tells: ({ url }, { body }) =>
+			url.includes("list-type=2")
+				? { body: body.replaceAll(/<ETag>.*?<\/ETag>/g, `<ETag>${version}</ETag>`) }
+				: undefined,
+	});
+	const listedNow = async (prefix: string) =>
+		(await store.list({ prefix })).objects.map(({ key, etag }) => [key, etag]);
+
+	test.each([
+		["of another form", "&#34;6031a974921ea15a3973458b72a0d24b&#34;"],
+		["none", ""],
+	])("is read, copied and deleted: %s", async (_, version) => {
+		await minio.put("bucket", "otherwise/file", whole);
+		proxy.manners(otherwise(version));
+		const listed = (await store.list({ prefix: "otherwise/file" })).objects[0];
+		const { etag = "" } = listed ?? {};
+		const into = Buffer.alloc(whole.length);
+		await store.get("otherwise/file", { offset: 0, into, etag, objectSizeBytes: whole.length });
+		expect(into.equals(whole)).toBe(true);
+		expect(await store.head("otherwise/file", { as: etag })).toMatchObject({ etag });
+		await store.copy("otherwise/file", "otherwise/copy", { etag, sizeBytes: whole.length });
+		const id = await store.createMultipart("otherwise/parts", {});
+		const part = { key: "otherwise/file", etag, offset: 0, lengthBytes: 1000 };
+		const parts = [await store.copyPart("otherwise/parts", id, 1, part)];
+		await store.completeMultipart("otherwise/parts", id, parts, { sizeBytes: 1000 });
+		await store.delete("otherwise/file", { etag });
+		expect((await failureOf(store.head("otherwise/file"))).kind).toBe("NOT_FOUND");
+		expect([retries(), conceded]).toEqual([[], ["listed-versions"]]);
+	});
+
+	test("keeps the version that it got here", async () => {
+		await minio.put("bucket", "ours/file", whole);
+		proxy.manners(otherwise("&#34;6031a974921ea15a3973458b72a0d24b&#34;"));
+		const { etag: copied } = await store.copy("ours/file", "ours/copy", { sizeBytes: whole.length });
+		expect(await listedNow("ours/copy")).toEqual([["ours/copy", copied]]);
+		expect(conceded).toEqual(["listed-versions"]);
+		const { etag: put } = await store.put("ours/put", bodyOf("content"));
+		for (let index = 0; index < 2; index++) expect(await listedNow("ours/put")).toEqual([["ours/put", put]]);
+		// Of each of the two once, and a look at the listing.
+		expect(proxy.requests.filter(({ method }) => method === "HEAD")).toHaveLength(3);
+		await minio.put("bucket", "ours/put", "another");
+		expect(await listedNow("ours/put")).not.toEqual([["ours/put", put]]);
+	});
+
+	test("that somebody else has replaced is not taken for it", async () => {
+		await minio.put("bucket", "replaced/file", first);
+		const listed = (await store.list({ prefix: "replaced/file" })).objects[0];
+		await minio.put("bucket", "replaced/file", whole);
+		const { etag = "" } = listed ?? {};
+		const into = Buffer.alloc(first.length);
+		const reading = store.get("replaced/file", { offset: 0, into, etag, objectSizeBytes: first.length });
+		expect((await failureOf(reading)).kind).toBe("OBJECT_REPLACED");
+		expect((await failureOf(store.copy("replaced/file", "replaced/copy", { etag }))).kind).toBe("OBJECT_REPLACED");
+		expect((await store.head("replaced/file", { as: etag })).etag).not.toBe(etag);
+		expect(conceded).toEqual([]);
 	});
 });
 

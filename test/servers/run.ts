@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Pod } from "../support/pod.ts";
 import { differencesIn, differencesOnServer, entriesOf, type Wanted } from "./compare.ts";
 import type { Keys, RunningServer } from "./server.ts";
-import { bashIn, makeSources, stepLimitMs, steps, type Place, type Step } from "./steps.ts";
+import { bashIn, longStepLimitMs, makeSources, stepLimitMs, steps, type Place, type Step } from "./steps.ts";
 
 export type DriverName = "native" | "s3fs";
 
@@ -59,7 +59,8 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 	for (const [number, step] of options.steps.entries()) {
 		const plain = join(folder, "plain", String(number));
 		await mkdir(plain, { recursive: true });
-		await step.run(placeIn(plain, sources, undefined));
+		const limitMs = step.long === true ? longStepLimitMs : stepLimitMs;
+		await step.run(placeIn({ folder: plain, sources, limitMs }, undefined));
 		const wanted: Wanted = {
 			entries: await entriesOf(plain, stepLimitMs),
 			attributes: step.attributes === true,
@@ -70,18 +71,13 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 		let failure: string | undefined;
 		try {
 			await bashIn({ folder: pod.target, sources }, `mkdir ${driver}-${number}`);
-			const place = placeIn(join(pod.target, `${driver}-${number}`), sources, {
-				server,
-				prefix: `${driver}-${number}/`,
-			});
-			await step.run(place);
+			const folder = join(pod.target, `${driver}-${number}`);
+			await step.run(placeIn({ folder, sources, limitMs }, { server, prefix: `${driver}-${number}/` }));
 		} catch (error) {
 			failure = saidBy(error);
 		}
 		const seconds = Math.round((performance.now() - started) / 1000);
-		const without = pod.log
-			.slice(logged)
-			.flatMap((line) => (typeof line["difference"] === "string" ? [line["difference"]] : []));
+		const without = concededSince(pod, logged);
 		options.onStep?.(step.name, seconds);
 		begun.push({ step, number, wanted, ...(failure !== undefined && { failure }), without, seconds });
 		// Whatever hangs there must not be in the next one's way.
@@ -95,9 +91,10 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 	await pod.cleanup();
 	const fresh = await mounted(options, pods);
 	const results: Result[] = [];
-	for (const { step, number, wanted, failure: failed, without, seconds } of begun) {
+	for (const { step, number, wanted, failure: failed, without: conceded, seconds } of begun) {
 		const prefix = `${driver}-${number}/`;
 		let failure = failed;
+		const logged = fresh.log.length;
 		try {
 			failure ??= firstOf(
 				await differencesOnServer(
@@ -115,6 +112,7 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 		}
 		if (failure === undefined && step.long !== true && seconds > slowSeconds)
 			failure = "it works, after a minute of retries";
+		const without = [...new Set([...conceded, ...concededSince(fresh, logged)])];
 		const result: Result = {
 			step: step.name,
 			outcome: failure === undefined ? "works" : "fails",
@@ -134,6 +132,11 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 		}
 	}
 	return results;
+}
+
+/** What the server was found to lack since so many lines of the log. */
+function concededSince({ log }: Pod, lines: number): string[] {
+	return log.slice(lines).flatMap((line) => (typeof line["difference"] === "string" ? [line["difference"]] : []));
 }
 
 function firstOf(differences: readonly string[], where: string): string | undefined {
@@ -160,8 +163,7 @@ function saidBy(error: unknown): string {
 }
 
 function placeIn(
-	folder: string,
-	sources: string,
+	{ folder, sources, limitMs }: { readonly folder: string; readonly sources: string; readonly limitMs: number },
 	other: { readonly server: RunningServer; readonly prefix: string } | undefined,
 ): Place {
 	return {
@@ -172,7 +174,7 @@ function placeIn(
 			other === undefined ? writeFile(join(folder, path), body) : other.server.put(other.prefix + path, body),
 		remove: async (path) =>
 			other === undefined ? unlink(join(folder, path)) : other.server.delete(other.prefix + path),
-		bash: async (script) => bashIn({ folder, sources }, script),
+		bash: async (script) => bashIn({ folder, sources }, script, limitMs),
 	};
 }
 

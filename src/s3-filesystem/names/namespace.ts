@@ -407,7 +407,7 @@ export class Namespace {
 		const { posix, version } = node;
 		const key = keyOf(node);
 		const askedAt = performance.now();
-		const { etag, metadata, properties } = await volume.store.head(key);
+		const { etag, metadata, properties } = await volume.store.head(key, version && { as: version.etag });
 		// Changed or moved here meanwhile: the answer is older than that.
 		if (node.posix !== posix || node.version !== version) return this.ensureMetadata(node);
 		if (etag !== node.version?.etag) throw new FuseError("ESTALE", `${key} was replaced`);
