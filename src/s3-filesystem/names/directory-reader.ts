@@ -1,6 +1,7 @@
 import { fileTypes } from "./posix-metadata.ts";
 import { FuseError, type Attributes, type DirectoryPage, type Entry } from "../../fuse/filesystem.ts";
 import { timeOf } from "../../fuse/time.ts";
+import { S3Error } from "../../s3/object-store.ts";
 import { Turns } from "../../turns.ts";
 import { fromMachineTime, toMachineTime } from "./kept-nodes.ts";
 import { listedKey, type Listed } from "./listed.ts";
@@ -339,9 +340,9 @@ export class DirectoryReader {
 
 	async #load(after: string, volume: VolumeOptions): Promise<void> {
 		const directory = this.directory;
-		// Somebody else may wait for it already.
+		// Somebody else may wait for it already. What he is told is for all: another try would take as long once more.
 		for (let page = this.#namespace.pageUnderWay(directory, after); page !== undefined;) {
-			await page;
+			await page.catch(unlessGivenUp);
 			if (this.#rangeAfter(after, volume) !== undefined) return;
 			page = this.#namespace.pageUnderWay(directory, after);
 		}
@@ -393,4 +394,9 @@ export class DirectoryReader {
 		if (this.#inquiry !== undefined) this.directory.listing.end(this.#inquiry);
 		this.#inquiry = undefined;
 	}
+}
+
+/** Whose reader was closed has no answer for others. */
+function unlessGivenUp(error: unknown): void {
+	if (!(error instanceof S3Error && error.kind === "ABORTED")) throw error;
 }

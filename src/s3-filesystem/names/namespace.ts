@@ -238,10 +238,10 @@ export class Namespace {
 		}
 	}
 
-	/** What resolves when the names after that key are there, if somebody asks for them at this moment, however that ends. */
+	/** What resolves when the names after that key are there, if somebody asks for them at this moment. */
 	pageUnderWay(directory: DirectoryNode, after: string): Promise<void> | undefined {
 		const name = pageName(directory, after);
-		return (this.#pages.get(name) ?? this.#readersPages.get(name))?.catch(() => undefined);
+		return this.#pages.get(name) ?? this.#readersPages.get(name);
 	}
 
 	/** Whoever wants the same names meanwhile may wait for a reader's page, though not count on it: the reader may be closed. */
@@ -389,7 +389,7 @@ export class Namespace {
 
 	async #askForDirectory(node: DirectoryNode, { store }: VolumeOptions): Promise<void> {
 		// The first page begins with the directory's own object.
-		await this.pageUnderWay(node, "");
+		await this.pageUnderWay(node, "")?.catch(() => undefined);
 		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {

@@ -1,4 +1,16 @@
-import { mkdir, opendir, readdir, rename, rm, rmdir, stat, symlink, unlink, writeFile } from "node:fs/promises";
+import {
+	mkdir,
+	opendir,
+	readdir,
+	readlink,
+	rename,
+	rm,
+	rmdir,
+	stat,
+	symlink,
+	unlink,
+	writeFile,
+} from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -132,3 +144,33 @@ test("what was removed while it is open is not listed, also where each name is a
 	expect(stdout).toMatch(/other\nx$/);
 	expect(stdout).not.toContain("file");
 });
+
+test("what several who read one directory wait for fails once, and for all of them", async () => {
+	await buckets.minio.put(buckets.name, "d/file", "content");
+	const here = await buckets.mountThroughProxy();
+	const directory = join(here.target, "d");
+	await stat(directory);
+	const failing = Promise.withResolvers<void>();
+	const body = "<Error><Code>AccessDenied</Code></Error>";
+	await buckets.proxy.fail(
+		{ kind: "answer", status: 403, body },
+		{
+			only: ({ url = "" }) => new URL(url, "http://x").searchParams.get("prefix") === "d/",
+			before: async () => failing.promise,
+		},
+	);
+	const readers = Array.from({ length: 6 }, () => execa("ls", ["-f", directory], { reject: false, timeout: 60_000 }));
+	const isReading = async ({ pid }: { readonly pid?: number | undefined }): Promise<boolean> => {
+		const open = await readdir(`/proc/${pid}/fd`);
+		const paths = await Promise.all(open.map(async (number) => readlink(`/proc/${pid}/fd/${number}`).catch(() => "")));
+		return paths.includes(directory);
+	};
+	await expect
+		.poll(async () => Promise.all(readers.map(isReading)), { timeout: 30_000 })
+		.toEqual(readers.map(() => true));
+	await delay(200);
+	failing.resolve();
+	for (const { stderr } of await Promise.all(readers)) expect(stderr).toContain("Permission denied");
+	// One of them may have come late.
+	expect(buckets.proxy.failed).toBeLessThanOrEqual(2);
+}, 100_000);
