@@ -110,13 +110,13 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		options.signal.removeEventListener("abort", onAbort);
 		await server.close();
 		// Not empty when something could not be taken away; then it stays for whoever looks into it.
-		await rmdir(join(runDirectory, "mounts")).catch(() => undefined);
+		for (const name of ["mounts", "layers"]) await rmdir(join(runDirectory, name)).catch(() => undefined);
 	}
 }
 
 async function makePrivateDirectory(path: string): Promise<void> {
 	await makeDirectory(path);
-	const foreign = (await readdir(path)).filter((name) => !["launcher.sock", "mounts"].includes(name));
+	const foreign = (await readdir(path)).filter((name) => !["launcher.sock", "mounts", "layers"].includes(name));
 	if (foreign.length > 0) {
 		throw new LauncherError(
 			"USAGE",

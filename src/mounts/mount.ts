@@ -1,16 +1,22 @@
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { LauncherError } from "../errors.ts";
+import { bindKept, dropKept, keepTop, keptIn } from "./kept-layers.ts";
 import { isAmong, isEmptyRoot, layersAt, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
+import { viewNode } from "./node-view.ts";
 import { runBounded } from "./run.ts";
 import { statfs } from "./statfs.ts";
 import { unmount } from "./unmount.ts";
+import { beginnings, isSidecar } from "./volume-use.ts";
 
 const mountTimeoutMs = 5000;
 const statfsTimeoutMs = 2000;
 
-/** Dead mounts stacked at one target before all but the lowest are taken away. */
-export const maximumLayers = 16;
+/** Mounts replaced at one target before they are taken away. */
+const maximumReplaced = 16;
+
+/** Layers at a target where the node cannot be seen: not without end, since whatever watches a node's mounts reads each of them. */
+const maximumUnseen = 128;
 
 /**
  * Shows what is mounted at `staging` at `target` too, over whatever dead mount is left there. A pod that has the dead
@@ -18,11 +24,8 @@ export const maximumLayers = 16;
  * Never touches a live filesystem, except one of ours that is to be replaced: throws MOUNTPOINT_IN_USE. Returns the new mount, topmost
  * at the target.
  */
-export async function bindOver(
-	staging: string,
-	target: string,
-	{ makeTarget, isOurs, replaces }: BindOptions,
-): Promise<MountEntry> {
+export async function bindOver(staging: string, target: string, options: BindOptions): Promise<MountEntry> {
+	const { makeTarget, isOurs, replaces, keptFolder } = options;
 	const before = await readMountinfo();
 	const layers = layersOn(before, target);
 	// Only now: on a dead mount even mkdir fails.
@@ -32,15 +35,17 @@ export async function bindOver(
 	if (top !== undefined && !isReplaced && !(await isLeftBehind(top, isOurs))) {
 		throw targetInUse(top);
 	}
-	if (layers.length >= maximumLayers) {
-		// What is open in it goes on; for a moment the lowest is seen.
-		if (isReplaced) await popLayers(target, 1);
-		else await popDeadLayers(target, 1);
-	}
-	await runMount(["--bind", "--", staging, target], target);
+	await leaveNeeded(staging, target, { ...options, isReplaced });
+	const served = layersAt(before, staging).at(-1)?.device;
+	const kept = keptIn(keptFolder, await readMountinfo()).find(({ device, isBare }) => isBare && device === served);
+	await runMount(["--bind", "--", kept?.path ?? staging, target], target);
 	const after = await readMountinfo();
 	const [stagingTop, targetTop] = [staging, target].map((path) => layersAt(after, path).at(-1));
-	if (targetTop !== undefined && targetTop.device === stagingTop?.device) return targetTop;
+	if (targetTop !== undefined && targetTop.device === stagingTop?.device) {
+		// Without it the mount is as good, until an application goes.
+		if (kept === undefined && targetTop.shared && !isSidecar(after)) await keepTop(target, keptFolder, targetTop);
+		return targetTop;
+	}
 	// A link inside the mount around it has led elsewhere.
 	const strayed = after.filter((entry) => entry.device === stagingTop?.device && !isAmong(entry, before));
 	for (const { mountPoint } of strayed) await unmount(mountPoint, { lazy: true });
@@ -52,11 +57,47 @@ interface BindOptions {
 	readonly isOurs: (entry: MountEntry) => boolean;
 	/** The live mount of ours that is expected there. */
 	readonly replaces?: MountEntry;
+	/** The node's /proc, where it is to be seen. */
+	readonly nodeProc: string;
+	/** For layers that are kept apart. */
+	readonly keptFolder: string;
 }
 
-async function popLayers(target: string, keep: number): Promise<void> {
-	while (layersOn(await readMountinfo(), target).length > keep) {
-		if ((await unmount(target, { lazy: true })).kind !== "done") return;
+/**
+ * Leaves at the target the lowest layer and those that somebody else's mount begins with, also such as were lost there. For a moment only the
+ * lowest is seen, which matters to nobody when the uppermost is dead. Where the node cannot be seen, all are left.
+ */
+async function leaveNeeded(
+	staging: string,
+	target: string,
+	{ nodeProc, keptFolder, isReplaced }: BindOptions & { readonly isReplaced: boolean },
+): Promise<void> {
+	const entries = await readMountinfo();
+	const layers = layersOn(entries, target);
+	const served = layersAt(entries, staging).at(-1)?.device;
+	const kept = keptIn(keptFolder, entries);
+	const [lowest] = layers;
+	const devices = new Set([...layers, ...kept].map(({ device }) => device));
+	if (lowest !== undefined) devices.delete(lowest.device);
+	if (devices.size === 0) return dropKept(keptFolder);
+	const view = viewNode(nodeProc, devices);
+	const needed = view && beginnings(view, devices, entries);
+	const isFull = layers.length >= (needed === undefined ? maximumUnseen : maximumReplaced);
+	if (isFull || (needed !== undefined && !isReplaced)) {
+		for (const layer of layers.slice(1).toReversed()) {
+			// What is open in one that is replaced goes on.
+			if (!isReplaced && !(await isDead(layer, () => false))) break;
+			const isToKeep = needed?.has(layer.device) === true && kept.every(({ device }) => device !== layer.device);
+			if (isToKeep && !(await keepTop(target, keptFolder, layer))) break;
+			if ((await unmount(target, { lazy: true })).kind !== "done") break;
+		}
+	}
+	await dropKept(keptFolder, ({ device }) => device !== served && needed?.has(device) !== true);
+	const now = await readMountinfo();
+	const there = layersOn(now, target);
+	for (const { path, device, isBare } of keptIn(keptFolder, now)) {
+		const isMissing = isBare && device !== served && there.every((layer) => layer.device !== device);
+		if (isMissing) await bindKept(path, target);
 	}
 }
 

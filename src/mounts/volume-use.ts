@@ -107,6 +107,27 @@ export function isToStay({ uses, isSidecar }: { uses: readonly Use[] | undefined
 	return uses === undefined ? !isSidecar : uses.length > 0;
 }
 
+/**
+ * Which of these filesystems are the lowest of what somebody else has mounted at a place: there a later one is seen only as long as it is
+ * mounted on the same one at the target, too. `own`: the mounts of this container, which another may have a copy of.
+ */
+export function beginnings(
+	{ entries: onNode, namespaces }: NodeView,
+	devices: ReadonlySet<string>,
+	own: readonly MountEntry[],
+): Set<string> {
+	const found = [onNode, ...namespaces.map(({ entries }) => entries)].flatMap((entries) => {
+		const places = new Map(entries.map(({ id, mountPoint }) => [id, mountPoint]));
+		return entries.filter(
+			(entry) =>
+				devices.has(entry.device) &&
+				places.get(entry.parentId) !== entry.mountPoint &&
+				!own.some(({ device, mountPoint }) => device === entry.device && mountPoint === entry.mountPoint),
+		);
+	});
+	return new Set(found.map(({ device }) => device));
+}
+
 /** Whether this container is one of an application's own pod: only there Fluid's webhook puts its check of the mount. */
 export function isSidecar(entries: readonly MountEntry[]): boolean {
 	return entries.some(({ mountPoint }) => mountPoint === "/check-mount.sh");

@@ -3,10 +3,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { CheckContext, Driver, Ending, PreparedMount, Session, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { dropKept } from "../mounts/kept-layers.ts";
 import { bindOver, remountReadOnly } from "../mounts/mount.ts";
 import { isAmong, isEmptyRoot, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
-import type { Holder } from "../mounts/volume-use.ts";
+import { isSidecar, type Holder } from "../mounts/volume-use.ts";
 import { firstOf, withEither, within } from "../within.ts";
 import { Prober } from "../probe/prober.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
@@ -25,6 +26,7 @@ import {
 	clearDirectory,
 	detach,
 	endDriver,
+	keptFolderOf,
 	killDriver,
 	removeDirectory,
 	stagingOf,
@@ -474,19 +476,24 @@ export class MountSupervisor {
 			while (!signal.aborted && performance.now() < until) {
 				const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
 				await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
-				if (this.#layers.length > 0 && this.#options.parent === undefined && !(await this.#isStillThere())) {
-					this.#unmountedFromOutside();
-					return true;
-				}
+				if (this.#layers.length === 0 || this.#options.parent !== undefined) continue;
+				const entries = await readMountinfo().catch(() => undefined);
+				// Who cannot look has not seen it go.
+				if (entries === undefined || isAmong(this.#layers.at(-1), layersAt(entries, this.mount.target))) continue;
+				if (this.#isLostToOthers(entries)) continue;
+				this.#unmountedFromOutside();
+				return true;
 			}
 			return false;
 		});
 	}
 
-	async #isStillThere(): Promise<boolean> {
-		const entries = await readMountinfo().catch(() => undefined);
-		// Who cannot look has not seen it go.
-		return entries === undefined || isAmong(this.#layers.at(-1), layersAt(entries, this.mount.target));
+	/**
+	 * Only what was mounted over another one of ours is gone. That happens when an application goes whose volume began with that one, and
+	 * in a sidecar only when the mount is to go.
+	 */
+	#isLostToOthers(entries: readonly MountEntry[]): boolean {
+		return isAmong(layersAt(entries, this.mount.target).at(-1), this.#layers) && !isSidecar(entries);
 	}
 
 	#unmountedFromOutside(): void {
@@ -612,14 +619,15 @@ export class MountSupervisor {
 		}
 	}
 
-	async #bind(directory: string): Promise<void> {
+	async #bind(directory: string, replaced = this.#visible ? this.#layers.at(-1) : undefined): Promise<void> {
 		const { target } = this.mount;
 		const { parent, makeTarget } = this.#options;
 		const parentGeneration = parent?.generation ?? 0;
-		const replaced = this.#visible ? this.#layers.at(-1) : undefined;
 		const entry = await bindOver(stagingOf(directory), target, {
 			makeTarget,
 			isOurs: (candidate) => isAmong(candidate, this.#layers),
+			nodeProc: this.#options.nodeProc,
+			keptFolder: keptFolderOf(this.#options.directory),
 			...(replaced !== undefined && { replaces: replaced }),
 		});
 		const left = layersAt(await readMountinfo(), target);
@@ -670,11 +678,17 @@ export class MountSupervisor {
 				this.#visible = true;
 				continue;
 			}
-			if (!stillThere) {
+			const isLostToOthers = !stillThere && this.#isLostToOthers(entries);
+			if (!stillThere && !isLostToOthers) {
 				this.#unmountedFromOutside();
 				return;
 			}
 			if (ending !== undefined) throw this.#causeOf(ending);
+			if (isLostToOthers) {
+				this.#log.warn({ target: this.mount.target }, "unmounted with the volume of an application, mounting again");
+				await this.#bind(this.#directory, here.at(-1));
+				continue;
+			}
 			this.#visible = here.at(-1)?.id === ours?.id;
 			await this.#look();
 			if (
@@ -807,6 +821,8 @@ export class MountSupervisor {
 		this.#layers = [];
 		this.#visible = false;
 		this.#detached.resolve();
+		// As long as it is mounted anywhere, its driver goes on.
+		await this.#cleanUp(async () => dropKept(keptFolderOf(this.#options.directory)));
 		const endUntil = (): number => (this.#limits ?? byDefault).endUntil;
 		await Promise.all([
 			this.#cleanUp(async () => endDriver(remains, endUntil, leftWith)),

@@ -1,5 +1,5 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Session } from "../drivers/driver.ts";
 import type { Logger } from "../log.ts";
@@ -34,6 +34,11 @@ export interface Remains {
 /** Where a driver mounts, before it is bound to the target. */
 export function stagingOf(directory: string): string {
 	return join(directory, "staging");
+}
+
+/** RUN_DIR/layers/<id>: in it, paths are longer than that of the staging folder, for the same reason. */
+export function keptFolderOf(directory: string): string {
+	return join(dirname(dirname(directory)), "layers", basename(directory));
 }
 
 /**

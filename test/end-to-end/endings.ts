@@ -2,8 +2,6 @@ import { bucketsPod, minioPod, type S3DriverUnderTest } from "../support/s3-driv
 import type { Minio } from "../support/minio.ts";
 import { MiniatureNode, type Application, type Storage } from "../support/node.ts";
 
-const podUids = ["0f8b5d2e-3c1a-4e67-9b21-7d5a6c4e8f10", "5b0c9a74-86d3-4f0e-a1b5-2e9d7c3f6a88"];
-
 export interface Setting {
 	readonly driver: S3DriverUnderTest;
 	/** The node's /proc is mounted in the storage pod. */
@@ -66,6 +64,7 @@ export class Life {
 	readonly node: MiniatureNode;
 	readonly setting: Setting;
 	storage: Storage;
+	#started = 0;
 	readonly #applications: { readonly application: Application; readonly published: string }[] = [];
 
 	private constructor(node: MiniatureNode, setting: Setting, storage: Storage) {
@@ -105,13 +104,19 @@ export class Life {
 
 	async startApplication(): Promise<void> {
 		const { readOnly, several } = this.setting;
-		const number = this.#applications.length;
-		const published = this.node.publish(podUids[number] ?? "", { readOnly });
+		const number = this.#started++;
+		const published = this.node.publish(`0f8b5d2e-3c1a-4e67-9b21-7d5a6c4e8f1${number}`, { readOnly });
 		const read = several ? ["one/hello.txt", "two/hello.txt"] : ["hello.txt"];
 		const write = readOnly ? {} : { write: `${several ? "two/" : ""}written-by-${number}` };
 		const application = this.node.startApplication(published, { read, ...write });
 		this.#applications.push({ application, published });
 		await application.untilGood();
+	}
+
+	/** Each application is well. Returns when the last one was. */
+	async untilGood(): Promise<number> {
+		const goodAt = await Promise.all(this.#applications.map(async ({ application }) => application.untilGood()));
+		return Math.max(...goodAt);
 	}
 
 	async untilBroken(): Promise<void> {
@@ -132,19 +137,19 @@ export class Life {
 		await endings[how](this);
 		await this.storage.untilReady();
 		const readyAt = performance.now();
-		const goodAt = await Promise.all(this.#applications.map(async ({ application }) => application.untilGood()));
+		const goodAt = await this.untilGood();
 		const sights = this.#applications.map(({ application }, index) => application.sights.slice(before[index]));
 		const broken = sights.map((seen) => (seen.at(-1)?.at ?? 0) - (seen[0]?.at ?? 0));
 		return {
 			brokenS: Math.max(...broken) / 1000,
-			healedAfterS: (Math.max(...goodAt) - readyAt) / 1000,
+			healedAfterS: (goodAt - readyAt) / 1000,
 			saw: [...new Set(sights.flat().map(({ what }) => what))].filter((what) => what !== "ok"),
 		};
 	}
 
-	/** The applications go, and their volumes with them. */
-	async endApplications(): Promise<void> {
-		for (const { application, published } of this.#applications.splice(0)) {
+	/** The applications go, or some of them, and their volumes with them. */
+	async endApplications(first = 0, count = this.#applications.length): Promise<void> {
+		for (const { application, published } of this.#applications.splice(first, count)) {
 			application.signal("SIGTERM");
 			await application.ended();
 			await this.node.unpublish(published);

@@ -51,6 +51,32 @@ test.concurrent.each(drivers)(
 	},
 );
 
+test.concurrent.each([{ seesNode: true }, { seesNode: false }])(
+	"after many ends applications heal whenever they came; where the node is seen: $seesNode",
+	{ timeout: 240_000 },
+	async ({ seesNode }) => {
+		const driver = { title: "native", name: "native" } as const;
+		const life = await Life.begin(minio, { driver, seesNode, readOnly: true, several: false });
+		try {
+			for (let ends = 1; ends <= 18; ends++) {
+				if ([1, 5, 15].includes(ends)) await life.startApplication();
+				await life.end(ends % 6 === 0 ? "SIGTERM, and a restart in place" : "`kill -9` of the driver");
+				const { mounts } = await life.storage.status();
+				// One for those who came at the same time, and one that is alive.
+				expect(mounts[0]?.layers).toBe(seesNode ? 2 + Number(ends >= 5) + Number(ends >= 15) : ends + 1);
+			}
+			await life.endApplications();
+			await life.deletePod();
+			life.startStorage({ seesNode: true });
+			await life.storage.untilReady();
+			await life.deletePod();
+			expect(life.left()).toEqual([]);
+		} finally {
+			await life.node.stop();
+		}
+	},
+);
+
 /** Throws when an application does not heal. */
 async function liveThrough(setting: Setting) {
 	const life = await Life.begin(minio, setting);

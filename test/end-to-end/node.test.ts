@@ -89,3 +89,26 @@ test("somebody's umount is the end for good, also while applications use the vol
 	await here.endApplications();
 	expect(here.left()).toEqual([]);
 });
+
+test("who goes takes nothing from other applications, whenever they came, though its volume began before theirs", async () => {
+	const here = await begin();
+	await here.startApplication();
+	await here.startApplication();
+	await here.end("SIGTERM, and a restart in place");
+	await here.startApplication();
+	await here.end("`kill -9` of the driver");
+	await here.startApplication();
+	const { restarts } = (await here.storage.status()).mounts[0] ?? {};
+	// Its CSI plugin unmounts what lies over the first layer, and with that what all others have there.
+	await here.endApplications(0, 1);
+	await here.untilGood();
+	await here.end("`kill -9` of the driver");
+	await here.end("SIGTERM, and a restart in place");
+	await here.endApplications(1, 1);
+	await here.untilGood();
+	expect(restarts).toBe(1);
+	expect((await here.storage.status()).mounts[0]).toMatchObject({ state: "ready", restarts: 0 });
+	await here.endApplications();
+	await here.deletePod();
+	expect(here.left()).toEqual([]);
+});

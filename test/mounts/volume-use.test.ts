@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { parseMountinfo } from "../../src/mounts/mountinfo.ts";
 import {
+	beginnings,
 	devicesAt,
 	holdersOf,
 	inhabitantOf,
@@ -109,6 +110,30 @@ describe("holders", () => {
 	it("are told from those who only stand in it", () => {
 		const seenNow = view([], [[fuse(5, "/data")], seen({ workingDirectory: "/data/folder" }), seen({ pid: 8 })]);
 		expect(holdersOf(seenNow, devices)).toMatchObject([{ pid: 7, path: "/data/folder", isOpen: false }]);
+	});
+});
+
+describe("layers that others begin with", () => {
+	const stack = (path: string, firstId: number, from: number, to: number): string[] =>
+		Array.from(
+			{ length: to - from + 1 },
+			(_, index) =>
+				`${firstId + index} ${index === 0 ? 1 : firstId + index - 1} 0:${from + index} / ${path} rw - fuse.thin-s3 s3://data/ rw`,
+		);
+	const layers = parseMountinfo(stack(target, 100, 1, 20).join("\n"));
+	const all = new Set(layers.map(({ device }) => device));
+	const onNode = stack(target, 200, 1, 20);
+
+	it("are the lowest of a pod's volume and of its container, which may have come later", () => {
+		const [first, last] = [stack(published, 300, 3, 20), stack(`${published}2`, 400, 20, 20)];
+		const seenNow = view([...onNode, ...first, ...last], [stack("/data", 500, 7, 20), seen()]);
+		expect([...beginnings(seenNow, all, layers)].toSorted()).toEqual(["0:20", "0:3", "0:7"]);
+	});
+
+	it("are not what this container itself has mounted, or another has as a copy of that", () => {
+		const staging = fuse(150, "/run/fluid-fuse/mounts/data/staging", "0:20");
+		const seenNow = view(onNode, [[staging, ...stack(target, 100, 1, 20)], seen({ pod: own })]);
+		expect([...beginnings(seenNow, all, [...layers, ...parseMountinfo(staging)])]).toEqual([]);
 	});
 });
 

@@ -278,7 +278,8 @@ const useVolume = `
 				const text = String(Date.now());
 				fs.writeFileSync(folder + "/" + files.write, text);
 				// Not as utf8: then Node ends with an assertion when close fails.
-				if (fs.readFileSync(folder + "/" + files.write).toString() !== text) what = "other bytes";
+				const read = fs.readFileSync(folder + "/" + files.write).toString();
+				if (read !== text) what = "wrote " + text + ", read " + JSON.stringify(read);
 			}
 		} catch (error) { what = error.code; }
 		process.stdout.write(what + "\\n");
