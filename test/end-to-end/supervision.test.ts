@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -30,6 +30,16 @@ function createPod(...args: Parameters<typeof minioPod> extends [unknown, unknow
 /** A file of the mount, read by another process: a hung mount must not hang the tests. */
 function readThroughMount(path: string): string {
 	return execFileSync("cat", [path], { encoding: "utf8", timeout: 5000 });
+}
+
+/** How long the threads of this name have run. */
+function ranMs(pid: number, name: string): number {
+	const threads = readdirSync(`/proc/${pid}/task`).map((id) => `/proc/${pid}/task/${id}`);
+	const chosen = threads.filter((thread) => readFileSync(`${thread}/comm`, "utf8").trim() === name);
+	return chosen.reduce(
+		(sum, thread) => sum + Number(readFileSync(`${thread}/schedstat`, "utf8").split(" ")[0]) / 1e6,
+		0,
+	);
 }
 
 function openDescriptors(pid: number): number {
@@ -339,4 +349,14 @@ describe.each(s3Drivers())("$title", (driver) => {
 		await here.untilReady(10_000);
 		expect(await here.stop()).toBe(0);
 	});
+});
+
+test("compiles with no other thread, which its exit and that would wait for each other", async () => {
+	const here = createPod({ title: "native", name: "native" });
+	here.start();
+	await here.untilReady();
+	expect(ranMs(here.pid, "MainThread")).toBeGreaterThan(50);
+	// They are there, and have found nothing to do.
+	expect(ranMs(here.pid, "V8Worker")).toBeLessThan(ranMs(here.pid, "MainThread") / 100);
+	expect(await here.stop()).toBe(0);
 });
