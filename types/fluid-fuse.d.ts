@@ -26,6 +26,14 @@ declare module "fluid-fuse" {
 		*/
 		readonly secretFolder?: string;
 	}
+	/** A folder of a CacheRuntime's tiered store. */
+	export interface CachePlace {
+		readonly folder: string;
+		/** A tmpfs, whose content the container's memory limit counts. */
+		readonly inMemory: boolean;
+		/** What may be in it, more than 0; who exceeds that may be evicted. */
+		readonly bytes: number;
+	}
 	/** A value that must not be seen: it shows only its label, whatever prints it. */
 	export interface Secret {
 		/** The value itself. It belongs into `files` of the command, never into `args`. */
@@ -97,6 +105,11 @@ declare module "fluid-fuse" {
 		readonly schemes: readonly string[];
 		/** CSI drivers whose volumes it serves as `pvc://claim`, such as `nas.csi.example.com`; it finds the volume in the mount. */
 		readonly csiDrivers?: readonly string[];
+		/**
+		* Makes options of the place for a cache that a CacheRuntime gives: the largest on a disk, or where there is none, in memory. One of them is
+		* the folder as it is; where somebody has given that option, none of them counts.
+		*/
+		readonly cachePlace?: (place: CachePlace) => Readonly<Record<string, string>>;
 		/** As the kernel lists its mounts in /proc/self/mountinfo, such as `fuse.sshfs`. */
 		readonly filesystemTypes: readonly string[];
 		/** How long it must live on after its first answer to count as mounted, in milliseconds. Default: 0. */

@@ -15,6 +15,7 @@ import {
 export default defineCommandDriver({
 	name: "juicefs",
 	schemes: ["juicefs"],
+	cachePlace: ({ folder, bytes }) => ({ "cache-dir": folder, "cache-size": `${Math.floor(bytes / 1024 ** 2)}Mi` }),
 	filesystemTypes: ["fuse.juicefs"],
 	options: {
 		metaurl: secret({

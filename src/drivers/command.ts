@@ -54,6 +54,7 @@ export interface CommandDriverDefinition<Options extends z.ZodObject> {
 	readonly schemes: readonly string[];
 	readonly csiDrivers?: readonly string[];
 	readonly readVolume?: (volume: Volume) => ReadVolume;
+	readonly readCachePlaces?: Driver["readCachePlaces"];
 	readonly filesystemTypes: readonly string[];
 	readonly settleMs?: number;
 	readonly takesAnyOption?: boolean;
@@ -81,6 +82,7 @@ export function defineCommandDriver<Options extends z.ZodObject>(definition: Com
 		schemes,
 		csiDrivers: definition.csiDrivers ?? [],
 		...(definition.readVolume !== undefined && { readVolume: definition.readVolume }),
+		...(definition.readCachePlaces !== undefined && { readCachePlaces: definition.readCachePlaces }),
 		filesystemTypes,
 		settleMs,
 		takesAnyOption: definition.takesAnyOption ?? false,

@@ -25,7 +25,7 @@ import type {
 	SharedStartContext,
 	StartContext,
 } from "./driver.ts";
-import { chooseCachePlace } from "./cache-places.ts";
+import { inOnePlace, nativeCache } from "./cache-places.ts";
 import { parseOptions } from "./parse-options.ts";
 import { s3Bucket, s3CheckWithIdentity, s3Faults, s3Source } from "./s3-driver.ts";
 import { pathStyle, s3Options } from "./s3-options.ts";
@@ -103,7 +103,7 @@ export const native: Driver = {
 	schemes: ["s3", "minio", ""],
 	csiDrivers: s3CsiDrivers,
 	readVolume: (volume) => readS3Volume(volume),
-	readCachePlaces: chooseCachePlace,
+	readCachePlaces: inOnePlace(nativeCache),
 	filesystemTypes: ["fuse.thin-s3"],
 	options,
 	refusedOptions: { "type-cache-ttl": "names and attributes have one time: use ttl" },

@@ -186,6 +186,14 @@ export const s3fs = defineCommandDriver({
 	schemes: s3Schemes,
 	csiDrivers: s3CsiDrivers,
 	readVolume: (volume) => readS3Volume(volume, optionsOfVolume),
+	readCachePlaces: (places, given) => ({
+		options: [],
+		unused: places.map(() =>
+			given.has("use_cache")
+				? "use_cache is given as an option"
+				: "the cache of s3fs, use_cache, knows no limit but the disk's end",
+		),
+	}),
 	filesystemTypes: ["fuse.s3fs"],
 	// It is mounted before it knows whether it can serve, and ends a moment later when it cannot.
 	settleMs: 300,

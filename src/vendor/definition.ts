@@ -2,6 +2,7 @@ import { isAbsolute, normalize } from "node:path";
 import * as z from "zod";
 import { didYouMean, shown } from "../options/faults.ts";
 import { optionMeta } from "../options/option.ts";
+import { inOnePlace } from "../drivers/cache-places.ts";
 import { defineCommandDriver } from "../drivers/command.ts";
 import { DriverFaults, type Driver } from "../drivers/driver.ts";
 import { sourceFault } from "../drivers/faults.ts";
@@ -30,6 +31,7 @@ const definition = z.object({
 	}),
 	schemes: words,
 	csiDrivers: words.optional(),
+	cachePlace: fn.optional(),
 	filesystemTypes: words,
 	settleMs: z.number({ error: "expected milliseconds" }).min(0, { error: "expected 0 or more" }).optional(),
 	options: z.record(z.string(), z.unknown(), { error: "expected an object: name to option" }),
@@ -93,7 +95,7 @@ const drivers = new WeakSet<object>();
 
 /** The launcher's driver for it; what its functions throw stays with the mount. */
 export function toDriver<Declared extends Options>(vendor: CommandDriver<Declared>): Driver {
-	const { name, faults, check, diagnose, options, command, ...rest } = vendor;
+	const { name, faults, check, diagnose, options, command, cachePlace, ...rest } = vendor;
 	type Parsed = Values<Declared>;
 	const driver = defineCommandDriver({
 		...rest,
@@ -121,6 +123,15 @@ export function toDriver<Declared extends Options>(vendor: CommandDriver<Declare
 	});
 	const guarded: Driver = {
 		...driver,
+		...(cachePlace !== undefined && {
+			readCachePlaces(places, given) {
+				try {
+					return inOnePlace(cachePlace)(places, given);
+				} catch (thrown) {
+					return { options: [], unused: places.map(() => brokenDriver(name, "cachePlace", thrown).message) };
+				}
+			},
+		}),
 		prepare(mount, raw, files) {
 			try {
 				const prepared = driver.prepare(mount, raw, files);

@@ -1,5 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { parseEnvironment } from "../../src/config/environment.ts";
+import { parseFluidFile } from "../../src/config/load.ts";
+import { readTieredStore } from "../../src/config/tiered-store.ts";
+import type { CommandDriver } from "../../src/vendor/contract.ts";
+import { toDriver } from "../../src/vendor/definition.ts";
 import { faultsOf, fixture, optionsOf, planOf, secretsFolder } from "./planning.ts";
 
 const targetPath = "/runtime-mnt/cache/team-a/training/cache-fuse";
@@ -133,13 +137,44 @@ describe("a CacheRuntime's tiered store", () => {
 		]);
 	});
 
+	const unusedBy = (driver: string, file = fixture("cache-runtime-tiers.json")) => {
+		const [mount] = planOf(file, { FLUID_FUSE_DRIVER: driver }).mounts;
+		return new Set(mount?.tieredStore.map(({ unused }) => unused));
+	};
+
 	it("is of no use to goofys and s3fs, which is said", () => {
-		for (const driver of ["goofys", "s3fs"]) {
-			const [mount] = planOf(fixture("cache-runtime-tiers.json"), { FLUID_FUSE_DRIVER: driver }).mounts;
-			expect(mount?.tieredStore.map(({ unused }) => unused)).toEqual(
-				Array.from({ length: 4 }, () => `${driver} keeps no cache that it could be given a place for`),
-			);
-		}
+		expect(unusedBy("goofys")).toEqual(new Set(["goofys keeps no cache that it could be given a place for"]));
+		expect(unusedBy("s3fs")).toEqual(new Set(["the cache of s3fs, use_cache, knows no limit but the disk's end"]));
+		const given = clientWith("cache-runtime-tiers.json", { options: { use_cache: "/disk" } });
+		expect(unusedBy("s3fs", given)).toEqual(new Set(["use_cache is given as an option"]));
+	});
+
+	it("gives a driver file's driver what its cachePlace makes of it", () => {
+		const { file } = parseFluidFile(fixture("cache-runtime-tiers.json"), "runtime.json");
+		const places = (cachePlace: CommandDriver<Record<string, never>>["cachePlace"], ...given: string[]) => {
+			const driver = toDriver({
+				name: "acme",
+				schemes: ["acme"],
+				filesystemTypes: ["fuse.acmefs"],
+				options: {},
+				command: () => ({ file: "acmefs", args: [] }),
+				...(cachePlace !== undefined && { cachePlace }),
+			});
+			return readTieredStore(file, driver, new Set(given));
+		};
+		const folder = `${tiers}/level-1-index-1-hostpath`;
+		const { options, places: found } = places(({ folder: dir, bytes }) => ({ dir, limit: String(bytes) }));
+		expect(options).toEqual([
+			{ name: "dir", value: folder, from: "client.tieredStoreLevels[1].mountPaths[1]" },
+			{ name: "limit", value: "10000000000", from: "client.tieredStoreLevels[1].quotas[1]" },
+		]);
+		expect(found.map(({ gives }) => gives.length)).toEqual([0, 0, 2, 0]);
+		expect(places(({ folder: dir }) => ({ dir }), "dir").places[2]?.unused).toBe("dir is given as an option");
+		const broken = places(() => {
+			throw new Error("oh no");
+		});
+		expect(broken.places[2]?.unused).toContain("the driver acme fails in cachePlace");
+		expect(places(undefined).places[2]?.unused).toBe("acme keeps no cache that it could be given a place for");
 	});
 
 	it("is refused by its JSON path where its sizes are none, or too small", async () => {
