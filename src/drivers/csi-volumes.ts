@@ -3,14 +3,16 @@ import type { InVolume, ReadVolume, Volume, VolumeOption } from "./driver.ts";
 
 /**
  * Volumes of the CSI drivers for S3, by their documentation: https://github.com/awslabs/mountpoint-s3-csi-driver,
- * https://github.com/scality/mountpoint-s3-csi-driver, https://github.com/yandex-cloud/k8s-csi-s3, https://github.com/ctrox/csi-s3.
+ * https://github.com/scality/mountpoint-s3-csi-driver, https://github.com/yandex-cloud/k8s-csi-s3, https://github.com/ctrox/csi-s3,
+ * https://github.com/TencentCloud/kubernetes-csi-tencentcloud/blob/master/docs/README_COSFS.md.
  */
 export interface CsiDriver {
 	/** By name. One that is in no table is refused. */
 	readonly attributes: Rules;
 	readonly mountOptions: Rules;
-	/** Flags in the attribute `options`. */
 	readonly flags: Rules;
+	/** The attribute that they are in. */
+	readonly flagsIn: string;
 	/** Key of the Secret for each of our options. */
 	readonly keys: readonly { readonly key: string; readonly option: string; readonly isPlain?: boolean }[];
 	/** Where the data is, from what was read. */
@@ -224,6 +226,7 @@ function mountpoint(authenticationSource: Rule, keys: CsiDriver["keys"]): CsiDri
 		attributes: { ...mountpointAttributes, authenticationSource },
 		mountOptions: mountpointOptions,
 		flags: {},
+		flagsIn: "options",
 		keys,
 		source(_volume, draft) {
 			if (draft.bucket === "")
@@ -376,6 +379,7 @@ const csiS3: CsiDriver = {
 	},
 	mountOptions: { ro: readOnly, "read-only": readOnly, rw: unused("the Dataset's access modes decide") },
 	flags: csiS3Flags,
+	flagsIn: "options",
 	keys: [
 		{ key: "accessKeyID", option: "access-key" },
 		{ key: "secretAccessKey", option: "secret-key" },
@@ -394,6 +398,78 @@ const csiS3: CsiDriver = {
 	},
 };
 
+/** Such as `http://cos.ap-guangzhou.myqcloud.com`: newer buckets are there only as hosts below that. */
+const cosUrl: Rule = {
+	kind: "used",
+	as: "endpoint, region; path-style is false",
+	read(value, { options }, at) {
+		options.push({ name: "endpoint", value, at }, { name: "path-style", value: "false", at });
+		const region = /^https?:\/\/cos\.([a-z0-9-]+)\.myqcloud\.com\/?$/.exec(value)?.[1];
+		if (region !== undefined) options.push({ name: "region", value: region, at });
+	},
+};
+
+const cosMounter: Rule = {
+	kind: "used",
+	as: "cosfs or goosefs-lite, whose files are objects as ours are; others are refused",
+	read(value, { faults }, at) {
+		if (!["", "cosfs", "goosefs-lite"].includes(value))
+			faults.push({ at, message: `found ${shown(value)}, expected cosfs or goosefs-lite` });
+	},
+};
+
+const cosfs: CsiDriver = {
+	attributes: {
+		...kubernetesAttributes,
+		url: cosUrl,
+		bucket,
+		path: {
+			kind: "used",
+			as: "the folder in the bucket",
+			read(value, draft) {
+				draft.prefix = value.replaceAll(/^\/+|\/+$/g, "");
+			},
+		},
+		mounter: cosMounter,
+		additional_args: flags,
+		dbglevel: diagnosis,
+		core_site: tuning,
+		goosefs_lite: tuning,
+	},
+	mountOptions: { ro: readOnly, "read-only": readOnly, rw: unused("the Dataset's access modes decide") },
+	flags: {
+		"o ro": readOnly,
+		"o umask": umask,
+		"o uid": option("uid"),
+		"o gid": option("gid"),
+		"o allow_other": byOthers,
+		"o nonempty": unused("the launcher mounts on an empty folder"),
+		"o dbglevel": diagnosis,
+		"o noxattr": tuning,
+		"o use_cache": cached,
+		"o del_cache": cached,
+		"o ensure_diskfree": cached,
+		"o max_stat_cache_size": tuning,
+		"o multipart_size": tuning,
+		"o parallel_count": tuning,
+		"o multireq_max": tuning,
+		"o connect_timeout": tuning,
+		"o readwrite_timeout": tuning,
+		"o retries": tuning,
+		"o cam_role": credentials,
+		"o passwd_file": credentials,
+	},
+	flagsIn: "additional_args",
+	keys: [
+		{ key: "SecretId", option: "access-key" },
+		{ key: "SecretKey", option: "secret-key" },
+	],
+	source(_volume, draft) {
+		if (draft.bucket === "")
+			draft.faults.push({ at: { kind: "attribute", name: "bucket" }, message: "missing: the bucket" });
+	},
+};
+
 /** By the CSI driver's name. */
 export const csiDrivers: Readonly<Record<string, CsiDriver>> = {
 	"s3.csi.aws.com": mountpoint(authentication([]), []),
@@ -403,6 +479,7 @@ export const csiDrivers: Readonly<Record<string, CsiDriver>> = {
 	]),
 	"ru.yandex.s3.csi": csiS3,
 	"ch.ctrox.csi.s3-driver": csiS3,
+	"com.tencent.cloud.csi.cosfs": cosfs,
 };
 
 export const s3CsiDrivers: readonly string[] = Object.keys(csiDrivers);
@@ -433,8 +510,8 @@ export function readS3Volume(
 	}
 	for (const [name, value] of Object.entries(attributes))
 		apply(driver.attributes, name, value, draft, { kind: "attribute", name });
-	for (const [name, value] of flagsOf(attributes["options"] ?? ""))
-		apply(driver.flags, name, value, draft, { kind: "attribute", name: "options" });
+	for (const [name, value] of flagsOf(attributes[driver.flagsIn] ?? ""))
+		apply(driver.flags, name, value, draft, { kind: "attribute", name: driver.flagsIn });
 	for (const [index, text] of mountOptions.entries()) {
 		const [, name = "", value = ""] = /^(?:--?)?([^\s=]*)(?:\s*=\s*|\s+)?(.*)$/s.exec(text.trim()) ?? [];
 		apply(driver.mountOptions, name, value, draft, { kind: "mountOption", index });
@@ -473,7 +550,8 @@ function* flagsOf(text: string): Generator<[name: string, value: string]> {
 	);
 	for (let index = 0; index < words.length; index++) {
 		const word = words[index] ?? "";
-		const [, flag = word, inline] = /^--?([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+		// What belongs to -o may follow it without a space.
+		const [, flag = word, inline] = /^-(o)(?=[^=-])(.*)$/s.exec(word) ?? /^--?([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
 		const next = words[index + 1];
 		const takesNext = inline === undefined && next !== undefined && !next.startsWith("-");
 		if (takesNext) index++;

@@ -249,6 +249,56 @@ describe("a volume of csi-s3", () => {
 	});
 });
 
+describe("a volume of COSFS", () => {
+	const tencent = (volumeAttributes: Readonly<Record<string, string>> = {}): VolumeOfFile => ({
+		driver: "com.tencent.cloud.csi.cosfs",
+		volumeHandle: "cos-volume",
+		volumeAttributes: {
+			url: "http://cos.ap-guangzhou.myqcloud.com",
+			bucket: "testbucket-1010101010",
+			...volumeAttributes,
+		},
+		nodePublishSecretRef: { name: "cos-secret", namespace: "kube-system" },
+	});
+	const variables = () => ({
+		FLUID_FUSE_SECRETS_DIR: secretsFolder({
+			"cos-secret": { SecretId: "AKIDEXAMPLE", SecretKey: "secret-key-example" },
+		}),
+	});
+
+	it("is the bucket at its address, with the keys of its Secret", async () => {
+		const text = fileOf(tencent());
+		expect(await lineOf(text, variables())).toBe(
+			"fluid-fuse filesystem s3://testbucket-1010101010/ endpoint=http://cos.ap-guangzhou.myqcloud.com region=ap-guangzhou rw",
+		);
+		expect(await optionsOf(text, variables())).toMatchObject({ region: "ap-guangzhou", "path-style": "false" });
+	});
+
+	it("has its folder and the options of its flags, which follow -o without a space", async () => {
+		const text = fileOf(
+			tencent({
+				path: "/models/v1/",
+				dbglevel: "err",
+				additional_args: "-oensure_diskfree=20480 -oallow_other -o umask=0027,uid=1000",
+			}),
+		);
+		expect(await optionsOf(text, variables())).toMatchObject({ uid: "1000", "dir-mode": "0750", "file-mode": "0750" });
+		expect(await lineOf(text, variables())).toContain("s3://testbucket-1010101010/models/v1");
+		const readOnly = await inspectOnly(fileOf(tencent({ additional_args: "-oro" })), variables());
+		expect(readOnly.mount.summary.at(-1)).toBe("ro");
+	});
+
+	it("is refused where nobody can say what it is", async () => {
+		const faults = await faultsOf(
+			fileOf(tencent({ bucket: "", mounter: "ossfs", additional_args: "-ocam_role=x" })),
+			variables(),
+		);
+		expect(faults.join("\n")).toContain("expected cosfs or goosefs-lite");
+		expect(faults.join("\n")).toContain("missing: the bucket");
+		expect(faults.join("\n")).toContain("o cam_role is refused");
+	});
+});
+
 describe("the Dataset", () => {
 	const variables = { FLUID_FUSE_SECRETS_DIR: "/nonexistent-secrets" };
 

@@ -76,6 +76,7 @@ describe.each(drivers)("docs/options.md", ({ name, options, refusedOptions }) =>
 describe("docs/pvc.md says of every attribute, option and flag what becomes of it", () => {
 	const mountpoint = csiDrivers["s3.csi.scality.com"];
 	const csiS3 = csiDrivers["ru.yandex.s3.csi"];
+	const cosfs = csiDrivers["com.tencent.cloud.csi.cosfs"];
 
 	test.each([
 		["### volumeAttributes of Mountpoint", mountpoint?.attributes],
@@ -83,6 +84,9 @@ describe("docs/pvc.md says of every attribute, option and flag what becomes of i
 		["### volumeAttributes of csi-s3", csiS3?.attributes],
 		["### Flags in its attribute options", csiS3?.flags],
 		["### mountOptions of csi-s3", csiS3?.mountOptions],
+		["### volumeAttributes of COSFS", cosfs?.attributes],
+		["### Flags in its attribute additional_args", cosfs?.flags],
+		["### mountOptions of COSFS", cosfs?.mountOptions],
 	])("%s", (heading, rules = {}) => {
 		const rows = Object.entries(rules).map(([name, rule]) => [code(name), outcome(rule)]);
 		expect(rows.length).toBeGreaterThan(0);
