@@ -87,7 +87,7 @@ export async function realPathOf(path: string): Promise<string> {
 /** Paths on which a child hangs: there is no second one. */
 const hanging = new Set<string>();
 
-interface Answer {
+interface ScriptEnd {
 	readonly exitCode: number | null;
 	readonly stdout: Buffer;
 	/** The last thing that it complains of. */
@@ -95,7 +95,7 @@ interface Answer {
 }
 
 /** Runs a script of the shell with the path as its first word. */
-async function askAbout(path: string, script: string, ...words: string[]): Promise<Answer> {
+async function askAbout(path: string, script: string, ...words: string[]): Promise<ScriptEnd> {
 	const silence = new FileFault("silent", `does not answer within ${answerMs / 1000} s`);
 	if (hanging.has(path)) throw silence;
 	const child = spawn("sh", ["-c", script, "sh", path, ...words], {

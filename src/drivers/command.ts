@@ -14,7 +14,7 @@ import type {
 	PreparedMount,
 	RawOptions,
 	ReadVolume,
-	Session,
+	DriverSession,
 	StartContext,
 	Update,
 	Volume,
@@ -163,7 +163,7 @@ class CommandMount implements PreparedMount {
 		if (options.bucket !== undefined) this.bucket = options.bucket;
 	}
 
-	async start(context: StartContext): Promise<Session> {
+	async start(context: StartContext): Promise<DriverSession> {
 		const { driver, version, diagnose } = this.#options;
 		const { mountpoint, directory } = context;
 		const memoryLimitBytes = await containerMemoryLimit();
@@ -233,7 +233,7 @@ async function run(
 	command: Command,
 	diagnose: ((line: string) => LauncherError | undefined) | undefined,
 	context: StartContext,
-): Promise<Session> {
+): Promise<DriverSession> {
 	for (const [name, content] of Object.entries(command.files ?? {})) {
 		const path = join(context.directory, name);
 		await mkdir(dirname(path), { recursive: true, mode: 0o700 });

@@ -161,7 +161,7 @@ export interface PreparedMount {
 	/** It can be mounted while the backend cannot be reached, and answers with errors meanwhile. Default: false. */
 	readonly servesWithoutBackend?: boolean;
 	/** Starts serving at `mountpoint`. Ready is decided by who calls: the driver only starts. */
-	start(context: StartContext): Promise<Session>;
+	start(context: StartContext): Promise<DriverSession>;
 }
 
 /** A bucket as a driver asks for it. */
@@ -206,7 +206,7 @@ export interface SharedStartContext extends StartContext {
 	readonly readOnly: boolean;
 }
 
-export interface Session {
+export interface DriverSession {
 	/** The driver's process. */
 	readonly pid: number;
 	/** How serving ended. Never rejects. */
@@ -277,7 +277,7 @@ export interface DriverTrouble {
 	readonly since: string;
 }
 
-export interface SharedSession extends Session {
+export interface SharedSession extends DriverSession {
 	/** Shows one more folder, or what that is from now on. Returns the options that count only from the next start on. */
 	put(member: Member): readonly string[];
 	/** Takes a folder away: it is in sight for `visibleMs` as long as files are open in it, and those go on for `hiddenMs` more. */

@@ -20,7 +20,7 @@ import type {
 	Member,
 	Mount,
 	PreparedMount,
-	Session,
+	DriverSession,
 	SharedSession,
 	SharedStartContext,
 	StartContext,
@@ -159,7 +159,7 @@ class NativeMount implements PreparedMount {
 		};
 	}
 
-	async start(context: StartContext): Promise<Session> {
+	async start(context: StartContext): Promise<DriverSession> {
 		return start([{ folder: "", mount: this }], { ...context, readOnly: this.mount.readOnly });
 	}
 }

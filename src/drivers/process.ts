@@ -3,7 +3,7 @@ import * as z from "zod";
 import { errorKinds, LauncherError, type ErrorCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { oomKills } from "./cgroup.ts";
-import type { Ending, Session } from "./driver.ts";
+import type { Ending, DriverSession } from "./driver.ts";
 import { Hang } from "./hang.ts";
 import { LineSplitter } from "./lines.ts";
 
@@ -70,7 +70,7 @@ export interface DriverProcess {
 	readonly isOurLog?: boolean;
 }
 
-export interface SupervisedProcess extends Session {
+export interface SupervisedProcess extends DriverSession {
 	/** Ends a program of Node that has done nothing for so long; `ended` and the log say where it was. */
 	endHung(silentMs: number): void;
 }

@@ -1,7 +1,7 @@
 import { execa } from "execa";
 import { within } from "../within.ts";
 
-export type Outcome =
+export type BoundedOutcome =
 	| { readonly kind: "done"; readonly exitCode: number; readonly stdout: string; readonly stderr: string }
 	/** It did not end in time. It was sent SIGKILL, but what hangs in the kernel may live on: `gone` tells when it does not. */
 	| { readonly kind: "stuck"; readonly gone: Promise<void> };
@@ -22,7 +22,7 @@ export function toolEnvironment(): NodeJS.ProcessEnv {
  * Runs a small program that may hang in the kernel, such as stat or umount on a mount that does not answer. Never
  * waits longer than `timeoutMs`, and never touches the path with a thread of this process.
  */
-export async function runBounded(file: string, args: readonly string[], timeoutMs: number): Promise<Outcome> {
+export async function runBounded(file: string, args: readonly string[], timeoutMs: number): Promise<BoundedOutcome> {
 	const child = execa(file, args, {
 		env: toolEnvironment(),
 		extendEnv: false,

@@ -23,11 +23,6 @@ export class Prober {
 		return this.#answeredAt === undefined ? undefined : performance.now() - this.#answeredAt;
 	}
 
-	/** Forgets the answers of a mount that is no more. */
-	reset(): void {
-		this.#answeredAt = undefined;
-	}
-
 	async ask(): Promise<StatfsVerdict> {
 		if (this.#stuck) return { kind: "hung" };
 		const answer = await statfs(this.#path, this.#timeoutMs);

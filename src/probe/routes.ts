@@ -30,7 +30,7 @@ export interface Request {
 	readonly waitedMs?: string | undefined;
 }
 
-export interface Answer {
+export interface ProbeAnswer {
 	readonly statusCode: number;
 	readonly headers: Readonly<Record<string, string>>;
 	readonly body: string;
@@ -47,7 +47,7 @@ export interface RouteSources {
 const misdirected =
 	"this is not the host that was asked for: use an IP address, localhost, or the name of this machine without its domain\n";
 
-export type Routes = (request: Request) => Promise<Answer>;
+export type Routes = (request: Request) => Promise<ProbeAnswer>;
 
 /** Says what each path answers. Everything is read-only, except what a trusted request may ask for. */
 export function createRoutes({ status, metrics, actions, recentLog }: RouteSources): Routes {
@@ -67,7 +67,7 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 		return method === "GET" || method === "HEAD" ? read() : notAllowed("GET, HEAD");
 	};
 
-	function reader(path: string, query: URLSearchParams): (() => Answer | Promise<Answer>) | undefined {
+	function reader(path: string, query: URLSearchParams): (() => ProbeAnswer | Promise<ProbeAnswer>) | undefined {
 		switch (path) {
 			case "/":
 				return () => answer(200, "text/html; charset=utf-8", page, { "content-security-policy": pageSecurityPolicy });
@@ -85,7 +85,7 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 		}
 	}
 
-	function answerHealth(endpoint: HealthEndpoint, encodedName: string, query: URLSearchParams): Answer {
+	function answerHealth(endpoint: HealthEndpoint, encodedName: string, query: URLSearchParams): ProbeAnswer {
 		let health = checkHealth(endpoint, status());
 		const name = decode(encodedName);
 		if (name === undefined) return text(400, "the path is not valid percent-encoding\n");
@@ -99,7 +99,7 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 		return text(rendered.ok ? 200 : 503, rendered.text);
 	}
 
-	async function answerPrestop(waitedMs: number): Promise<Answer> {
+	async function answerPrestop(waitedMs: number): Promise<ProbeAnswer> {
 		// Kubernetes and a Job's controller may both ask: they share one run.
 		prestop ??= actions.prestop(waitedMs);
 		try {
@@ -131,7 +131,12 @@ function decode(encoded: string): string | undefined {
 	}
 }
 
-function answer(statusCode: number, contentType: string, body: string, headers: Record<string, string> = {}): Answer {
+function answer(
+	statusCode: number,
+	contentType: string,
+	body: string,
+	headers: Record<string, string> = {},
+): ProbeAnswer {
 	return {
 		statusCode,
 		body,
@@ -149,14 +154,14 @@ function answer(statusCode: number, contentType: string, body: string, headers: 
 
 const plainText = "text/plain; charset=utf-8";
 
-function text(statusCode: number, body: string): Answer {
+function text(statusCode: number, body: string): ProbeAnswer {
 	return answer(statusCode, plainText, body);
 }
 
-function json(statusCode: number, value: unknown): Answer {
+function json(statusCode: number, value: unknown): ProbeAnswer {
 	return answer(statusCode, "application/json; charset=utf-8", `${JSON.stringify(value, undefined, 2)}\n`);
 }
 
-function notAllowed(allow: string): Answer {
+function notAllowed(allow: string): ProbeAnswer {
 	return answer(405, plainText, "method not allowed\n", { allow });
 }

@@ -1,4 +1,4 @@
-import type { Session } from "../drivers/driver.ts";
+import type { DriverSession } from "../drivers/driver.ts";
 import { remountReadOnly } from "../mounts/mount.ts";
 import { firstOf, within } from "../within.ts";
 import { endDriver, removeDirectory, stagingOf, type Remains } from "./take-down.ts";
@@ -7,7 +7,7 @@ export interface RetiredDriverOptions extends Pick<
 	Remains,
 	"target" | "directory" | "readOnly" | "nodeProc" | "log" | "onForcedAbort"
 > {
-	readonly session: Session;
+	readonly session: DriverSession;
 	/** How long readers may go on after the last writer has closed its files. */
 	readonly readersMs: number;
 }

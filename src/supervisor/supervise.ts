@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CheckContext, Driver, Ending, PreparedMount, Session, StartContext } from "../drivers/driver.ts";
+import type { CheckContext, Driver, Ending, PreparedMount, DriverSession, StartContext } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { dropKept } from "../mounts/kept-layers.ts";
@@ -144,7 +144,7 @@ export class MountSupervisor {
 	#replacing: Promise<void> | undefined;
 	#state: MountStatus["state"] = "pending";
 	#since = new Date();
-	#session: Session | undefined;
+	#session: DriverSession | undefined;
 	/** Binds of ours at the target, bottom first; those below the last are dead. */
 	#layers: MountEntry[] = [];
 	/** Counts the binds, so that mounts inside this one notice that they were hidden by a new one. */
@@ -400,11 +400,11 @@ export class MountSupervisor {
 		if (prepared.check !== undefined) this.#backend = { ok: true, checkedAt: new Date() };
 	}
 
-	async #replace(old: Session, next: Supervised, prepared: PreparedMount, signal: AbortSignal): Promise<void> {
+	async #replace(old: DriverSession, next: Supervised, prepared: PreparedMount, signal: AbortSignal): Promise<void> {
 		const startedAt = performance.now();
 		const directory = `${this.#options.directory}.r${++this.#directories}`;
 		await mkdir(stagingOf(directory), { recursive: true, mode: 0o700 });
-		let session: Session | undefined;
+		let session: DriverSession | undefined;
 		try {
 			session = await withEither([signal, this.#unwanted.signal], async (either) =>
 				prepared.start(this.#startContext(directory, either)),
@@ -567,7 +567,7 @@ export class MountSupervisor {
 	}
 
 	/** Waits until the driver's own mount is there and answers. */
-	async #untilStaged(session: Session, mount: Supervised, directory: string, deadline: number): Promise<void> {
+	async #untilStaged(session: DriverSession, mount: Supervised, directory: string, deadline: number): Promise<void> {
 		const signal = this.#unwanted.signal;
 		const { filesystemTypes, name, settleMs = 0, isTrustedWithReadOnly = true } = mount.driver;
 		const staging = stagingOf(directory);

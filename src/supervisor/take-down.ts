@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Session } from "../drivers/driver.ts";
+import type { DriverSession } from "../drivers/driver.ts";
 import type { Logger } from "../log.ts";
 import { popDeadLayers, remountReadOnly } from "../mounts/mount.ts";
 import { isAmong, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
@@ -18,7 +18,7 @@ export interface Remains {
 	/** RUN_DIR/mounts/<id>. */
 	readonly directory: string;
 	/** The driver, if it runs. */
-	readonly session: Session | undefined;
+	readonly session: DriverSession | undefined;
 	/** Applications have been able to use it: the driver may have something to write. */
 	readonly wasBound: boolean;
 	/** It does not answer. */

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, realpath, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CheckContext, Ending, PreparedMount, Session } from "../drivers/driver.ts";
+import type { CheckContext, Ending, PreparedMount, DriverSession } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";
 import { createLogger } from "../log.ts";
 import { layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
@@ -16,11 +16,11 @@ const hangTimeoutMs = 60_000;
 export class Trial {
 	readonly mountpoint: string;
 	readonly directory: string;
-	readonly session: Session;
+	readonly session: DriverSession;
 	readonly #folder: string;
 	readonly #lines: string[];
 
-	private constructor(folder: string, session: Session, lines: string[]) {
+	private constructor(folder: string, session: DriverSession, lines: string[]) {
 		this.#folder = folder;
 		this.#lines = lines;
 		this.session = session;

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
-import { DriverFaults, type Driver, type RawOptions, type Session } from "../../src/drivers/driver.ts";
+import { DriverFaults, type Driver, type RawOptions, type DriverSession } from "../../src/drivers/driver.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
 import { createIdentity } from "../../src/s3/identity/identity.ts";
@@ -25,7 +25,7 @@ export interface DriverFixture {
 export function testDriver(title: string, { driver, source, options, missingSource, badOptions }: DriverFixture): void {
 	describe(`${title} keeps the driver contract`, () => {
 		let folder: DriverFolder | undefined;
-		let session: Session | undefined;
+		let session: DriverSession | undefined;
 
 		afterEach(async () => {
 			await session?.stop({ graceMs: 0 });
@@ -34,7 +34,7 @@ export function testDriver(title: string, { driver, source, options, missingSour
 			folder = undefined;
 		});
 
-		async function start(readOnly = false): Promise<{ session: Session; mountpoint: string; directory: string }> {
+		async function start(readOnly = false): Promise<{ session: DriverSession; mountpoint: string; directory: string }> {
 			folder = new DriverFolder();
 			const prepared = driver.prepare({ source: source(), readOnly }, options());
 			session = await prepared.start(folder.context());

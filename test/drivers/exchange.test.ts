@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import type { Session } from "../../src/drivers/driver.ts";
+import type { DriverSession } from "../../src/drivers/driver.ts";
 import { native } from "../../src/drivers/native.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
 import { Secret } from "../../src/secrets/secret.ts";
@@ -31,7 +31,7 @@ interface Done {
 
 let minio: Minio;
 let folder: DriverFolder | undefined;
-let session: Session | undefined;
+let session: DriverSession | undefined;
 const lines: string[] = [];
 const files: OpenFile[] = [];
 /** In front of the PATH of what is started. */

@@ -6,7 +6,7 @@ import { delimiter, join } from "node:path";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { Secret } from "../../src/secrets/secret.ts";
-import { DriverFaults, type RawOptions, type Session, type StartContext } from "../../src/drivers/driver.ts";
+import { DriverFaults, type RawOptions, type DriverSession, type StartContext } from "../../src/drivers/driver.ts";
 import { native } from "../../src/drivers/native.ts";
 import { layersAt, readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
@@ -23,7 +23,7 @@ const keys = {
 const mount = { source: "s3://bucket/a b/", readOnly: false };
 
 let folder: DriverFolder | undefined;
-const sessions: Session[] = [];
+const sessions: DriverSession[] = [];
 
 afterEach(async () => {
 	for (const session of sessions.splice(0)) await session.stop({ graceMs: 0 });
