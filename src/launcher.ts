@@ -20,7 +20,7 @@ import type { Logger } from "./log.ts";
 import { maskRotatingKeys } from "./secrets/mask-keys.ts";
 import { fateOf, takeAwayLeftBehind, type Fate } from "./mounts/left-behind.ts";
 import { makeDirectory } from "./mounts/mount.ts";
-import { isVolume, readMountinfo, rootSourcePrefix, type MountEntry } from "./mounts/mountinfo.ts";
+import { isVolume, mountsIfReadable, readMountinfo, rootSourcePrefix, type MountEntry } from "./mounts/mountinfo.ts";
 import { canSeeNode } from "./mounts/node-view.ts";
 import { realPath } from "./mounts/real-path.ts";
 import { checkHost, findWarnings } from "./mounts/preflight.ts";
@@ -422,7 +422,7 @@ class Launcher {
 		const { signal } = this.#stopping;
 		while (!signal.aborted) {
 			// When it cannot, for long, only a restart helps.
-			const entries = await readMountinfo().catch(() => undefined);
+			const entries = await mountsIfReadable();
 			if (entries !== undefined) this.#beatAt = performance.now();
 			const root = this.#root;
 			if (

@@ -63,6 +63,11 @@ export async function readMountinfo(): Promise<MountEntry[]> {
 	return parseMountinfo(await readFile("/proc/self/mountinfo", "utf8"));
 }
 
+/** The same for who goes on without: undefined when it cannot be read, as with too many files open. */
+export async function mountsIfReadable(): Promise<MountEntry[] | undefined> {
+	return readMountinfo().catch(() => undefined);
+}
+
 /** The source under which an empty root is mounted; by it a later launcher knows it as ours. */
 export const rootSourcePrefix = "thin-";
 

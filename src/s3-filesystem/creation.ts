@@ -53,8 +53,7 @@ export class Creation {
 		if ((mode & fileTypes.mask) !== fileTypes.file) throw new FuseError("EPERM", "S3 keeps only regular files");
 		return this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#tree.writableDirectory(parent, name);
-			await this.#tree.refuseIfPresent(directory, name, caller);
-			await this.#unlinked.unhide(directory, name);
+			await this.#takeName(directory, name, caller);
 			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), caller);
 			const node = this.#makeFile(directory, name, posix, false);
 			await this.#tree.locks.with(node, async () => {
@@ -74,8 +73,7 @@ export class Creation {
 		return this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const { namespace } = this.#tree;
 			const directory = this.#tree.writableDirectory(parent, name);
-			await this.#tree.refuseIfPresent(directory, name, caller);
-			await this.#unlinked.unhide(directory, name);
+			await this.#takeName(directory, name, caller);
 			const { volume } = directory;
 			const mtime = currentTime();
 			const posix = { ...(await this.#posixOfNew(directory, fileTypes.symlink | 0o777, caller)), mtime };
@@ -103,8 +101,7 @@ export class Creation {
 			const { nodes } = this.#tree.namespace;
 			const directory = this.#tree.writableDirectory(parent, name);
 			refuseIfTooLong(`${keyOf(directory)}${name}/`);
-			await this.#tree.refuseIfPresent(directory, name, caller);
-			await this.#unlinked.unhide(directory, name);
+			await this.#takeName(directory, name, caller);
 			const { volume } = directory;
 			const posix = await this.#posixOfNew(directory, fileTypes.directory | (mode & 0o7777), caller);
 			const node = nodes.directory({ volume, parent: directory, name });
@@ -122,6 +119,12 @@ export class Creation {
 			node.listing.knowEmpty(performance.now());
 			return this.#tree.counted(node);
 		});
+	}
+
+	/** For something new: nobody has the name, not even a file that was removed and is open. */
+	async #takeName(directory: WritableDirectory, name: string, caller: RequestContext): Promise<void> {
+		await this.#tree.refuseIfPresent(directory, name, caller);
+		await this.#unlinked.unhide(directory, name);
 	}
 
 	async #posixOfNew(directory: WritableDirectory, mode: number, caller: RequestContext): Promise<PosixMetadata> {

@@ -5,7 +5,14 @@ import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { dropKept } from "../mounts/kept-layers.ts";
 import { bindOver, remountReadOnly } from "../mounts/mount.ts";
-import { isAmong, isEmptyRoot, layersAt, readMountinfo, type MountEntry } from "../mounts/mountinfo.ts";
+import {
+	isAmong,
+	isEmptyRoot,
+	layersAt,
+	mountsIfReadable,
+	readMountinfo,
+	type MountEntry,
+} from "../mounts/mountinfo.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { isSidecar, type Holder } from "../mounts/volume-use.ts";
 import { firstOf, withEither, within } from "../within.ts";
@@ -477,7 +484,7 @@ export class MountSupervisor {
 				const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
 				await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
 				if (this.#layers.length === 0 || this.#options.parent !== undefined) continue;
-				const entries = await readMountinfo().catch(() => undefined);
+				const entries = await mountsIfReadable();
 				// Who cannot look has not seen it go.
 				if (entries === undefined || isAmong(this.#layers.at(-1), layersAt(entries, this.mount.target))) continue;
 				if (this.#isLostToOthers(entries)) continue;
@@ -652,7 +659,7 @@ export class MountSupervisor {
 			const ending = session && (await within(session.ended, timing.watchEveryMs, signal));
 			if (signal.aborted) return;
 			const ours = this.#layers.at(-1);
-			const entries = await readMountinfo().catch(() => undefined);
+			const entries = await mountsIfReadable();
 			if (entries === undefined) {
 				if (ending !== undefined) throw this.#causeOf(ending);
 				// That says nothing about the mount, which applications use.
