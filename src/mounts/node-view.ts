@@ -50,17 +50,19 @@ function viewProcesses(proc: string, devices: ReadonlySet<string>): Omit<NodeVie
 
 /** `paths`: where the filesystems are mounted. What is open elsewhere, thousands of files on a node, is left out. */
 function viewProcess(folder: string, pid: number, paths: readonly MountEntry["mountPoint"][]): SeenProcess {
-	const openFiles = names(join(folder, "fd")).flatMap((fd) => {
-		const path = link(join(folder, "fd", fd));
-		if (!paths.some((mounted) => path === mounted || path.startsWith(`${mounted}/`))) return [];
-		const mountId = /^mnt_id:\s*(\d+)$/m.exec(read(join(folder, "fdinfo", fd)))?.[1];
-		return mountId === undefined ? [] : [{ path, mountId: Number(mountId) }];
-	});
 	return {
 		pid,
 		command: link(join(folder, "exe")),
 		workingDirectory: link(join(folder, "cwd")),
-		openFiles,
+		// Looked for only when somebody asks: where a volume is used needs none of them, and a process may have thousands.
+		get openFiles() {
+			return names(join(folder, "fd")).flatMap((fd) => {
+				const path = link(join(folder, "fd", fd));
+				if (!paths.some((mounted) => path === mounted || path.startsWith(`${mounted}/`))) return [];
+				const mountId = /^mnt_id:\s*(\d+)$/m.exec(read(join(folder, "fdinfo", fd)))?.[1];
+				return mountId === undefined ? [] : [{ path, mountId: Number(mountId) }];
+			});
+		},
 		...inhabitantOf(read(join(folder, "cgroup"))),
 	};
 }
