@@ -12,8 +12,7 @@ const long = [
 ];
 const images = "test/images/**/*.test.ts";
 
-/** Tests that start real servers and mounts: two files at once on two cores, more would only make each other late. */
-const mounting = { globalSetup: "test/support/global-setup.ts", maxWorkers: 2 };
+const globalSetup = "test/support/global-setup.ts";
 
 export default defineConfig({
 	test: {
@@ -26,16 +25,19 @@ export default defineConfig({
 			{
 				extends: true,
 				test: {
-					...mounting,
+					globalSetup,
 					name: "program",
 					include: ["test/**/*.test.ts"],
 					exclude: [images, ...long],
+					// More than cores: they wait most of their time, for servers, time limits and the kernel.
+					maxWorkers: 4,
 					sequence: { groupOrder: 1 },
 				},
 			},
 			{
 				extends: true,
-				test: { ...mounting, name: "long", include: long, sequence: { groupOrder: 2 } },
+				// Fewer than above: most of these work all the time.
+				test: { globalSetup, name: "long", include: long, maxWorkers: 2, sequence: { groupOrder: 2 } },
 			},
 			{
 				extends: true,

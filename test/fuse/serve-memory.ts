@@ -5,6 +5,7 @@
  * Some names are special. `slow…`: an open waits until it is interrupted. `wait…`: each read takes a moment. `broken…`: an open fails
  * in a way that no filesystem should, and `long…`: a read answers more than it was asked for.
  */
+import { flushCompileCache } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
 	FuseError,
@@ -155,6 +156,8 @@ async function run(served: ServedMemory): Promise<void> {
 				});
 	process.on("message", (message: ToServer) => say(answer(message, filesystem, session, gate)));
 	say({ kind: "serving" });
+	// Most are killed, and would keep nothing for the next.
+	flushCompileCache();
 	const ending = await session.ended;
 	say({
 		kind: "ended",

@@ -3,6 +3,7 @@
  * asked for its numbers, over Node's channel.
  */
 import { closeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import type { Filesystem } from "../../src/fuse/filesystem.ts";
 import { serveLibfuse } from "../../src/fuse/libfuse.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
@@ -65,6 +66,8 @@ async function run(served: ServedBucket): Promise<void> {
 		}
 	});
 	say({ kind: "mounted" });
+	// Most are killed, and would keep nothing for the next.
+	flushCompileCache();
 	const ending = await session.ended;
 	store.close();
 	close();
