@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
+import type { LauncherStatus, MountStatus } from "../../src/probe/status.ts";
 import { projectRoot, until } from "../support/pod.ts";
 import { minioPod } from "../support/s3-drivers.ts";
 import type { StorageContainer, StorageContainerOptions } from "./storage-container.ts";
@@ -45,6 +47,11 @@ async function csiSees(target: string, type: string, below: string): Promise<boo
 async function expectUsage(here: StorageContainer): Promise<void> {
 	const { stdout } = await here.exec(["bash", "-c", `df --block-size=1 | grep ${here.target}`]);
 	expect(stdout.split("\n").map((line) => line.split(/\s+/).at(-1))).toEqual([here.target]);
+}
+
+async function statusOf(here: StorageContainer): Promise<Partial<MountStatus>> {
+	const { stdout } = await here.exec(["fluid-fuse", "status", "--json"]);
+	return (JSON.parse(stdout) as LauncherStatus).mounts[0] ?? {};
 }
 
 const types = { native: "fuse.thin-s3", goofys: "fuse", s3fs: "fuse.s3fs" } as const;
@@ -125,6 +132,90 @@ describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as Flui
 		expect(await here.ended()).toBe(0);
 		expect(await here.pod.layers()).toEqual([]);
 	});
+});
+
+describe.each(["native", "goofys", "s3fs"] as const)("the image with %s, as the client of a CacheRuntime", (image) => {
+	test("serves its Dataset, follows it, and leaves nothing on the node but the folder, as often as it is started", async () => {
+		const of = (name: string) => ({
+			mountPoint: `s3://${name}`,
+			name: "data",
+			path: "/",
+			encryptOptions: {
+				"access-key": "/etc/fluid/secrets/minio-secret/minio-access-key",
+				"secret-key": "/etc/fluid/secrets/minio-secret/minio-access-secret",
+			},
+		});
+		const [first, second] = [`${image}-first`, `${image}-second`];
+		for (const name of [first, second]) {
+			await given.minio.createBucket(name);
+			await given.minio.put(name, "hello.txt", `hello from ${name}\n`);
+		}
+		const here = await start(image, {
+			mounts: [of(first)],
+			client: {
+				enabled: true,
+				name: "demo-client",
+				options: { endpoint: given.minio.endpoint },
+				service: { name: "" },
+			},
+		});
+		const { targetOnNode } = here.pod;
+		const untilSeen = async (name: string): Promise<void> =>
+			until(
+				async () => (await onNode("cat", join(targetOnNode, "hello.txt"))).output === `hello from ${name}`,
+				20_000,
+				() => `${name} is not seen`,
+			);
+		await here.untilReady();
+		await untilSeen(first);
+		here.pod.writeConfig(here.pod.renderConfig({ mounts: [of(second)] }));
+		await untilSeen(second);
+		await here.exec(["bash", "-c", `kill -KILL ${(await statusOf(here)).pid}`]);
+		await until(
+			async () => (await statusOf(here)).restarts === 1,
+			20_000,
+			() => "the driver is not started again",
+		);
+		await untilSeen(second);
+		await here.kill("TERM");
+		expect(await here.ended()).toBe(0);
+		expect(await here.pod.layers(targetOnNode)).toEqual([]);
+
+		await here.startAgain();
+		await here.untilReady();
+		await untilSeen(second);
+		await here.exec(["fluid-fuse", "prestop"]);
+		expect(await here.ended()).toBe(0);
+		expect(await here.pod.layers(targetOnNode)).toEqual([]);
+		expect((await onNode("find", targetOnNode)).output).toBe(targetOnNode);
+	});
+});
+
+test("the volume of a claim, as the example has it, comes with its CSI driver's Secret and options", async () => {
+	const here = await start("native", {
+		mounts: [],
+		secrets: {
+			"csi-s3-secret": {
+				accessKeyID: given.minio.accessKey,
+				secretAccessKey: given.minio.secretKey,
+				endpoint: given.minio.endpoint,
+				region: "",
+			},
+		},
+	});
+	await here.untilReady();
+	const example = readFileSync(join(projectRoot, "examples/pvc/config.json"), "utf8");
+	const changed = { targetPath: here.target, accessModes: ["ReadOnlyMany"] };
+	here.pod.writeConfig(JSON.stringify({ ...JSON.parse(example.replaceAll("my-first-bucket", bucket)), ...changed }));
+	await until(
+		async () => (await onNode("cat", join(here.target, "folder/hello.txt"))).output === "hello from the bucket",
+		20_000,
+		() => "the volume is not seen",
+	);
+	expect((await onNode("touch", join(here.target, "new"))).output).toContain("Read-only file system");
+	await here.kill("TERM");
+	expect(await here.ended()).toBe(0);
+	expect(await here.pod.layers()).toEqual([]);
 });
 
 test("a changed Dataset replaces the driver under those who use the mount, and nothing new is written to the old one", async () => {

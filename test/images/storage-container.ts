@@ -23,8 +23,9 @@ export interface Answer {
 }
 
 /**
- * The container `thin-fuse` as Fluid and kubelet start it: privileged, on the node's network, the parent of targetPath mounted at the
- * same path with Bidirectional propagation, the config and each secret as a folder. The root is read-only, and /run a tmpfs.
+ * The container `thin-fuse`, or with `client` that of a CacheRuntime, as Fluid and kubelet start it: privileged, on the node's network, the
+ * parent of targetPath mounted at the same path with Bidirectional propagation, or a folder of the node at targetPath itself, the config and
+ * each secret as a folder. The root is read-only, and /run a tmpfs.
  */
 export class StorageContainer {
 	readonly pod: Pod;
@@ -52,11 +53,12 @@ export class StorageContainer {
 			tmpfs = [],
 			writableRoot,
 			unprivileged,
+			client,
 		} = this.#options;
-		const { folder, secretsDirectory, terminationLog, target } = this.pod;
+		const { folder, secretsDirectory, terminationLog, target, targetOnNode } = this.pod;
 		const parent = dirname(target);
 		const volumes = [
-			`${parent}:${parent}:rshared`,
+			client === undefined ? `${parent}:${parent}:rshared` : `${targetOnNode}:${target}:rshared`,
 			`${folder}/config:/etc/fluid/config:ro`,
 			`${terminationLog}:/dev/termination-log`,
 			"/proc:/host/proc:ro",
@@ -64,10 +66,21 @@ export class StorageContainer {
 			...Object.entries(files).map(([place, file]) => `${file}:${place}:ro`),
 		];
 		const variables = {
-			FLUID_RUNTIME_TYPE: "thin",
-			FLUID_RUNTIME_NS: "default",
-			FLUID_RUNTIME_NAME: "demo",
-			MOUNT_POINT: target,
+			...(client === undefined
+				? {
+						FLUID_RUNTIME_TYPE: "thin",
+						FLUID_RUNTIME_NS: "default",
+						FLUID_RUNTIME_NAME: "demo",
+						MOUNT_POINT: target,
+					}
+				: {
+						FLUID_DATASET_NAME: "demo",
+						FLUID_DATASET_NAMESPACE: "default",
+						FLUID_RUNTIME_CONFIG_PATH: "/etc/fluid/config/runtime.json",
+						FLUID_RUNTIME_MOUNT_PATH: target,
+						FLUID_RUNTIME_COMPONENT_TYPE: "client",
+						FLUID_RUNTIME_COMPONENT_SVC_NAME: "",
+					}),
 			FLUID_FUSE_PROBE_ADDRESS: "off",
 			...env,
 		};
