@@ -310,6 +310,7 @@ class BucketFilesystem implements S3Filesystem {
 		const handle = this.#nextHandle++;
 		const directory = this.#tree.directory(id);
 		this.#directories.set(handle, new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit));
+		this.#namespace.entered(directory);
 		this.#directoriesAhead.opened(directory);
 		return { handle };
 	}

@@ -15,7 +15,7 @@ import { readPage, type DirectoryPageContent, type Inquiry, type Known } from ".
 import type { NamesMemory } from "./names-memory.ts";
 import { detachNode, isSymlink, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
-import { areAttributesKnown, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
+import { areAttributesKnown, freshSince, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 export interface Outdated {
@@ -23,6 +23,9 @@ export interface Outdated {
 	/** That are another directory now. */
 	readonly names: readonly { readonly parent: DirectoryNode; readonly name: string }[];
 }
+
+/** So many directories of which the names were asked for with the attributes, and that nobody entered: their names are asked for no more. */
+const maximumUnentered = 8;
 
 interface TimedPage extends ListPage {
 	/** From the question to the answer. */
@@ -39,6 +42,9 @@ export class Namespace {
 	readonly #volumes: VolumeOptions[] = [];
 	readonly #pages = new Map<string, Promise<void>>();
 	readonly #readersPages = new Map<string, Promise<void>>();
+	/** Directories whose attributes were asked for, and that nobody has entered since. */
+	readonly #unentered = new WeakSet<DirectoryNode>();
+	#unenteredInRow = 0;
 	readonly #listedAttributes = new WeakMap<VolumeOptions, ListedAttributes>();
 
 	/** `kept`: of a process before this one, for the same volumes. */
@@ -176,6 +182,7 @@ export class Namespace {
 		if (covered !== undefined) return covered;
 		const { volume } = directory;
 		if (volume === undefined) return undefined;
+		this.entered(directory);
 		const child = directory.children.get(name);
 		if (child !== undefined && isOurs(child)) return child;
 		if (directory.hidden.has(name)) return undefined;
@@ -189,6 +196,11 @@ export class Namespace {
 			directory.listing.doubt(name);
 			return this.#ask(directory, volume, name);
 		});
+	}
+
+	/** Somebody wants names of the directory. */
+	entered(directory: DirectoryNode): void {
+		if (this.#unentered.delete(directory)) this.#unenteredInRow = 0;
 	}
 
 	async #ask(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Node | undefined> {
@@ -387,9 +399,11 @@ export class Namespace {
 		else await this.#askForFile(node, volume);
 	}
 
-	async #askForDirectory(node: DirectoryNode, { store }: VolumeOptions): Promise<void> {
-		// The first page begins with the directory's own object.
-		await this.pageUnderWay(node, "")?.catch(() => undefined);
+	async #askForDirectory(node: DirectoryNode, volume: VolumeOptions): Promise<void> {
+		const { store } = volume;
+		// The first page begins with the directory's own object, though with its attributes only where the server lists them.
+		const isGuess = this.#listIfEntered(node, volume);
+		if (!isGuess || store.listsMetadata) await this.pageUnderWay(node, "")?.catch(() => undefined);
 		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {
@@ -401,6 +415,21 @@ export class Namespace {
 			// Only implied by what is below it, which may be all that the key may see, or the server has.
 			takeMarker(node, askedAt, undefined);
 		}
+	}
+
+	/**
+	 * Who asks for a directory's attributes is most often on the way to what is in it, and would have to wait once more for its names. Returns
+	 * whether they are asked for.
+	 */
+	#listIfEntered(node: DirectoryNode, volume: VolumeOptions): boolean {
+		const isListed = node.listing.isStarted(freshSince(volume)) || this.pageUnderWay(node, "") !== undefined;
+		if (volume.ttlMs === 0 || isListed) return false;
+		this.#unentered.add(node);
+		if (this.#unenteredInRow >= maximumUnentered) return false;
+		this.#unenteredInRow++;
+		// Who enters it asks again, and is told.
+		this.loadPage(node, "").catch(() => undefined);
+		return true;
 	}
 
 	async #askForFile(node: FileNode, volume: VolumeOptions): Promise<void> {

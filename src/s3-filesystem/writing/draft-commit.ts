@@ -41,14 +41,17 @@ export class DraftCommit {
 	async #put(): Promise<Committed> {
 		const { store } = this.#options;
 		const key = this.#options.key();
-		const description = await describe(this.#options, true);
+		// What the object has beside its bytes is asked for while those are brought that are not here.
+		const described = describe(this.#options, true);
+		described.catch(() => undefined);
 		const { etag, modifiedMs } = await putWhole(this.#still(), async (body) =>
 			store.put(key, body, {
-				...description,
+				...(await described),
 				...(this.#onlyIfAbsent && { onlyIfAbsent: true }),
 				doubt: this.#doubt,
 			}),
 		);
+		const description = await described;
 		const committed = { key, etag, sizeBytes: this.#content.sizeBytes, modifiedMs, ...description };
 		this.#adopt(committed);
 		this.#options.onCommit?.(committed);

@@ -38,17 +38,17 @@ test("names that were made and removed while a long directory was listed are rig
 		new URL(url, "http://x").searchParams.has("continuation-token");
 	await buckets.proxy.fail({ kind: "headers", headers: {} }, { only, before: async () => void asked.continued++ });
 	const open = await opendir(directory);
-	// MinIO answers the pages after the second one from what it found then.
-	while (asked.continued < 2) await open.read();
+	// The first page came with the directory's attributes. MinIO answers those after the second one from what it found then.
+	while (asked.continued < 1) await open.read();
 	await writeFile(join(directory, `${nameOf(3050)}-made`), "x");
 	await mkdir(join(directory, `${nameOf(3051)}-directory`));
 	await symlink("x", join(directory, `${nameOf(3052)}-link`));
 	await rename(join(directory, nameOf(3053)), join(directory, `${nameOf(3053)}-renamed`));
 	await unlink(join(directory, nameOf(3054)));
-	expect(asked.continued).toBe(2);
+	expect(asked.continued).toBe(1);
 	for (let read = await open.read(); read !== null; read = await open.read());
 	await open.close();
-	expect(asked.continued).toBe(3);
+	expect(asked.continued).toBe(2);
 	const names = new Set(await readdir(directory));
 	const made = [`${nameOf(3050)}-made`, `${nameOf(3051)}-directory`, `${nameOf(3052)}-link`, `${nameOf(3053)}-renamed`];
 	expect(made.filter((name) => !names.has(name))).toEqual([]);
