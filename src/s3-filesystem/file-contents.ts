@@ -4,6 +4,7 @@ import type { ObjectVersion } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { Draft } from "./writing/draft.ts";
 import { createStaging, type Staging } from "./writing/staging.ts";
+import { Tails } from "./writing/tails.ts";
 import { createMemoryBudget } from "./reading/memory-budget.ts";
 import type { Listed } from "./names/listed.ts";
 import type { MemoryBudget } from "./reading/memory.ts";
@@ -41,6 +42,7 @@ export class FileContents {
 	readonly #budget: MemoryBudget;
 	readonly #reading: Reading;
 	readonly #staging: Staging;
+	readonly #tails: Tails;
 	readonly #neighbours = new Neighbours();
 	#guessesUnderWay = 0;
 	/** Files that may have changes which are not in their bucket, with when those began, by `performance.now()`. */
@@ -76,6 +78,7 @@ export class FileContents {
 			onDiskTrouble: (problem) => settings.onDiskTrouble?.("writes", problem),
 			onTrouble: (error, message) => settings.log?.("warn", { err: error }, message),
 		});
+		this.#tails = new Tails(this.#staging);
 	}
 
 	/** Something may be written from now on. */
@@ -180,6 +183,7 @@ export class FileContents {
 		const draft = new Draft({
 			store: node.volume.store,
 			staging: this.#staging,
+			tails: this.#tails,
 			key: () => keyOf(node),
 			keyLock: {
 				get isTaken() {
@@ -359,7 +363,7 @@ export class FileContents {
 			guessed_files_used: used,
 			guessed_files_lost: lost,
 			guesses_stopped: stopped,
-			dirty_bytes: this.#staging.usedBytes,
+			dirty_bytes: this.#staging.usedBytes - this.#tails.usedBytes,
 			dirty_limit_bytes: this.#staging.limitBytes,
 		};
 	}

@@ -33,6 +33,7 @@ const operations: readonly {
 	},
 	{ name: "create, write 4 KiB, close", run: async (folder, file) => write(join(folder, `new-${file}`), "wx") },
 	{ name: "append 4 KiB", run: async (folder, file) => write(join(folder, `${file}`), "a") },
+	{ name: "append 4 KiB, then 4 KiB more", run: async (folder) => write(join(folder, "0"), "a") },
 	{ name: "overwrite with 4 KiB", run: async (folder, file) => write(join(folder, `${file}`), "w") },
 	{ name: "unlink", run: async (folder, file) => unlink(join(folder, `${file}`)) },
 	{ name: "rename", run: async (folder, file) => rename(join(folder, `${file}`), join(folder, `moved-${file}`)) },
@@ -50,7 +51,11 @@ const operations: readonly {
 		keys: Array.from({ length: 40 }, (_, index) => `${index % 8}/${index}`),
 		run: async (folder, _, here) => sh(here, `find ${folder}`),
 	},
-	{ name: "`cp -r` of 10 files", run: async (folder, file, here) => sh(here, `cp -r ${folder} ${folder}-${file}`) },
+	{
+		name: "`cp -r` of 4 files",
+		files: 4,
+		run: async (folder, file, here) => sh(here, `cp -r ${folder} ${folder}-${file}`),
+	},
 	{
 		name: "`rm -rf` of 10 files in one directory",
 		keys: Array.from({ length: 30 }, (_, index) => `${1 + (index % 3)}/${index}`),

@@ -123,6 +123,9 @@ export class DraftCommit {
 	}
 
 	#adopt(committed: Committed): void {
+		const { store, tails } = this.#options;
+		const tail = tails === undefined ? undefined : this.#content.takeTail();
+		if (tail !== undefined) tails?.keep({ server: store, version: committed, ...tail });
 		this.#content.adopt(committed);
 		this.#onlyIfAbsent = false;
 		this.#doubt = new Doubt();

@@ -2,11 +2,14 @@ import type { ByteRange } from "../../bytes.ts";
 import type { ObjectVersion } from "../../s3/object-store.ts";
 import { DraftParts, isOnlyUploaded } from "./draft-parts.ts";
 import type { Committed } from "./draft-options.ts";
+import type { PartGrid } from "./part-grid.ts";
+import type { StagedPart } from "./staged-part.ts";
 import type { Staging } from "./staging.ts";
 
 /** What a changed file consists of: an object, as far as its content is still the file's, parts that differ from it, and zeros. */
 export class DraftContent {
 	readonly parts: DraftParts;
+	readonly #grid: PartGrid;
 	#base: ObjectVersion | undefined;
 	#baseModifiedMs: number | undefined;
 	#baseBytes: number;
@@ -16,6 +19,7 @@ export class DraftContent {
 
 	constructor(staging: Staging, base: ObjectVersion | undefined, sizeBytes: number) {
 		this.parts = new DraftParts(staging);
+		this.#grid = staging.grid;
 		this.#base = base;
 		this.#baseBytes = Math.min(base?.sizeBytes ?? 0, sizeBytes);
 		this.#sizeBytes = sizeBytes;
@@ -62,6 +66,21 @@ export class DraftContent {
 		this.#baseBytes = Math.min(this.#baseBytes, sizeBytes);
 		this.#sizeBytes = sizeBytes;
 		this.#isChanged = true;
+	}
+
+	/** Nothing of the base was cut off. */
+	get hasWholeBase(): boolean {
+		return this.#base !== undefined && this.#baseBytes === this.#base.sizeBytes;
+	}
+
+	/** Of a file that was appended to, and has just been stored: its last part, if it is not full and all of it is staged. */
+	takeTail(): { readonly index: number; readonly staged: StagedPart } | undefined {
+		if (!this.hasWholeBase || this.#sizeBytes <= this.#baseBytes) return undefined;
+		const index = this.#grid.indexAt(this.#sizeBytes - 1);
+		const tailBytes = this.#sizeBytes - this.#grid.startOf(index);
+		if (tailBytes === this.#grid.sizeOf(index)) return undefined;
+		const staged = this.parts.takeStaged(index, tailBytes);
+		return staged && { index, staged };
 	}
 
 	/** All of it is this object from now on. */

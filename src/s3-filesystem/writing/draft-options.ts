@@ -1,5 +1,6 @@
 import type { ObjectMetadata, ObjectProperties, ObjectStore, ObjectVersion } from "../../s3/object-store.ts";
 import type { Staging } from "./staging.ts";
+import type { Tails } from "./tails.ts";
 
 export interface Committed extends ObjectVersion {
 	/** The server's clock, when it told. */
@@ -23,6 +24,8 @@ export interface DraftOptions {
 	/** Of the file: the base's size, or 0 when it was opened with O_TRUNC. */
 	readonly sizeBytes: number;
 	readonly staging: Staging;
+	/** Where what will be needed to append again is kept. Default: nowhere. */
+	readonly tails?: Tails;
 	/**
 	 * What the object gets. A multipart upload asks for it when its first part is sent, with `isFinal` false: leave out then what
 	 * further writes change, such as a time of modification that is only that of the last write. When the answer to that is another at

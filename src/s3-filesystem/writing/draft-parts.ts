@@ -21,12 +21,10 @@ export interface DraftPart {
 /** All that is changed of one file, by parts of the grid. */
 export class DraftParts {
 	readonly #staging: Staging;
-	readonly #path: string;
 	readonly #parts = new Map<number, DraftPart>();
 
 	constructor(staging: Staging) {
 		this.#staging = staging;
-		this.#path = staging.nextPath();
 	}
 
 	get stagedBytes(): number {
@@ -44,11 +42,14 @@ export class DraftParts {
 	}
 
 	getOrAdd(index: number): DraftPart {
-		const present = this.#parts.get(index);
-		if (present !== undefined) return present;
+		return this.#parts.get(index) ?? this.add(index);
+	}
+
+	/** `staged`: what is here of it already. */
+	add(index: number, staged = new StagedPart(this.#staging, `${this.#staging.nextPath()}.${index}`)): DraftPart {
 		const part: DraftPart = {
 			index,
-			staged: new StagedPart(this.#staging, `${this.#path}.${index}`),
+			staged,
 			uploaded: undefined,
 			uploading: undefined,
 			failure: undefined,
@@ -56,6 +57,14 @@ export class DraftParts {
 		};
 		this.#parts.set(index, part);
 		return part;
+	}
+
+	/** Gives the part away if so many of its bytes, from the first on, are all staged. */
+	takeStaged(index: number, sizeBytes: number): StagedPart | undefined {
+		const part = this.#parts.get(index);
+		if (part === undefined || part.staged.isEmpty || !part.staged.has(0, sizeBytes)) return undefined;
+		this.#parts.delete(index);
+		return part.staged;
 	}
 
 	remove(part: DraftPart): void {

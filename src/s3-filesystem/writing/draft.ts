@@ -5,6 +5,7 @@ import { describe, DraftCommit } from "./draft-commit.ts";
 import { DraftContent } from "./draft-content.ts";
 import { DraftError } from "./draft-error.ts";
 import type { Committed, DraftOptions, KeyLock } from "./draft-options.ts";
+import type { DraftPart } from "./draft-parts.ts";
 import { PartSender } from "./part-sender.ts";
 import type { PartGrid } from "./part-grid.ts";
 import type { Staging, StagingMember } from "./staging.ts";
@@ -227,7 +228,7 @@ export class Draft {
 		const partBytes = this.#grid.sizeOf(index);
 		const start = offset - this.#grid.startOf(index);
 		const length = Math.min(data.length, partBytes - start, pieceBytes);
-		const part = this.#content.parts.getOrAdd(index);
+		const part = this.#content.parts.get(index) ?? this.#addPart(index);
 		if (part.uploading !== undefined) {
 			part.isAwaited = true;
 			return { kind: "uploading", until: part.uploading };
@@ -246,6 +247,12 @@ export class Draft {
 		this.#content.written(offset + written);
 		this.#sender.moveOn(index, () => !this.#keyLock.isTaken);
 		return written;
+	}
+
+	#addPart(index: number): DraftPart {
+		const { base, hasWholeBase, parts } = this.#content;
+		const { store, tails } = this.#options;
+		return parts.add(index, hasWholeBase && base !== undefined ? tails?.take(store, base, index) : undefined);
 	}
 
 	/** Returns how much room was reserved for it. */

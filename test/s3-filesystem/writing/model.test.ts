@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterAll, expect, test, vi } from "vitest";
 
 import { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
+import { Tails } from "../../../src/s3-filesystem/writing/tails.ts";
 import { MeasuredStaging } from "./measured-staging.ts";
 import { createPartGrid } from "../../../src/s3-filesystem/writing/part-grid.ts";
 import { S3Error, type ObjectVersion } from "../../../src/s3/object-store.ts";
@@ -111,6 +112,7 @@ async function play(
 	};
 	const folder = nextDirectory();
 	const staging = new MeasuredStaging({ directory: folder, limitBytes, grid, maximumUploads: 3 });
+	const tails = new Tails(staging);
 	let base: ObjectVersion | undefined;
 	let model: Buffer = Buffer.alloc(0);
 	if (baseBytes !== undefined) {
@@ -126,6 +128,7 @@ async function play(
 			base,
 			sizeBytes,
 			staging,
+			tails,
 			metadata: () => ({}),
 			onCommit(version) {
 				base = version;
@@ -199,6 +202,11 @@ async function play(
 	expectSame(bucket.objects.get("file")?.bytes, model);
 	await draft.discard();
 	expect(bucket.multiparts.size).toBe(0);
+	expect(staging.usedBytes).toBe(tails.usedBytes);
+	// Who needs all the room gets it.
+	expect(await staging.reserveSoon(limitBytes)).toBe(true);
+	staging.release(limitBytes);
+	expect(tails.usedBytes).toBe(0);
 	await vi.waitFor(() => expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]));
 	await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
 	// One part beyond it may be completed for a commit.
