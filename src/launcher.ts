@@ -16,7 +16,7 @@ import { planMounts, type Plan, type PlannedMount } from "./config/plan.ts";
 import { FileWatch, signatureOf } from "./config/watch.ts";
 import type { Driver } from "./drivers/driver.ts";
 import { LauncherError, toLauncherError } from "./errors.ts";
-import type { Logger } from "./log.ts";
+import type { Logger, LogLevel } from "./log.ts";
 import { maskRotatingKeys } from "./secrets/mask-keys.ts";
 import { fateOf, takeAwayLeftBehind, type Fate } from "./mounts/left-behind.ts";
 import { makeDirectory } from "./mounts/mount.ts";
@@ -27,6 +27,7 @@ import { checkHost, findWarnings } from "./mounts/preflight.ts";
 import { isSidecar } from "./mounts/volume-use.ts";
 import { parseListenAddress } from "./probe/listen-address.ts";
 import { createMetrics } from "./probe/metrics.ts";
+import type { TraceWish } from "./probe/routes.ts";
 import { startProbeServer } from "./probe/server.ts";
 import type { ConfigStatus, ExchangeOutcome, LauncherStatus, MountStatus } from "./probe/status.ts";
 import type { Redactor } from "./secrets/redact.ts";
@@ -39,6 +40,7 @@ import { reportError } from "./supervisor/report.ts";
 import { SharedMount } from "./supervisor/shared-mount.ts";
 import type { Supervised } from "./supervisor/supervise.ts";
 import { clearLeftovers } from "./supervisor/take-down.ts";
+import { TraceFollower } from "./supervisor/trace-follower.ts";
 import type { DriverFileFault } from "./vendor/load.ts";
 
 /** What the launcher needs at the end for itself: the last log lines, closing the sockets. */
@@ -63,6 +65,7 @@ export interface LauncherOptions {
 	readonly log: Logger;
 	/** The last lines of the log. */
 	readonly recentLog: () => string;
+	readonly setLogLevel: (level: LogLevel) => void;
 	readonly redactor: Redactor;
 	/** Aborted to make it stop: SIGTERM. */
 	readonly signal: AbortSignal;
@@ -93,6 +96,8 @@ export async function launch(options: LauncherOptions): Promise<void> {
 		actions: {
 			prestop: async (waitedMs) => launcher.stop("prestop", waitedMs),
 			reload: async () => launcher.exchange(),
+			setLogLevel: (level) => launcher.setLogLevel(level),
+			trace: async (wish, write, signal) => launcher.trace(wish, write, signal),
 		},
 	});
 	launcher.warnings.push(...server.warnings);
@@ -131,6 +136,9 @@ async function makePrivateDirectory(path: string): Promise<void> {
 
 type StopReason = "signal" | "prestop" | "unmounted" | "hopeless" | "failed";
 
+/** How late a driver that was started again is traced. */
+const traceEveryMs = 500;
+
 class Launcher {
 	readonly warnings: string[] = [];
 	metrics: ReturnType<typeof createMetrics> | undefined;
@@ -163,6 +171,25 @@ class Launcher {
 			changed: (kind, result) => this.metrics?.countChange(kind, result),
 		});
 		this.#refused = new RefusedMounts(options.log, (name, code) => this.metrics?.countError(name, code));
+	}
+
+	setLogLevel(level: LogLevel): void {
+		this.#options.log.info({ level }, "log level changed");
+		this.#options.setLogLevel(level);
+		for (const supervisor of this.#fleet?.supervisors ?? []) supervisor.setLogLevel(level);
+	}
+
+	/** Mounts that come, and drivers that are started again, are told of as soon as they are noticed. */
+	async trace(wish: TraceWish, write: (line: object) => boolean, signal: AbortSignal): Promise<void> {
+		const follower = new TraceFollower(wish, write);
+		try {
+			while (!signal.aborted) {
+				follower.follow(this.#fleet?.supervisors ?? []);
+				await sleep(traceEveryMs, undefined, { signal }).catch(() => undefined);
+			}
+		} finally {
+			follower.end();
+		}
 	}
 
 	async measure(): Promise<void> {

@@ -14,12 +14,18 @@ const maximumQueuedBytes = 4 * 1024 * 1024;
 const writeSome = promisify(write);
 const nothing = Buffer.alloc(0);
 
+export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+
+export type LogLevel = (typeof logLevels)[number];
+
 export interface Log {
 	readonly logger: Logger;
 	/** Waits until what is queued is written, but not long: somebody has to read it, or its disk to take it. */
 	readonly flush: () => Promise<void>;
 	/** Has written each line, after what was queued, when it returns, for whom the next moment may be the last. */
 	readonly atOnce: Logger;
+	/** From now on, of this and of all that came of it. */
+	readonly setLevel: (level: LogLevel) => void;
 	/** The last lines, as they were written. */
 	readonly recent: () => string;
 }
@@ -48,14 +54,25 @@ export function createLog(level: string, redactor: Redactor): Log {
 			stdout.write(line);
 		},
 	};
-	const logger = createLogger(level, redactor, kept);
+	/** Each has a level of its own. */
+	const loggers = new Set<WeakRef<Logger>>();
+	const logger = createLogger(level, redactor, kept, (child) => void loggers.add(new WeakRef(child)));
+	const atOnce = createLogger(level, redactor, { write: (line) => stdout.writeAtOnce(line) });
 	// What ends by an error that nobody has caught has not flushed.
 	process.once("exit", () => stdout.writeAtOnce());
 	return {
 		logger,
 		flush: () => stdout.flush(),
 		recent: () => recent.toString(),
-		atOnce: createLogger(level, redactor, { write: (line) => stdout.writeAtOnce(line) }),
+		atOnce,
+		setLevel(next) {
+			logger.level = atOnce.level = next;
+			for (const reference of loggers) {
+				const child = reference.deref();
+				if (child === undefined) loggers.delete(reference);
+				else child.level = next;
+			}
+		},
 	};
 }
 
@@ -159,10 +176,16 @@ function openStdout(): number {
 	}
 }
 
-export function createLogger(level: string, redactor: Redactor, destination: DestinationStream): Logger {
+export function createLogger(
+	level: string,
+	redactor: Redactor,
+	destination: DestinationStream,
+	onChild: (child: Logger) => void = () => undefined,
+): Logger {
 	return pino(
 		{
 			level,
+			onChild,
 			base: null,
 			timestamp: () => `,"time":"${new Date().toISOString()}"`,
 			formatters: { level: (label) => ({ level: label }) },

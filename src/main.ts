@@ -65,6 +65,15 @@ async function runCommand(call: Call): Promise<number> {
 			return (await import("./cli/status.ts")).status(environment, call.flags, output);
 		case "reload":
 			return (await import("./cli/reload.ts")).reload(environment, call.flags, output);
+		case "log-level":
+			return (await import("./cli/log-level.ts")).setLogLevel(call.words[0] ?? "", environment, output);
+		case "trace":
+			return (await import("./cli/trace.ts")).trace(call.flags, environment, untilInterrupted(), output);
+		case "top":
+			return (await import("./cli/top.ts")).top(call.flags, environment, untilInterrupted(), {
+				...output,
+				isTerminal: process.stdout.isTTY,
+			});
 		case "prestop":
 			return (await import("./cli/prestop.ts")).clearWithoutLauncher(environment);
 		case "validate":
@@ -146,7 +155,7 @@ async function runLauncher(environment: Environment): Promise<number> {
 		allDrivers(environment),
 	]);
 	const redactor = createRedactor();
-	const { logger: log, flush, recent } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
+	const { logger: log, flush, recent, setLevel } = createLog(environment.FLUID_FUSE_LOG_LEVEL, redactor);
 	const stop = new AbortController();
 	onSignal((signal) => {
 		const isEnd = signal === "SIGTERM" || signal === "SIGINT";
@@ -163,6 +172,7 @@ async function runLauncher(environment: Environment): Promise<number> {
 			version,
 			log,
 			recentLog: recent,
+			setLogLevel: setLevel,
 			redactor,
 			signal: stop.signal,
 		});

@@ -124,6 +124,44 @@ export const commands = {
 		flags: {},
 		words: [0, 0],
 	},
+	top: {
+		usage: "fluid-fuse top [--json] [--count N]",
+		summary: "show once a second what applications do and what it costs",
+		details:
+			"Of each mount operations, latency, throughput, requests to the server, cache, memory and CPU. Ends when it is\ninterrupted. Exit 0, or 69 when no launcher answers.",
+		example: { line: "kubectl exec -it POD -- fluid-fuse top", says: "a live table" },
+		flags: {
+			count: { value: "N", text: "end after so many times" },
+			json: { text: "print a line of JSON for each time" },
+		},
+		words: [0, 0],
+	},
+	trace: {
+		usage: "fluid-fuse trace [--mount NAME] [--path GLOB] [--slow TIME] [--json]",
+		summary: "print each operation of applications, with the requests it caused",
+		details:
+			"Of native mounts; what the kernel answers from its cache is no operation. Paths and keys are in it, content is not. Ends\nwhen it is interrupted. Exit 0, or 69 when no launcher answers.",
+		example: {
+			line: "kubectl exec POD -- fluid-fuse trace --slow 100ms",
+			says: "what applications wait for",
+		},
+		flags: {
+			mount: { value: "NAME", text: "only that mount" },
+			path: { value: "GLOB", text: "only such paths in the mount, or names if it has no slash" },
+			slow: { value: "TIME", text: "only what takes longer, such as 100ms" },
+			json: { text: "print a line of JSON for each" },
+		},
+		words: [0, 0],
+	},
+	"log-level": {
+		usage: "fluid-fuse log-level trace|debug|info|warn|error|fatal",
+		summary: "change how much the running launcher and its native drivers log",
+		details: "Until it is changed again, or the pod ends. Exit 0, or 69 when no launcher answers.",
+		example: { line: "kubectl exec POD -- fluid-fuse log-level debug", says: "each request to the server" },
+		flags: {},
+		words: [1, 1],
+		choices: ["trace", "debug", "info", "warn", "error", "fatal"],
+	},
 	reload: {
 		usage: "fluid-fuse reload [--json]",
 		summary: "give native mounts another process, without an error for anyone",

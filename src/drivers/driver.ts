@@ -1,5 +1,7 @@
 import type { Logger } from "pino";
 import type { Measured } from "../filesystem-process/measures.ts";
+import type { TracedEvent } from "../filesystem-process/traced-event.ts";
+import type { LogLevel } from "../log.ts";
 import type * as z from "zod";
 import type { Secret } from "../secrets/secret.ts";
 import type { BucketLocation } from "../s3/location.ts";
@@ -229,6 +231,11 @@ export interface DriverSession {
 	measured?(folder: string): Measured;
 	/** The same, of what all folders share. */
 	measuredTogether?(): Measured;
+	/** How much its process logs from now on. Absent: it cannot be told. */
+	setLogLevel?(level: LogLevel): void;
+	/** Tells of each operation, until `untrace`. Called again and again, since another process may serve. Absent: it cannot. */
+	trace?(tracer: Tracer): void;
+	untrace?(tracer: Tracer): void;
 	/** Brings both up to date, unless the driver takes too long to say. Never rejects. */
 	measure?(): Promise<void>;
 	/** What is wrong and does not keep it from serving. Absent: it cannot tell. */
@@ -237,6 +244,14 @@ export interface DriverSession {
 	refusals?(folder: string): Refusals | undefined;
 	/** What its backend lacks or does wrong, of one folder of several, or of the mount: `""`. Absent: it cannot tell. */
 	concessions?(folder: string): readonly DriverConcession[];
+}
+
+/** Somebody who looks on. */
+export interface Tracer {
+	readonly id: number;
+	readonly path?: string | undefined;
+	readonly slowMs?: number | undefined;
+	readonly take: (events: readonly TracedEvent[], lost: number) => void;
 }
 
 export interface Refusals {

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { LauncherError } from "../errors.ts";
 import type { Measured } from "../filesystem-process/measures.ts";
 import { report, type Order, type Report } from "../filesystem-process/messages.ts";
-import type { DriverConcession, DriverTrouble, Ending, Refusals, StartContext } from "./driver.ts";
+import type { DriverConcession, DriverTrouble, Ending, Refusals, StartContext, Tracer } from "./driver.ts";
 import type { DepartureReport } from "./departures.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { firstOf, within } from "../within.ts";
@@ -39,6 +39,7 @@ export class NativeServer {
 	readonly #silenceMs: number;
 	readonly #onDeparture: NativeServerOptions["onDeparture"];
 	#heartbeat: Heartbeat | undefined;
+	readonly #tracers = new Map<number, Tracer>();
 	readonly #waiting = new Set<(answer: Report) => void>();
 
 	constructor({ context, fd, oomKillsBefore, diagnose, onDeparture }: NativeServerOptions) {
@@ -98,6 +99,17 @@ export class NativeServer {
 		await this.answer(["stats"], measureMs);
 	}
 
+	trace(tracer: Tracer): void {
+		if (this.#tracers.has(tracer.id)) return;
+		this.#tracers.set(tracer.id, tracer);
+		const { id, path, slowMs } = tracer;
+		this.send({ kind: "trace", id, ...(path !== undefined && { path }), ...(slowMs !== undefined && { slowMs }) });
+	}
+
+	untrace({ id }: Tracer): void {
+		if (this.#tracers.delete(id)) this.send({ kind: "untrace", id });
+	}
+
 	/** The first report of these kinds from now on; undefined: it ended, or there was none in time. */
 	async answer<Kind extends Report["kind"]>(
 		kinds: readonly Kind[],
@@ -131,6 +143,9 @@ export class NativeServer {
 				this.stats = data.stats;
 				this.measured = data.volumes ?? {};
 				this.measuredTogether = data.shared ?? {};
+				return;
+			case "traced":
+				this.#tracers.get(data.id)?.take(data.events, data.lost);
 				return;
 			case "troubles":
 				this.troubles = data.troubles;

@@ -1,5 +1,9 @@
 import * as z from "zod";
+import { logLevels } from "../log.ts";
 import { measured } from "./measures.ts";
+import { tracedEvent } from "./traced-event.ts";
+
+const logLevel = z.enum(logLevels);
 
 const volume = z.strictObject({
 	folder: z.string(),
@@ -94,6 +98,15 @@ export const order = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("go-on") }),
 	/** To be answered with stats. */
 	z.strictObject({ kind: z.literal("measure") }),
+	z.strictObject({ kind: z.literal("log-level"), level: logLevel }),
+	/** To be answered with traced, until untrace. */
+	z.strictObject({
+		kind: z.literal("trace"),
+		id: z.number(),
+		path: z.string().optional(),
+		slowMs: z.number().optional(),
+	}),
+	z.strictObject({ kind: z.literal("untrace"), id: z.number() }),
 	/** To be answered with pong at once, while anything is answered. */
 	z.strictObject({ kind: z.literal("ping") }),
 ]);
@@ -152,6 +165,8 @@ export const report = z.discriminatedUnion("kind", [
 		/** Of the process. */
 		shared: measured.optional(),
 	}),
+	/** Of those that were traced, so many more were left out. */
+	z.strictObject({ kind: z.literal("traced"), id: z.number(), events: z.array(tracedEvent), lost: z.number() }),
 	/** All that there is by now. */
 	z.strictObject({ kind: z.literal("troubles"), troubles: z.array(trouble) }),
 	/** All that there was of that folder's bucket by now. */

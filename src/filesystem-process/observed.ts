@@ -2,30 +2,37 @@ import { FuseError, type Filesystem, type ReadResult } from "../fuse/filesystem.
 import type { Logger } from "../log.ts";
 import type { VolumeCounts } from "./counts.ts";
 import { operationNames, operations, type Operation } from "./operation-names.ts";
+import type { Places, Tracing } from "./tracing.ts";
 
 type Method = (...args: unknown[]) => unknown;
 
+export interface Observers {
+	/** Of the volume that a node is in. */
+	readonly countsOf: (node: number) => VolumeCounts;
+	readonly log: Logger;
+	readonly tracing: Tracing;
+}
+
 /**
- * The same filesystem, each operation of which is counted when it is answered, and logged at `trace`: what was asked, how long it took, and
- * the error. `countsOf`: of the volume that a node is in.
+ * The same filesystem, each operation of which is counted when it is answered, and told to those who look on; at `trace` it is logged: what
+ * was asked, how long it took, and the error.
  */
-export function observed(filesystem: Filesystem, countsOf: (node: number) => VolumeCounts, log: Logger): Filesystem {
+export function observed(filesystem: Filesystem & Places, observers: Observers): Filesystem {
 	const methods: Partial<Record<string, Method>> = {};
 	for (const name of ["init", "forget", "destroy"] as const)
 		methods[name] = filesystem[name]?.bind(filesystem) as Method;
 	for (const name of operationNames) {
 		const method = filesystem[name] as Method | undefined;
-		if (method !== undefined) methods[name] = observedMethod(filesystem, name, method, countsOf, log);
+		if (method !== undefined) methods[name] = observedMethod(filesystem, name, method, observers);
 	}
 	return methods as unknown as Filesystem;
 }
 
 function observedMethod(
-	filesystem: Filesystem,
+	filesystem: Filesystem & Places,
 	name: Operation,
 	method: Method,
-	countsOf: (node: number) => VolumeCounts,
-	log: Logger,
+	{ countsOf, log, tracing }: Observers,
 ): Method {
 	const index = operationNames.indexOf(name);
 	const isRead = name === "read";
@@ -37,6 +44,11 @@ function observedMethod(
 	};
 	const failed = (counts: VolumeCounts, startedAt: number, error: unknown): void =>
 		counts.answered(index, error instanceof FuseError ? error.errno : "EIO", performance.now() - startedAt);
+	const watched = (args: readonly unknown[]): unknown => {
+		const work = (): unknown => method.apply(filesystem, [...args]);
+		const logging = log.isLevelEnabled("trace") ? (): unknown => logged(log, name, args, work) : work;
+		return tracing.isOn ? tracing.follow(name, args, filesystem, logging) : logging();
+	};
 	// No function for each call, nor a list of what it is given: most are answered at once, and this is on the way of all.
 	return (node, b, c, d, e, f, g) => {
 		// The node may be gone when it is answered.
@@ -44,9 +56,10 @@ function observedMethod(
 		const startedAt = performance.now();
 		let result: unknown;
 		try {
-			result = log.isLevelEnabled("trace")
-				? logged(log, name, [node, b, c, d, e, f, g], () => method.call(filesystem, node, b, c, d, e, f, g))
-				: method.call(filesystem, node, b, c, d, e, f, g);
+			result =
+				tracing.isOn || log.isLevelEnabled("trace")
+					? watched([node, b, c, d, e, f, g])
+					: method.call(filesystem, node, b, c, d, e, f, g);
 		} catch (error) {
 			failed(counts, startedAt, error);
 			throw error;

@@ -5,12 +5,13 @@ import { serveLibfuse } from "../fuse/libfuse.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import type { KernelConnection } from "../fuse/init.ts";
 import { serve, type FuseSession, type PausableSession } from "../fuse/session.ts";
-import { createLog, type Logger } from "../log.ts";
+import { createLog, type Logger, type LogLevel } from "../log.ts";
 import { createRedactor } from "../secrets/redact.ts";
 import { within } from "../within.ts";
 import { handOver, readMemory } from "./handover.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
 import { observed } from "./observed.ts";
+import { Tracing } from "./tracing.ts";
 import { ServedVolumes, type VolumeOrder } from "./volumes.ts";
 
 /** The descriptor of /dev/fuse that the launcher hands down. */
@@ -45,6 +46,8 @@ export async function serveFilesystem(
 	/** They may come before it is there. */
 	const early: VolumeOrder[] = [];
 	const tell = (message: Report): void => void launcher.send?.(message, () => undefined);
+	const tracing = new Tracing(tell);
+	let setLogLevel = (_level: LogLevel): void => undefined;
 	/** Before it serves, there is nothing to tell. */
 	let tellStats = (): void => undefined;
 	let leaving = new AbortController();
@@ -67,6 +70,9 @@ export async function serveFilesystem(
 		if (told.kind === "serve") started.resolve(told.config);
 		else if (told.kind === "ping") tell({ kind: "pong" });
 		else if (told.kind === "measure") tellStats();
+		else if (told.kind === "log-level") setLogLevel(told.level);
+		else if (told.kind === "trace") tracing.begin(told.id, told);
+		else if (told.kind === "untrace") tracing.end(told.id);
 		else if (told.kind === "hand-over") {
 			if (direct === undefined || served === undefined) tell({ kind: "kept", reason: "it does not serve yet" });
 			else void leave(direct, served, told);
@@ -80,13 +86,14 @@ export async function serveFilesystem(
 	const config = await within(started.promise, signal);
 	if (config === undefined) return { exitCode: 0 };
 	const redactor = createRedactor();
-	const { logger: log, flush, atOnce } = createLog(config.logLevel, redactor);
+	const { logger: log, flush, atOnce, setLevel } = createLog(config.logLevel, redactor);
+	setLogLevel = setLevel;
 	onLog((error) => atOnce.fatal({ err: error }, "a bug ends the filesystem's process"));
 	let isServing = false;
 	try {
 		const memory = config.mount.kind === "taken-over" ? readMemory(config.mount.file) : undefined;
-		served = new ServedVolumes(config, { variables, log, redactor, tell }, memory?.filesystem);
-		const filesystem = observed(served.filesystem, served.countsOf, log);
+		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing }, memory?.filesystem);
+		const filesystem = observed(served.filesystem, { countsOf: served.countsOf, log, tracing });
 		for (const told of early.splice(0)) obey(told);
 		if (memory !== undefined) tell({ kind: "taken-over" });
 		const session = await begin(config, filesystem, log, memory?.connection);

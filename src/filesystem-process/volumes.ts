@@ -30,6 +30,7 @@ import {
 import { KnownServers } from "./known-servers.ts";
 import { RefusalLog } from "./refusals.ts";
 import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
+import type { Tracing } from "./tracing.ts";
 import { addSecrets, storeOptions } from "./store-options.ts";
 
 interface Surroundings {
@@ -38,10 +39,14 @@ interface Surroundings {
 	readonly redactor: Redactor;
 	/** To the launcher. */
 	readonly tell: (report: Report) => void;
+	readonly tracing: Tracing;
 }
 
 /** What is not for the process as a whole. */
-export type VolumeOrder = Exclude<Order, { kind: "serve" | "ping" | "measure" | "hand-over" | "go-on" }>;
+export type VolumeOrder = Exclude<
+	Order,
+	{ kind: "serve" | "ping" | "measure" | "log-level" | "trace" | "untrace" | "hand-over" | "go-on" }
+>;
 
 /** The filesystem looks at its volume's properties each time it needs them, so that they can be changed while it is shown. */
 type ChangeableVolume = { -readonly [Property in keyof VolumeOptions]: VolumeOptions[Property] };
@@ -309,7 +314,7 @@ export class ServedVolumes {
 	}
 
 	#createStore(config: VolumeConfig, refusals: RefusalLog): ObjectStore {
-		const { log, variables } = this.#surroundings;
+		const { log, variables, tracing } = this.#surroundings;
 		const counts = this.#countsIn(config.folder);
 		return createObjectStore({
 			...storeOptions(config, variables, this.#credentialsOf(config)),
@@ -317,6 +322,7 @@ export class ServedVolumes {
 			onEvent: (event) => {
 				this.#count(event);
 				counts.take(event);
+				tracing.request(event);
 				refusals.take(event);
 				logRequest(log, config.bucket, event);
 			},

@@ -1,6 +1,7 @@
 import { request } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { withEither } from "../within.ts";
 
 export interface LauncherRequest {
@@ -44,17 +45,44 @@ export async function requestLauncher(
 	}
 }
 
+/** What the launcher tells, line by line, until the signal is aborted or it ends. Returns why there is nothing to tell. */
+export async function followLauncher(
+	runDirectory: string,
+	path: string,
+	onLine: (line: string) => void,
+	signal: AbortSignal,
+): Promise<string | undefined> {
+	const socketPath = launcherSocket(runDirectory);
+	try {
+		const response = await answerTo(socketPath, "POST", path, signal);
+		if (response.statusCode !== 200) return `the launcher answers ${response.statusCode} to ${path.split("?")[0]}`;
+		for await (const line of createInterface({ input: response, crlfDelay: Infinity })) onLine(line);
+		return signal.aborted ? undefined : "the launcher has ended";
+	} catch (thrown) {
+		return signal.aborted ? undefined : `no launcher answers on ${socketPath}: ${explain(thrown)}`;
+	}
+}
+
+async function answerTo(
+	socketPath: string,
+	method: string,
+	path: string,
+	signal: AbortSignal,
+): Promise<IncomingMessage> {
+	return new Promise((resolve, reject) => {
+		request({ socketPath, method, path, signal, agent: false, headers: { host: "launcher" } }, resolve)
+			.on("error", reject)
+			.end();
+	});
+}
+
 async function exchange(
 	socketPath: string,
 	method: string,
 	path: string,
 	signal: AbortSignal,
 ): Promise<LauncherAnswer> {
-	const response = await new Promise<IncomingMessage>((resolve, reject) => {
-		request({ socketPath, method, path, signal, agent: false, headers: { host: "launcher" } }, resolve)
-			.on("error", reject)
-			.end();
-	});
+	const response = await answerTo(socketPath, method, path, signal);
 	const parts: Buffer[] = [];
 	let sizeBytes = 0;
 	for await (const part of response as AsyncIterable<Buffer>) {

@@ -1,4 +1,5 @@
 import { toLauncherError } from "../errors.ts";
+import { logLevels, type LogLevel } from "../log.ts";
 import { checkHealth, healthEndpoints, renderHealth } from "./health.ts";
 import type { HealthEndpoint } from "./health.ts";
 import { metricsContentType } from "./metrics.ts";
@@ -6,6 +7,13 @@ import type { Metrics } from "./metrics.ts";
 import { isOwnHost } from "./own-host.ts";
 import { page, pageSecurityPolicy } from "./page.ts";
 import type { ExchangeOutcome, LauncherStatus } from "./status.ts";
+
+/** What somebody wants to see of what applications do. */
+export interface TraceWish {
+	readonly mount?: string | undefined;
+	readonly path?: string | undefined;
+	readonly slowMs?: number | undefined;
+}
 
 /** What a request may change. */
 export interface ProbeActions {
@@ -16,6 +24,10 @@ export interface ProbeActions {
 	prestop(waitedMs: number): Promise<void>;
 	/** Has other processes serve the mounts. */
 	reload(): Promise<readonly ExchangeOutcome[]>;
+	/** How much is logged from now on. */
+	setLogLevel(level: LogLevel): void;
+	/** Gives each event to `write` until the signal is aborted. `write` says whether there is room for more. */
+	trace(wish: TraceWish, write: (line: object) => boolean, signal: AbortSignal): Promise<void>;
 }
 
 export interface Request {
@@ -34,6 +46,8 @@ export interface ProbeAnswer {
 	readonly statusCode: number;
 	readonly headers: Readonly<Record<string, string>>;
 	readonly body: string;
+	/** What comes after that, until the signal is aborted. */
+	readonly rest?: (write: (text: string) => boolean, signal: AbortSignal) => Promise<void>;
 }
 
 export interface RouteSources {
@@ -61,6 +75,8 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 			return method === "POST" ? answerPrestop(Number(waitedMs) || 0) : notAllowed("POST");
 		if (path === "/reload" && trusted)
 			return method === "POST" ? json(200, await actions.reload()) : notAllowed("POST");
+		if (path === "/log-level" && trusted) return method === "POST" ? answerLogLevel(query) : notAllowed("POST");
+		if (path === "/trace" && trusted) return method === "POST" ? answerTrace(query) : notAllowed("POST");
 
 		const read = path === "/log" && trusted ? () => text(200, recentLog()) : reader(path, query);
 		if (read === undefined) return text(404, "not found\n");
@@ -97,6 +113,26 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 		const title = name === "" ? endpoint : `${endpoint}/${name}`;
 		const rendered = renderHealth(health, { title, verbose: query.has("verbose"), exclude: query.getAll("exclude") });
 		return text(rendered.ok ? 200 : 503, rendered.text);
+	}
+
+	function answerLogLevel(query: URLSearchParams): ProbeAnswer {
+		const level = logLevels.find((known) => known === query.get("level"));
+		if (level === undefined) return text(400, `not a level; there are ${logLevels.join(", ")}\n`);
+		actions.setLogLevel(level);
+		return text(200, "ok\n");
+	}
+
+	function answerTrace(query: URLSearchParams): ProbeAnswer {
+		const slowMs = query.get("slow-ms");
+		const wish = {
+			mount: query.get("mount") ?? undefined,
+			path: query.get("path") ?? undefined,
+			slowMs: slowMs === null ? undefined : Number(slowMs),
+		};
+		return {
+			...answer(200, "application/x-ndjson", ""),
+			rest: async (write, signal) => actions.trace(wish, (line) => write(`${JSON.stringify(line)}\n`), signal),
+		};
 	}
 
 	async function answerPrestop(waitedMs: number): Promise<ProbeAnswer> {

@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import { formatListenAddress, maxSocketPathBytes } from "./listen-address.ts";
 import type { ListenAddress } from "./listen-address.ts";
 import { createRoutes } from "./routes.ts";
-import type { RouteSources, Routes } from "./routes.ts";
+import type { ProbeAnswer, RouteSources, Routes } from "./routes.ts";
 
 /** How much one client, or a hundred, can hold on to. An honest request takes a millisecond and no body. */
 const limits = { connections: 64, connectionMs: 5000, headerBytes: 8192, closeMs: 300, connectMs: 1000 };
@@ -87,7 +87,7 @@ function createProbeServer(
 	const server = createServer({ maxHeaderSize: limits.headerBytes });
 	const lift = limitConnections(server);
 	server.on("request", (request, response) => {
-		// A prestop or a reload takes as long as the mounts take, and only the trusted can ask for it.
+		// A prestop or a reload takes as long as the mounts take, a trace as long as somebody looks, and only the trusted can ask for it.
 		if (trusted && request.method === "POST") lift(request.socket);
 		void respond(routes, request, response, trusted, log);
 	});
@@ -105,13 +105,17 @@ async function respond(
 	const { method = "", url: target = "" } = request;
 	try {
 		const { host, "fluid-fuse-waited-ms": waitedMs } = request.headers;
-		const { statusCode, headers, body } = await routes({
+		const { statusCode, headers, body, rest } = await routes({
 			method,
 			target,
 			trusted,
 			host,
 			...(typeof waitedMs === "string" && { waitedMs }),
 		});
+		if (rest !== undefined) {
+			await sendRest(response, { statusCode, headers }, rest);
+			return;
+		}
 		// One answer a connection: then its deadline also ends a client that sends or reads a byte a second.
 		response.writeHead(statusCode, { ...headers, "content-length": Buffer.byteLength(body), connection: "close" });
 		response.end(method === "HEAD" ? undefined : body);
@@ -120,6 +124,19 @@ async function respond(
 		if (response.headersSent) request.socket.destroy();
 		else response.writeHead(500, { connection: "close" }).end();
 	}
+}
+
+/** Until the client goes away. */
+async function sendRest(
+	response: ServerResponse,
+	{ statusCode, headers }: Pick<ProbeAnswer, "statusCode" | "headers">,
+	rest: NonNullable<ProbeAnswer["rest"]>,
+): Promise<void> {
+	const over = new AbortController();
+	response.once("close", () => over.abort());
+	response.writeHead(statusCode, { ...headers, connection: "close" }).flushHeaders();
+	await rest((text) => response.write(text), over.signal);
+	response.end();
 }
 
 /**

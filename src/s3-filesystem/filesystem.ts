@@ -55,6 +55,8 @@ export interface S3Filesystem extends Filesystem {
 	stats(): Record<string, number>;
 	/** The folder of the bucket that a node is in; `""` also where it is in none. */
 	folderOf(node: number): string;
+	/** Where a node is in the mount; `""` is the root, undefined what has no name any more. */
+	pathOf(node: number): string | undefined;
 	/** What there is of each bucket at the moment, by folder. */
 	volumeStates(): Map<string, VolumeState>;
 }
@@ -373,6 +375,13 @@ class BucketFilesystem implements S3Filesystem {
 
 	folderOf(node: number): string {
 		return this.#namespace.nodes.get(node)?.volume?.folder ?? "";
+	}
+
+	pathOf(id: number): string | undefined {
+		const names: string[] = [];
+		let node: Node | undefined = this.#namespace.nodes.get(id);
+		for (; node?.parent !== undefined; node = node.parent) names.unshift(node.name);
+		return node === this.#namespace.root ? names.join("/") : undefined;
 	}
 
 	volumeStates(): Map<string, VolumeState> {

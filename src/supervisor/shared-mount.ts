@@ -88,6 +88,10 @@ export class SharedMount implements Supervised {
 		return departure;
 	}
 
+	nameOf(folder: string): string | undefined {
+		return [...this.#members].find(({ served }) => served?.folder === folder)?.mount.name;
+	}
+
 	get names(): string[] {
 		return [...this.#members].map(({ mount }) => mount.name);
 	}

@@ -1,8 +1,16 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CheckContext, Driver, Ending, PreparedMount, DriverSession, StartContext } from "../drivers/driver.ts";
+import type {
+	CheckContext,
+	Driver,
+	Ending,
+	PreparedMount,
+	DriverSession,
+	StartContext,
+	Tracer,
+} from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
-import type { Logger } from "../log.ts";
+import type { Logger, LogLevel } from "../log.ts";
 import { dropKept } from "../mounts/kept-layers.ts";
 import { bindOver, remountReadOnly } from "../mounts/mount.ts";
 import {
@@ -89,6 +97,8 @@ export interface Supervised {
 	readonly source: string;
 	readonly target: string;
 	readonly readOnly: boolean;
+	/** Of several that are its folders, that one's name. */
+	nameOf?(folder: string): string | undefined;
 	/** Looks at everything that a start needs, now. */
 	prepare(): Promise<{ readonly mount: PreparedMount }>;
 }
@@ -204,6 +214,20 @@ export class MountSupervisor {
 
 	get generation(): number {
 		return this.#generation;
+	}
+
+	setLogLevel(level: LogLevel): void {
+		this.#session?.setLogLevel?.(level);
+	}
+
+	/** False: what serves it cannot, or nothing does. */
+	trace(tracer: Tracer): boolean {
+		this.#session?.trace?.(tracer);
+		return this.#session?.trace !== undefined;
+	}
+
+	untrace(tracer: Tracer): void {
+		this.#session?.untrace?.(tracer);
 	}
 
 	/** Brings what the driver measures up to date. */

@@ -47,7 +47,13 @@ export async function startServer(
 		log: pino({ level: "warn" }, { write: (line) => void logged.push(line) }),
 		recentLog: () => "the last line\n",
 		...options,
-		actions: { prestop: async () => {}, reload: async () => [], ...options.actions },
+		actions: {
+			prestop: async () => {},
+			reload: async () => [],
+			setLogLevel: () => {},
+			trace: async () => {},
+			...options.actions,
+		},
 	});
 	onFinished(() => server.close());
 	return {

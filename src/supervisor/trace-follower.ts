@@ -1,0 +1,58 @@
+import type { Tracer } from "../drivers/driver.ts";
+import type { TraceWish } from "../probe/routes.ts";
+import type { MountSupervisor } from "./supervise.ts";
+
+let lastId = 0;
+
+/** Brings to one onlooker what all drivers tell. What an onlooker who is too slow would miss is counted, not kept. */
+export class TraceFollower {
+	readonly #wish: TraceWish;
+	readonly #write: (line: object) => boolean;
+	readonly #tracers = new Map<MountSupervisor, Tracer>();
+	#lost = 0;
+	#hasRoom = true;
+
+	constructor(wish: TraceWish, write: (line: object) => boolean) {
+		this.#wish = wish;
+		this.#write = write;
+	}
+
+	/** These are all that there are by now. Says also what was lost meanwhile. */
+	follow(supervisors: readonly MountSupervisor[]): void {
+		for (const supervisor of supervisors) supervisor.trace(this.#tracerOf(supervisor));
+		if (this.#lost > 0 && this.#tell({ kind: "lost", count: this.#lost })) this.#lost = 0;
+		this.#hasRoom = true;
+	}
+
+	end(): void {
+		for (const [supervisor, tracer] of this.#tracers) supervisor.untrace(tracer);
+	}
+
+	#tracerOf(supervisor: MountSupervisor): Tracer {
+		const known = this.#tracers.get(supervisor);
+		if (known !== undefined) return known;
+		const { path, slowMs, mount: wanted } = this.#wish;
+		const tracer: Tracer = {
+			id: ++lastId,
+			path,
+			slowMs,
+			take: (events, lost) => {
+				this.#lost += lost;
+				for (const { folder = "", ...event } of events) {
+					const { mount } = supervisor;
+					const name = mount.nameOf?.(folder) ?? mount.name;
+					if ((wanted === undefined || wanted === name) && !this.#tell({ mount: name, ...event })) this.#lost++;
+				}
+			},
+		};
+		this.#tracers.set(supervisor, tracer);
+		return tracer;
+	}
+
+	/** False: there was no room. */
+	#tell(line: object): boolean {
+		if (!this.#hasRoom) return false;
+		this.#hasRoom = this.#write(line);
+		return true;
+	}
+}
