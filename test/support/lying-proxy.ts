@@ -49,6 +49,8 @@ export async function startLyingProxy(targetUrl: string): Promise<LyingProxy> {
 		);
 		const { method, url } = request;
 		const upstream = http.request(new URL(url, targetUrl), { agent, method, path: url, headers, setHost: false });
+		// A server may answer before it has read all, and close then: its answer counts.
+		upstream.on("error", () => undefined);
 		upstream.end(request.body);
 		const [answer] = (await once(upstream, "response")) as [http.IncomingMessage];
 		return [answer, await buffer(answer)];
