@@ -36,7 +36,7 @@ const options = z.strictObject({
 	memory: size(
 		{
 			description:
-				"Memory for parts of objects that are read; names and what the kernel knows of them take up to three eighths of it besides, and at least 36Mi (SEMANTICS.md). Default: a quarter of the container's limit, 512Mi at most.",
+				"Memory for parts of objects that are read; names and what the kernel knows of them take up to three eighths of it besides, and at least 36Mi (SEMANTICS.md), and answers of the server that are being read 32Mi at most. Default: a quarter of the container's limit, 512Mi at most.",
 		},
 		{ min: 16 * mebibyte },
 	),

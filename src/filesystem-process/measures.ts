@@ -110,6 +110,11 @@ export const measures = {
 		help: "How many of those it may know that are neither open nor directories.",
 		labels: [],
 	},
+	hidden_entries_total: {
+		type: "counter",
+		help: "Entries of lists that were left out: of keys that cannot be names, or of sizes that are none.",
+		labels: [],
+	},
 	event_loop_busy_seconds_total: {
 		type: "counter",
 		help: "Time in which the filesystem's process was computing.",
@@ -180,6 +185,7 @@ export function sharedMeasures(stats: Readonly<Record<string, number>>): Measure
 		],
 		nodes: [of("nodes")],
 		nodes_limit: [of("nodes_limit")],
+		hidden_entries_total: [of("hidden_keys")],
 		event_loop_busy_seconds_total: [one(performance.eventLoopUtilization().active / 1000)],
 	};
 }

@@ -110,7 +110,7 @@ export interface ListPage {
 	readonly prefixes: readonly string[];
 	/** Undefined: this was the last page. */
 	readonly nextToken: string | undefined;
-	/** Left out because their bytes are not UTF-8. */
+	/** Left out because their bytes are not UTF-8, or their size is none. */
 	readonly undecodableKeys?: number;
 }
 

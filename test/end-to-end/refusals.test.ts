@@ -89,3 +89,41 @@ test.each([
 		expect(text).not.toContain(minio.secretKey);
 	expect(await here.stop()).toBe(0);
 });
+
+test("a list that is longer than any can be is EIO, one line and a count, and the rest of the mount goes on", async () => {
+	await minio.put("one", "endless/file", "x");
+	pod = new Pod(bucketsPod(minio, proxy.endpoint, ["one"]));
+	pod.start();
+	const here = pod;
+	await here.untilReady();
+	await proxy.fail(
+		{ kind: "answer", status: 200, body: "<Contents></Contents>".repeat(900_000) },
+		{ only: ({ url = "" }) => url.includes("prefix=endless%2F") },
+	);
+	for (let count = 0; count < 3; count++) {
+		const { all } = await execa("ls", [`${here.target}/endless`], {
+			all: true,
+			reject: false,
+			timeout: 60_000,
+			env: { LC_ALL: "C" },
+		});
+		expect(all).toContain("Input/output error");
+	}
+	expect(await cat(`${here.target}/file`)).toBe("x");
+	await until(
+		async () => ((await here.mount("one")).refusals?.counts["EMSGSIZE"] ?? 0) >= 3,
+		10_000,
+		() => here.output,
+	);
+	expect((await here.ask("/metrics")).body).toMatch(/^fluid_fuse_refusals_total\{mount="one",code="EMSGSIZE"\} [3-9]/m);
+	const logged = here.output.split("\n").filter((line) => line.includes("EMSGSIZE"));
+	expect(logged).toHaveLength(1);
+	expect(JSON.parse(logged[0] ?? "")).toMatchObject({
+		level: "warn",
+		operation: "ListObjectsV2",
+		key: "endless/",
+		serverCode: "EMSGSIZE",
+		error: expect.stringContaining("more than 16 MiB"),
+	});
+	expect(await here.stop()).toBe(0);
+}, 120_000);

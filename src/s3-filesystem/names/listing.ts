@@ -40,7 +40,7 @@ export interface DirectoryPageContent {
 	readonly marker: { readonly modifiedMs: number; readonly metadata: ObjectMetadata | undefined } | undefined;
 	/** The last relative key that the page covers; undefined: all to the end. */
 	readonly through: string | undefined;
-	/** Keys that cannot be shown as names. */
+	/** Entries that are left out: no name can be made of them, or their size is none. */
 	readonly hidden: number;
 }
 
@@ -48,10 +48,14 @@ export interface DirectoryPageContent {
 export function readPage(page: ListPage, directoryKey: string): DirectoryPageContent {
 	const entries: Listed[] = [];
 	let marker: DirectoryPageContent["marker"];
-	let hidden = 0;
+	let hidden = page.undecodableKeys ?? 0;
 	let last = "";
 	const names = new Set<string>();
 	for (const prefix of page.prefixes) {
+		if (!prefix.startsWith(directoryKey) || !prefix.endsWith("/")) {
+			hidden++;
+			continue;
+		}
 		const name = prefix.slice(directoryKey.length, -1);
 		if (compareKeys(endOfPrefix(`${name}/`), last) > 0) last = endOfPrefix(`${name}/`);
 		if (!isName(name) || names.has(name)) {
@@ -62,6 +66,10 @@ export function readPage(page: ListPage, directoryKey: string): DirectoryPageCon
 		entries.push(listedDirectory(name));
 	}
 	for (const object of page.objects) {
+		if (!object.key.startsWith(directoryKey)) {
+			hidden++;
+			continue;
+		}
 		const name = object.key.slice(directoryKey.length);
 		if (compareKeys(name, last) > 0) last = name;
 		if (name === "") {

@@ -133,6 +133,46 @@ test.each([
 	await expect(readdir(here.target)).rejects.toThrow("EIO");
 });
 
+test("odd entries of a list are left out and counted, and the directory is shown", async () => {
+	const names = namesOf(40);
+	memory.server.fill([...names.map((name) => `d/${name}`), "d/below/x"]);
+	const object = (key: string, size = "1"): string =>
+		`<Contents><Key>${key}</Key><ETag>&quot;e&quot;</ETag><Size>${size}</Size></Contents>`;
+	const prefix = (key: string): string => `<CommonPrefixes><Prefix>${key}</Prefix></CommonPrefixes>`;
+	const odd = [
+		...["d//x", "d/./x", "d/../x", "d/.", "d/..", `d/${"n".repeat(300)}`, "d/a%00b", "d/%FF", "other", ""].map((key) =>
+			object(key),
+		),
+		...["1.5", "Infinity", "1e308", "-1", "NaN", "0x10", "99999999999999999999", ""].map((size, index) =>
+			object(`d/size-${index}`, size),
+		),
+		"<Contents><Size>1</Size></Contents>",
+		...["d//", "d/./", "d/../", `d/${"n".repeat(300)}/`, "d/%FF/", "d/cut", "other/"].map(prefix),
+	];
+	const again = [prefix("d/below/"), prefix("d/below/")];
+	const rewrite = (xml: string): string => {
+		if (!xml.includes("<Prefix>d/</Prefix>")) return xml;
+		const isLast = xml.includes("<IsTruncated>false</IsTruncated>");
+		return (
+			xml
+				// Whole pages of them, too.
+				.replaceAll(/(<Key>d\/f00[12]\d<\/Key>.*?<Size>)0/g, "$11.5")
+				.replace("</ListBucketResult>", `${[...again, ...(isLast ? odd : [])].join("")}</ListBucketResult>`)
+		);
+	};
+	memory.server.manners({ pageSize: 10, rewrite });
+	const here = await memory.mount({ volume: { ttlMs: 0 } });
+	const shown = ["below", ...names.filter((name) => !/^f00[12]/.test(name))];
+	expect(await readdir(join(here.target, "d"))).toEqual(shown);
+	expect((await here.stats())["hidden_keys"]).toBeGreaterThanOrEqual(odd.length + 20);
+	const { stdout } = await execa("bash", ["-c", "ls -lA d | wc -l; find . -type f | wc -l; stat -c %s d/size-0"], {
+		cwd: here.target,
+		timeout: 20_000,
+		reject: false,
+	});
+	expect(stdout).toBe(`${shown.length + 1}\n${shown.length}`);
+}, 60_000);
+
 test("what was removed while it is open is not listed, also where each name is asked for its attributes", async () => {
 	const here = await memory.mount({ volume: { attributes: "all", ttlMs: 0 } });
 	const { stdout } = await execa(
