@@ -1,7 +1,7 @@
 #!/usr/bin/env -S node --disable-sigusr1
 /**
  * The launcher, for the soak: it looks at its mounts a hundred times as often, and says now and then how many looks that were and how
- * many objects live.
+ * many objects live and what memory is resident.
  */
 import { queryObjects } from "node:v8";
 import { Prober } from "../../src/probe/prober.ts";
@@ -18,7 +18,8 @@ Prober.prototype.ask = async function askAndCount(this: Prober) {
 	if (++looks % tellEvery === 0) {
 		// Whatever is garbage is gone before it counts.
 		const objects = queryObjects(Object, { format: "count" });
-		process.stdout.write(`${JSON.stringify({ msg: "soak", looks, objects })}\n`);
+		const residentBytes = process.memoryUsage.rss();
+		process.stdout.write(`${JSON.stringify({ msg: "soak", looks, objects, residentBytes })}\n`);
 	}
 	return verdict;
 };
