@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { inodeOf } from "../../src/s3-filesystem/names/inode-numbers.ts";
 import { bash } from "../fuse/application.ts";
 import { useBuckets } from "./buckets.ts";
 import type { MountedBucket } from "./mounted-bucket.ts";
@@ -174,7 +175,14 @@ test("a name has the same number on the next mount", async () => {
 	await here.unmount();
 	const again = await buckets.mount();
 	expect(await bash(again.target, "stat -c %i a a/b a/b/c a/b/d")).toBe(made);
-	expect(await bash(again.target, "ls -Ui a/b | sort")).toBe(
-		await bash(again.target, "cd a/b; stat -c '%i %n' * | sort"),
+	// With a renamed file's own path goes its number.
+	const renamed = await bash(again.target, "echo x >e; mv e f; stat -c %i f");
+	await again.unmount();
+	const last = await buckets.mount();
+	const found = await bash(last.target, "stat -c %i f");
+	expect(found).toBe(`${inodeOf("/f")}\n`);
+	expect(found).not.toBe(renamed);
+	expect(await bash(last.target, "ls -Ui a/b | sort")).toBe(
+		await bash(last.target, "cd a/b; stat -c '%i %n' * | sort"),
 	);
 });

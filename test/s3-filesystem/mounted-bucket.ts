@@ -30,6 +30,8 @@ export interface BucketOptions {
 		Pick<VolumeOptions, "attributes" | "contentTypes" | "ttlMs" | "uid" | "gid" | "directoryMode" | "fileMode">
 	>;
 	readonly env?: Readonly<Record<string, string>>;
+	/** It sees no processes but its own, as a pod does. */
+	readonly isAlone?: boolean;
 	/** Default: what `MountedBucket.transport` says. */
 	readonly transport?: Transport;
 }
@@ -103,7 +105,9 @@ export class MountedBucket {
 		const server = fork(join(import.meta.dirname, "serve-bucket.ts"), {
 			// Not inside the mount, and no debugger's port.
 			cwd: projectRoot,
-			execArgv: [],
+			...(options.isAlone === true
+				? { execPath: "unshare", execArgv: ["--pid", "--fork", "--kill-child", process.execPath] }
+				: { execArgv: [] }),
 			stdio: ["ignore", "ignore", "pipe", "ipc"],
 			serialization: "advanced",
 			env: { ...process.env, UV_THREADPOOL_SIZE: "16", ...options.env },

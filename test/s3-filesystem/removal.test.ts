@@ -1,13 +1,18 @@
 import { mkdtempSync, rmSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RequestContext } from "../../src/fuse/filesystem.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
 import type { VolumeOptions } from "../../src/s3-filesystem/names/volume.ts";
+import { startFaultProxy } from "../support/fault-proxy.ts";
+import { useMemoryBucket } from "./memory-bucket.ts";
 import { startRealBucket, type RealBucket } from "./writing/real-bucket.ts";
 import { plainVolume } from "./plain-volume.ts";
 
+const memory = useMemoryBucket();
 let bucket: RealBucket;
 let folder: string;
 
@@ -60,3 +65,41 @@ test("what is open of a hidden volume goes on; once that is forsaken it is ESTAL
 	expect(filesystem.openFiles(volume)).toBe(0);
 	expect((await bucket.minio.get("writing", "removal/file")).toString()).toBe("one two");
 });
+
+test.each([
+	{ sizeBytes: 5 * 1024 ** 3, becomes: "is moved aside", isMoved: true },
+	{ sizeBytes: 5 * 1024 ** 3 + 1, becomes: "is not moved, and gives ESTALE", isMoved: false },
+])(
+	"an open file of $sizeBytes bytes whose name another one takes $becomes",
+	async ({ sizeBytes, isMoved }) => {
+		const keys = ["file"];
+		memory.server.fill(keys.toSorted());
+		memory.server.manners({ rewrite: (xml) => xml.replace(/(<Key>file<\/Key>.*?<Size>)0</, `$1${sizeBytes}<`) });
+		const proxy = await startFaultProxy(memory.server.endpoint);
+		const copies: string[] = [];
+		const only = ({ url = "", headers }: IncomingMessage): boolean => {
+			if ("x-amz-copy-source" in headers || url.includes("uploads")) copies.push(url);
+			return false;
+		};
+		await proxy.fail({ kind: "headers", headers: {} }, { only });
+		const here = await memory.mount({ endpoint: proxy.endpoint });
+		const script = `
+import os
+file = os.open("file", os.O_RDONLY)
+assert os.fstat(file).st_size == ${sizeBytes}
+os.unlink("file")
+with open("file", "w") as other: other.write("other")
+print(*os.listdir("."), open("file").read(), os.fstat(file).st_size)
+try: os.pread(file, 10, 0)
+except OSError as error: print(os.strerror(error.errno))`;
+		const { stdout } = await execa("python3", ["-c", script], { cwd: here.target, timeout: 60_000 });
+		const [found, error] = stdout.split("\n");
+		expect(found).toBe(`file other ${sizeBytes}`);
+		// Moved, it is asked for; this server only says that it has so many bytes.
+		expect(error === "Stale file handle").toBe(!isMoved);
+		expect(copies.map((url) => url.split("/")[2])).toEqual(isMoved ? [".fluid-fuse-unlinked"] : []);
+		await expect.poll(() => memory.server.keys, { timeout: 10_000 }).toEqual(keys);
+		await proxy.stop();
+	},
+	90_000,
+);
