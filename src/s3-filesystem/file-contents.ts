@@ -353,6 +353,11 @@ export class FileContents {
 		await draft?.discard();
 	}
 
+	/** Nothing is left on a disk that only this process knows of. */
+	close(): void {
+		this.#tails.clear();
+	}
+
 	stats(): Record<string, number> {
 		const { brought, used, lost, stopped } = this.#neighbours.counts;
 		return {

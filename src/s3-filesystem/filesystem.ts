@@ -135,6 +135,7 @@ class BucketFilesystem implements S3Filesystem {
 		if (files.some((node) => node.unlinkedKey !== undefined && this.#contents.isDirty(node)))
 			throw new Error("files that were removed while they were open are being written");
 		for (const node of files) await this.#files.commit(node);
+		this.#contents.close();
 		return {
 			nodes: keepNodes(this.#namespace.nodes),
 			nextHandle: this.#nextHandle,
@@ -368,6 +369,7 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async destroy(): Promise<void> {
+		this.#contents.close();
 		for (const node of this.#namespace.nodes.all()) {
 			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#unlinked.delete(node);
 		}

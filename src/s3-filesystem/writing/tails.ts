@@ -51,6 +51,10 @@ export class Tails {
 		return tail.staged;
 	}
 
+	clear(): void {
+		for (const tail of this.#tails) this.#drop(tail);
+	}
+
 	#drop(tail: Tail): void {
 		this.#leave(tail);
 		tail.staged.remove();
