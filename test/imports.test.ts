@@ -25,6 +25,7 @@ const rooms = [
 	"s3-filesystem/reading",
 	"s3-filesystem/writing",
 	"s3-filesystem/disks",
+	"s3-filesystem/records",
 	"fuse",
 	"mounts",
 	"s3/check",

@@ -56,6 +56,12 @@ const schema = z.object({
 		.describe(
 			"A mount that answers nothing for so long is aborted and started again, a native process that does not run on after half of it: 5s to 1h.",
 		),
+	FLUID_FUSE_AFTER_CRASH: z
+		.enum(["restart", "continue"])
+		.default("restart")
+		.describe(
+			"What follows when a native process dies. restart: another mount over the dead one, and errors for what was open. continue: where it can, another process under the same mount; see SEMANTICS.md.",
+		),
 	FLUID_FUSE_LOG_LEVEL: z
 		.enum(["trace", "debug", "info", "warn", "error", "fatal"])
 		.default("info")

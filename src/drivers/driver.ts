@@ -199,6 +199,10 @@ export interface StartContext extends CheckContext {
 	readonly directory: string;
 	/** A mount that does not answer for so long is aborted by whoever calls. */
 	readonly hangTimeoutMs: number;
+	/** A process that dies is replaced under the mount, where that can be. Default: false. */
+	readonly continuesAfterCrash?: boolean;
+	/** Applications that waited for a process in place of one that had died go on, after so long. */
+	readonly onContinued?: (seconds: number) => void;
 	/** Called for every line that had to be dropped. */
 	readonly onDroppedLines: (count: number) => void;
 }

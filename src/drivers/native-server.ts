@@ -25,6 +25,8 @@ export class NativeServer {
 	/** Before its output has ended too, as `process.ended` says. */
 	readonly exited: Promise<void>;
 	hasExited = false;
+	/** What has ended it, if something has. */
+	endSignal: NodeJS.Signals | undefined;
 	ending: Ending | undefined;
 	/** It has said that it answers the kernel from there on, however late. */
 	hasTakenOver = false;
@@ -56,7 +58,10 @@ export class NativeServer {
 		if (pid === undefined || stdout === null || stderr === null) throw programMissing("native", "setpriv");
 		this.#child = child;
 		const exit = new Promise<void>((resolve) => {
-			child.once("exit", () => resolve());
+			child.once("exit", (_, signal) => {
+				this.endSignal = signal ?? undefined;
+				resolve();
+			});
 		});
 		this.exited = firstOf([exit, ended]).then(() => undefined);
 		this.process = superviseProcess({

@@ -207,7 +207,8 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 		const diagnose = (line: string): LauncherError | undefined => libfuseProblem(line, mountpoint);
 		const own = (serving = new ServingProcess(
 			{ context, fd, oomKillsBefore, ...(byLibfuse && { diagnose }) },
-			configOf(byLibfuse ? { kind: "libfuse", ...kernelMount } : { kind: "inherited" }),
+			configOf,
+			byLibfuse ? { kind: "libfuse", ...kernelMount } : { kind: "inherited" },
 		));
 		const put = (given: Member): readonly string[] => {
 			const member = { folder: given.folder, mount: asNative(given.mount) };
@@ -238,7 +239,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 				if (before === undefined || !canBecome(before, member, context.variables)) return { kind: "needs-start" };
 				return { kind: "updated", later: put(member) };
 			},
-			...(fd !== undefined && { exchange: async (giveUp: AbortSignal) => own.exchange(configOf, giveUp) }),
+			...(fd !== undefined && { exchange: async (giveUp: AbortSignal) => own.exchange(giveUp) }),
 			drain: () => own.send({ kind: "drain" }),
 			stats: () => own.current.stats,
 			measured: (folder) => own.current.measured[folder] ?? {},
@@ -319,7 +320,7 @@ function readAheadOf(members: readonly NativeMember[]): number {
 
 function filesystemConfig(
 	members: readonly NativeMember[],
-	{ directory, log, variables }: StartContext,
+	{ directory, log, variables, continuesAfterCrash = false }: StartContext,
 	mount: FilesystemConfig["mount"],
 ): FilesystemConfig {
 	const given = Object.assign({}, ...members.map(({ mount }) => mount.options)) as NativeOptions;
@@ -335,6 +336,7 @@ function filesystemConfig(
 				? join(directory, "writing")
 				: // Other pods of the node may have the same disk.
 					join(cacheDirectory, "writing", randomUUID()),
+		...(continuesAfterCrash && mount.kind !== "libfuse" && { journalDirectory: join(directory, "journal") }),
 		...(given["write-buffer"] !== undefined && { stagingLimitBytes: given["write-buffer"] }),
 		...(cacheDirectory !== undefined && {
 			cache: { directory: join(cacheDirectory, "parts"), limitBytes: cacheBytes(given) },

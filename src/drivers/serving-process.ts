@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { LauncherError } from "../errors.ts";
+import { LauncherError, toLauncherError } from "../errors.ts";
 import type { FilesystemConfig, Order } from "../filesystem-process/messages.ts";
 import { statfs } from "../mounts/statfs.ts";
 import { Departures } from "./departures.ts";
@@ -18,6 +18,11 @@ const storeMs = 30_000;
 const quietMs = 5000;
 /** For the other process to read what the kernel knows. */
 const takeOverMs = 15_000;
+/** Who dies more often in so long is not helped by others that do the same. */
+const maximumDeaths = 4;
+/** From so many on, what all of them had in their hands is refused. */
+const deathsOfOne = 2;
+const deathsMs = 60_000;
 
 /**
  * The process that serves a mount, which becomes another one while applications use it. This one keeps the mount's descriptor: the mount
@@ -27,6 +32,7 @@ export class ServingProcess {
 	readonly ended: Promise<Ending>;
 	readonly departures = new Departures((order) => this.send(order));
 	readonly #options: NativeServerOptions;
+	readonly #configOf: ConfigOf;
 	readonly #end = Promise.withResolvers<Ending>();
 	#current: NativeServer;
 	/** The other one, while one takes the place of another. */
@@ -34,9 +40,18 @@ export class ServingProcess {
 	/** Orders for whoever serves after that. */
 	readonly #later: Order[] = [];
 	#isStopping = false;
+	#cannotContinue = false;
 	#isOpen: boolean;
 
-	constructor(options: Omit<NativeServerOptions, "onDeparture">, config: FilesystemConfig) {
+	/** Of the process that serves. */
+	#config: FilesystemConfig;
+	/** When processes have died by themselves, by performance.now. */
+	#deaths: number[] = [];
+
+	constructor(options: Omit<NativeServerOptions, "onDeparture">, configOf: ConfigOf, first: FilesystemConfig["mount"]) {
+		this.#configOf = configOf;
+		const config = configOf(first);
+		this.#config = config;
 		this.#options = { ...options, onDeparture: (message) => this.departures.told(message) };
 		this.ended = this.#end.promise;
 		this.#isOpen = options.fd !== undefined;
@@ -65,10 +80,7 @@ export class ServingProcess {
 	 * Has another process serve, with the config of that moment, while applications wait. Resolves with how long they did, in milliseconds.
 	 * Rejects with what was in the way, and then the process that was there serves on.
 	 */
-	async exchange(
-		configOf: (mount: FilesystemConfig["mount"]) => FilesystemConfig,
-		signal: AbortSignal,
-	): Promise<number> {
+	async exchange(signal: AbortSignal): Promise<number> {
 		const { directory, log } = this.#options.context;
 		const before = this.#current;
 		if (this.#other !== undefined) throw refused("it is being exchanged already");
@@ -76,7 +88,7 @@ export class ServingProcess {
 		if (this.departures.areUnderWay) throw refused("a folder is being removed");
 		const file = join(directory, "handed-over");
 		// What changes from now on, whoever serves then is told.
-		const config = configOf({ kind: "taken-over", file });
+		const config = this.#configOf({ kind: "taken-over", file });
 		const next = this.#start(config);
 		this.#other = next;
 		const giveUp = (): void => {
@@ -96,8 +108,13 @@ export class ServingProcess {
 			if (this.#isStopping) throw refused("it ends");
 			signal.throwIfAborted();
 			[this.#current, this.#other] = [next, before];
+			const configBefore = this.#config;
+			this.#config = config;
 			next.send({ kind: "serve", config });
-			if ((await next.answer(["taken-over"], takeOverMs)) === undefined) await this.#takeBack(before, next);
+			if ((await next.answer(["taken-over"], takeOverMs)) === undefined) {
+				this.#config = configBefore;
+				await this.#takeBack(before, next);
+			}
 			void before.process.stop({ graceMs: 0 });
 			const waitedMs = Math.round(performance.now() - pausedAt);
 			log.info({ pid: next.process.pid, before: before.process.pid, waitedMs }, "the mount has another process");
@@ -142,6 +159,62 @@ export class ServingProcess {
 		throw refused(answer === undefined ? "it did not answer" : answer.reason);
 	}
 
+	#canContinue(): boolean {
+		const { context, fd } = this.#options;
+		if (
+			this.#cannotContinue ||
+			context.continuesAfterCrash !== true ||
+			fd === undefined ||
+			!this.#isOpen ||
+			this.#isStopping
+		)
+			return false;
+		// One that ends by itself has nothing to do any more.
+		if (this.#current.endSignal === undefined || this.departures.areUnderWay) return false;
+		const now = performance.now();
+		this.#deaths = this.#deaths.filter((at) => at > now - deathsMs);
+		return this.#deaths.length < maximumDeaths;
+	}
+
+	/** Another process goes on where one has died, with what that has written down; applications wait meanwhile. Never rejects. */
+	async #continue(dead: NativeServer): Promise<void> {
+		const { log, onContinued } = this.#options.context;
+		const diedAt = performance.now();
+		const { pid } = dead.process;
+		log.warn(
+			{ pid, signal: dead.endSignal },
+			"the filesystem's process has died, and applications wait for another one",
+		);
+		void dead.process.ended.then((ending) => {
+			const isOutside = ending.kind === "failed" && toLauncherError(ending.cause).code === "DRIVER_KILLED";
+			if (ending.kind === "failed" && !isOutside) this.#deaths.push(diedAt);
+			if (ending.kind === "failed") log.warn({ err: ending.cause, pid }, "why it has died");
+		});
+		let next: NativeServer | undefined;
+		try {
+			// What changes from now on, whoever serves then is told.
+			const { stagingDirectory } = this.#config;
+			const refusesRepeated = this.#deaths.length >= deathsOfOne;
+			const config = { ...this.#configOf({ kind: "continued", refusesRepeated }), stagingDirectory };
+			next = this.#start(config);
+			this.#other = next;
+			next.send({ kind: "serve", config });
+			if ((await next.answer(["taken-over"], takeOverMs)) === undefined) throw new Error("it could not take over");
+			this.#current = next;
+			this.#config = config;
+			const waitedMs = Math.round(performance.now() - diedAt);
+			log.info({ pid: next.process.pid, before: pid, waitedMs }, "another process goes on where it was");
+			onContinued?.(waitedMs / 1000);
+		} catch (error) {
+			this.#cannotContinue = true;
+			log.warn({ err: error }, "no other process could go on, and the mount is made anew");
+			await next?.process.stop({ graceMs: 0 });
+		}
+		this.#other = undefined;
+		for (const order of this.#later.splice(0)) this.#current.send(order);
+		this.#closeIfOver();
+	}
+
 	#start(config: FilesystemConfig): NativeServer {
 		const server = new NativeServer(this.#options);
 		void server.exited.then(() => this.#closeIfOver());
@@ -157,6 +230,10 @@ export class ServingProcess {
 	#closeIfOver(): void {
 		const { hasExited, ending } = this.#current;
 		if (this.#other !== undefined || !hasExited) return;
+		if (this.#canContinue()) {
+			void this.#continue(this.#current);
+			return;
+		}
 		if (this.#isOpen && this.#options.fd !== undefined) closeSync(this.#options.fd);
 		this.#isOpen = false;
 		if (ending === undefined) return;
@@ -164,6 +241,9 @@ export class ServingProcess {
 		this.#end.resolve(ending);
 	}
 }
+
+/** With the config of that moment. */
+type ConfigOf = (mount: FilesystemConfig["mount"]) => FilesystemConfig;
 
 function refused(why: string): LauncherError {
 	return new LauncherError("EXCHANGE_REFUSED", `the process that is there goes on: ${why}`, {

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { deserialize, serialize } from "node:v8";
-import type { KernelConnection } from "../fuse/init.ts";
+import type { KernelConnection } from "../fuse/filesystem.ts";
 import type { PausableSession } from "../fuse/session.ts";
 import type { KeptFilesystem, S3Filesystem } from "../s3-filesystem/index.ts";
 import { version } from "../version.ts";

@@ -55,6 +55,12 @@ const mount = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("inherited") }),
 	/** The same, and another process has served it before, which has written to this file what the kernel knows. */
 	z.strictObject({ kind: z.literal("taken-over"), file: z.string() }),
+	/** The same, and that process has died: what it has written down is in the journal's directory. */
+	z.strictObject({
+		kind: z.literal("continued"),
+		/** Several have died by themselves: requests that were in their hands are refused. */
+		refusesRepeated: z.boolean(),
+	}),
 	z.strictObject({
 		kind: z.literal("libfuse"),
 		target: z.string(),
@@ -73,6 +79,8 @@ const filesystem = z.strictObject({
 	readAheadBytes: z.number(),
 	stagingDirectory: z.string(),
 	stagingLimitBytes: z.number().optional(),
+	/** Where it writes down what the next process needs if this one dies. */
+	journalDirectory: z.string().optional(),
 	cache: z.strictObject({ directory: z.string(), limitBytes: z.number() }).optional(),
 });
 

@@ -19,7 +19,7 @@ export interface Observers {
  */
 export function observed(filesystem: Filesystem & Places, observers: Observers): Filesystem {
 	const methods: Partial<Record<string, Method>> = {};
-	for (const name of ["init", "forget", "destroy"] as const)
+	for (const name of ["init", "forget", "repeated", "beforeAnswer", "destroy"] as const)
 		methods[name] = filesystem[name]?.bind(filesystem) as Method;
 	for (const name of operationNames) {
 		const method = filesystem[name] as Method | undefined;

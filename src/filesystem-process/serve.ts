@@ -1,12 +1,13 @@
 import { memoryUsage } from "node:process";
 import { LauncherError } from "../errors.ts";
-import type { Filesystem } from "../fuse/filesystem.ts";
+import type { Filesystem, KernelConnection } from "../fuse/filesystem.ts";
 import { serveLibfuse } from "../fuse/libfuse.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
-import type { KernelConnection } from "../fuse/init.ts";
 import { serve, type FuseSession, type PausableSession } from "../fuse/session.ts";
 import { createLog, type Logger, type LogLevel } from "../log.ts";
+import { recall, type KeptFilesystem, type Recalled } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
+import { version } from "../version.ts";
 import { within } from "../within.ts";
 import { handOver, readMemory } from "./handover.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
@@ -91,12 +92,12 @@ export async function serveFilesystem(
 	onLog((error) => atOnce.fatal({ err: error }, "a bug ends the filesystem's process"));
 	let isServing = false;
 	try {
-		const memory = config.mount.kind === "taken-over" ? readMemory(config.mount.file) : undefined;
-		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing }, memory?.filesystem);
+		const past = pastOf(config);
+		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing }, past?.kept);
 		const filesystem = observed(served.filesystem, { countsOf: served.countsOf, log, tracing });
 		for (const told of early.splice(0)) obey(told);
-		if (memory !== undefined) tell({ kind: "taken-over" });
-		const session = await begin(config, filesystem, log, memory?.connection);
+		if (past !== undefined) tell({ kind: "taken-over" });
+		const session = await begin(config, filesystem, log, past?.connection);
 		tellStats = () => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
@@ -126,6 +127,22 @@ export async function serveFilesystem(
 	}
 }
 
+/** What a process before this one has left. */
+function pastOf({
+	mount,
+	journalDirectory,
+}: FilesystemConfig): { readonly connection: KernelConnection; readonly kept: KeptFilesystem | Recalled } | undefined {
+	if (mount.kind === "taken-over") {
+		const { connection, filesystem } = readMemory(mount.file);
+		return { connection, kept: filesystem };
+	}
+	if (mount.kind !== "continued") return undefined;
+	if (journalDirectory === undefined) throw new Error("nobody says where it has written down what it had promised");
+	const recalled = recall(journalDirectory, version);
+	const { connection, past } = recalled;
+	return { connection, kept: { ...recalled, past: { ...past, isDeadly: mount.refusesRepeated } } };
+}
+
 /** libfuse can take nothing back that it has told the kernel, so that the kernel may not believe it for long. */
 const libfuseValidMs = 1000;
 
@@ -139,7 +156,10 @@ async function begin(
 	switch (mount.kind) {
 		case "inherited":
 		case "taken-over":
-			return serve({ fd: fuseDescriptor, filesystem, log, ...(connection !== undefined && { connection }) });
+		case "continued": {
+			const resend = mount.kind === "continued";
+			return serve({ fd: fuseDescriptor, filesystem, log, resend, ...(connection !== undefined && { connection }) });
+		}
 		case "libfuse": {
 			const validMs = Math.min(libfuseValidMs, ...volumes.map(({ ttlMs }) => ttlMs));
 			const session = await serveLibfuse({ ...mount, validMs, filesystem, log });

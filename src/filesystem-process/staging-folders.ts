@@ -28,6 +28,20 @@ export class StagingFolder {
 		this.#path = path;
 	}
 
+	/** One of a process that has died, if it has made any: before others take it for abandoned. */
+	takeOver(): void {
+		let lock: number;
+		try {
+			lock = openSync(join(this.#path, markName), "r");
+		} catch {
+			// There is none, or it could not be marked.
+			return;
+		}
+		const { status } = lockMark(lock);
+		if (status === 0) this.#lock = lock;
+		else closeSync(lock);
+	}
+
 	/** Throws what the disk says. Where it cannot be locked, it has no mark either, and nobody will remove it. */
 	make(): void {
 		if (this.#lock !== undefined && existsSync(this.#path)) return;
@@ -39,11 +53,7 @@ export class StagingFolder {
 			writeFileSync(mark, markText, { mode: 0o600 });
 			// Only to be read: the disk can still be made read-only.
 			lock = openSync(mark, "r");
-			const { status } = spawnSync("flock", lockArguments, {
-				env: toolEnvironment(),
-				stdio: stdioWith(lock),
-				timeout: 5000,
-			});
+			const { status } = lockMark(lock);
 			if (status !== 0) unlinkSync(mark);
 			renameSync(unfinished, this.#path);
 		} catch (error) {
@@ -88,6 +98,11 @@ export async function removeStagingFolder(folder: string): Promise<void> {
 	for (const name of files.toSorted((a, b) => Number(a === markName) - Number(b === markName)))
 		await unlink(join(folder, name));
 	await rmdir(folder);
+}
+
+function lockMark(mark: number): { readonly status: number | null } {
+	const options = { env: toolEnvironment(), stdio: stdioWith(mark), timeout: 5000 };
+	return spawnSync("flock", lockArguments, options);
 }
 
 /** flock(1) locks what it is given as its descriptor 3, and the lock is that of everybody who has the same open file. */

@@ -5,7 +5,9 @@ import type { Logger } from "../log.ts";
 import type { DiskProblem, DiskUse } from "../s3-filesystem/disks/disk-trouble.ts";
 import {
 	createS3Filesystem,
+	keptFrom,
 	type KeptFilesystem,
+	type Recalled,
 	type S3Filesystem,
 	type VolumeOptions,
 } from "../s3-filesystem/index.ts";
@@ -77,8 +79,8 @@ export class ServedVolumes {
 	#firstFailure: { readonly error: unknown } | undefined;
 	#identity: Identity | undefined;
 
-	/** `kept`: of the process that has served them before. */
-	constructor(config: FilesystemConfig, surroundings: Surroundings, kept?: KeptFilesystem) {
+	/** `kept`: of the process that has served them before, or what it has written down. */
+	constructor(config: FilesystemConfig, surroundings: Surroundings, kept?: KeptFilesystem | Recalled) {
 		this.#config = config;
 		this.#surroundings = surroundings;
 		const { log, redactor } = surroundings;
@@ -92,6 +94,7 @@ export class ServedVolumes {
 		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
 		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
 		const stagingFolder = new StagingFolder(stagingDirectory);
+		if (cache !== undefined && config.mount.kind === "continued") stagingFolder.takeOver();
 		if (cache !== undefined) void removeAbandoned(dirname(stagingDirectory));
 		const settings = {
 			memoryBytes,
@@ -99,12 +102,14 @@ export class ServedVolumes {
 			stagingDirectory,
 			stagingLimitBytes:
 				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
+			...(config.journalDirectory !== undefined && { journalDirectory: config.journalDirectory }),
 			...(cache !== undefined && { cache, makeStagingDirectory: () => stagingFolder.make() }),
 			onDiskTrouble: (use: DiskUse, problem: DiskProblem | undefined) => this.#diskTrouble(use, problem),
 			log: (level: "debug" | "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
 		};
 		this.#settings = settings;
-		this.filesystem = createS3Filesystem(volumes, settings, kept);
+		const known = kept !== undefined && "volumes" in kept ? keptFrom(kept, volumes) : kept;
+		this.filesystem = createS3Filesystem(volumes, settings, known);
 	}
 
 	obey(told: VolumeOrder): void {

@@ -71,6 +71,8 @@ export const initFlags = {
 	extended: 1n << 30n,
 	/** Lets a file with direct I/O be mapped shared. */
 	directIoMmap: 1n << 36n,
+	/** Requests that were read and not answered can be asked for once more, by another process. */
+	resend: 1n << 39n,
 } as const;
 
 export const openReplyFlags = { directIo: 1, keepCache: 2, nonSeekable: 4, noFlush: 32 } as const;
@@ -92,7 +94,10 @@ export const getattrFlags = { handle: 1 } as const;
 export const openFlags = { clearsSetId: 1 } as const;
 export const writeFlags = { clearsSetId: 4 } as const;
 export const fsyncFlags = { dataOnly: 1 } as const;
-export const notifyCodes = { invalidateInode: 2, invalidateEntry: 3 } as const;
+export const notifyCodes = { invalidateInode: 2, invalidateEntry: 3, resend: 7 } as const;
+
+/** In the upper half of what identifies a request: it was read before, by a process that has not answered it. */
+export const repeatedBit = 0x80_00_00_00;
 
 /** Sizes of structures in bytes. */
 export const sizes = {

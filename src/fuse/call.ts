@@ -1,3 +1,4 @@
+import { repeatedBit } from "./abi.ts";
 import type { Request } from "./decode.ts";
 import { FuseError, type RequestContext } from "./filesystem.ts";
 
@@ -9,6 +10,7 @@ export class Call implements RequestContext {
 	readonly uid: number;
 	readonly gid: number;
 	readonly pid: number;
+	readonly isRepeated: boolean;
 	clearsSetId = false;
 	/** Since the last look at those that wait. */
 	isWaitingLong = false;
@@ -21,9 +23,14 @@ export class Call implements RequestContext {
 		this.opcode = request.opcode;
 		this.uniqueLow = request.uniqueLow;
 		this.uniqueHigh = request.uniqueHigh;
+		this.isRepeated = (request.uniqueHigh & repeatedBit) !== 0;
 		this.uid = request.uid;
 		this.gid = request.gid;
 		this.pid = request.pid;
+	}
+
+	get unique(): number {
+		return (this.uniqueHigh & ~repeatedBit) * 0x1_00_00_00_00 + this.uniqueLow;
 	}
 
 	/** Made when somebody asks: most requests are answered before anyone could interrupt them. */

@@ -9,8 +9,12 @@ import type { Time } from "./time.ts";
  * and anything else that it throws is answered with EIO.
  */
 export interface Filesystem {
-	/** Called once, before everything else. */
-	init?(kernel: KernelLink): void;
+	/** Called once, before everything else, with what was agreed on. */
+	init?(kernel: KernelLink, connection?: KernelConnection): void;
+	/** Called before a request is carried out that a process had which has died. Throws when this one had better not. */
+	repeated?(context: RequestContext): void;
+	/** Called before each answer is sent: what it says may be promised to an application from then on. */
+	beforeAnswer?(): void;
 	/** Throws ENOENT when there is no such name. */
 	lookup(parent: number, name: string, context: RequestContext): Reply<Entry>;
 	/** The kernel dropped `count` of its references to the node. */
@@ -76,6 +80,15 @@ export interface Filesystem {
 	destroy?(): Reply<void>;
 }
 
+/** What the kernel and we have agreed on. Plain data that JSON can hold: the mount keeps it for as long as it lives. */
+export interface KernelConnection {
+	readonly minor: number;
+	readonly maxReadAheadBytes: number;
+	readonly maxWriteBytes: number;
+	/** In hexadecimal. */
+	readonly flags: string;
+}
+
 export type Reply<T> = T | Promise<T>;
 
 export interface RequestContext {
@@ -89,6 +102,10 @@ export interface RequestContext {
 	readonly signal: AbortSignal;
 	/** Of a write and of an open that truncates: the file loses its set-ID bits by it, see `withoutSetId`. */
 	readonly clearsSetId?: boolean;
+	/** Of the request: the same when it comes once more. Absent: it does not. */
+	readonly unique?: number;
+	/** A process that died has had the request, and may have carried it out. */
+	readonly isRepeated?: boolean;
 }
 
 export type Timed<T> = T & {
@@ -179,6 +196,8 @@ export interface KernelLink {
 	invalidateNode(node: number, offset?: number, lengthBytes?: number): void;
 	/** Drop what is known of a name, that it is absent too. */
 	invalidateEntry(parent: number, name: string): void;
+	/** Whether the kernel has the node at this moment; the attributes that it had of it are dropped. */
+	isKnown?(node: number): Promise<boolean>;
 }
 
 /** The errors that a filesystem answers with, by their names in errno(3). */

@@ -1,5 +1,6 @@
 import { initFlags, pageBytes, protocol, sizes } from "./abi.ts";
 import type { Request } from "./decode.ts";
+import type { KernelConnection } from "./filesystem.ts";
 
 /** What the kernel says of itself: struct fuse_init_in. */
 export interface KernelOffer {
@@ -7,15 +8,6 @@ export interface KernelOffer {
 	readonly minor: number;
 	readonly maxReadAheadBytes: number;
 	readonly flags: bigint;
-}
-
-/** What the kernel and we have agreed on. Plain data that JSON can hold: the mount keeps it for as long as it lives. */
-export interface KernelConnection {
-	readonly minor: number;
-	readonly maxReadAheadBytes: number;
-	readonly maxWriteBytes: number;
-	/** In hexadecimal. */
-	readonly flags: string;
 }
 
 export type Negotiation =
@@ -49,7 +41,13 @@ const wanted =
 	initFlags.cacheSymlinks |
 	initFlags.explicitInvalidateData |
 	initFlags.clearsSetId |
-	initFlags.directIoMmap;
+	initFlags.directIoMmap |
+	initFlags.resend;
+
+/** Whether another process can go on where one has died: since Linux 6.9. */
+export function canResend({ flags }: KernelConnection): boolean {
+	return (BigInt(`0x${flags}`) & initFlags.resend) !== 0n;
+}
 
 export function decodeOffer(request: Request): KernelOffer {
 	const low = BigInt(request.uint32(12));

@@ -37,12 +37,21 @@ export class Notifier implements KernelLink {
 	invalidateNode(node: number, offset = 0, lengthBytes = 0): void {
 		const key = `node ${node} ${offset} ${lengthBytes}`;
 		if (this.#waiting.has(key)) return;
-		const message = new Uint8Array(sizes.replyHeader + 24);
-		const view = begin(message, notifyCodes.invalidateInode);
-		writeUint64(view, sizes.replyHeader, node);
-		writeUint64(view, sizes.replyHeader + 8, offset);
-		writeUint64(view, sizes.replyHeader + 16, lengthBytes);
-		this.#send(key, message);
+		this.#send(key, nodeMessage(node, offset, lengthBytes));
+	}
+
+	/** Asked alone, since what was sent before does not matter to it. */
+	async isKnown(node: number): Promise<boolean> {
+		return new Promise((resolve) => {
+			fs.write(this.#fd, nodeMessage(node, -1, 0), (error) => resolve(error?.code !== "ENOENT"));
+		});
+	}
+
+	/** What a process before this one has read and not answered comes again. Throws what the kernel says. */
+	resend(): void {
+		const message = new Uint8Array(sizes.replyHeader);
+		begin(message, notifyCodes.resend);
+		fs.writeSync(this.#fd, message);
 	}
 
 	invalidateEntry(parent: number, name: string): void {
@@ -83,6 +92,15 @@ export class Notifier implements KernelLink {
 		// Every error is fine: the kernel knows nothing of it, cannot drop it now, or is gone.
 		fs.write(this.#fd, next[1], () => this.#sendNext());
 	}
+}
+
+function nodeMessage(node: number, offset: number, lengthBytes: number): Uint8Array {
+	const message = new Uint8Array(sizes.replyHeader + 24);
+	const view = begin(message, notifyCodes.invalidateInode);
+	writeUint64(view, sizes.replyHeader, node);
+	writeUint64(view, sizes.replyHeader + 8, offset);
+	writeUint64(view, sizes.replyHeader + 16, lengthBytes);
+	return message;
 }
 
 function begin(message: Uint8Array, code: number): DataView {

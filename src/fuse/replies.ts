@@ -16,13 +16,16 @@ type Refused = (call: Call, code: string) => void;
 export class Replies {
 	readonly #fd: number;
 	readonly #refused: Refused;
+	readonly #before: (() => void) | undefined;
 	readonly #small = Buffer.alloc(sizes.replyHeader + 256);
 	readonly #smallView = new DataView(this.#small.buffer, this.#small.byteOffset, this.#small.length);
 	readonly #header = this.#small.subarray(0, sizes.replyHeader);
 
-	constructor(fd: number, refused: Refused) {
+	/** `before` is called before each answer. */
+	constructor(fd: number, refused: Refused, before?: () => void) {
 		this.#fd = fd;
 		this.#refused = refused;
+		this.#before = before;
 	}
 
 	encoded<T>(call: Call, value: T, encode: Encoder<T>): void {
@@ -51,6 +54,7 @@ export class Replies {
 	}
 
 	error(call: Call, errno: number): void {
+		this.#before?.();
 		this.#writeHeader(this.#smallView, call, 0, errno);
 		try {
 			fs.writeSync(this.#fd, this.#header);
@@ -61,6 +65,7 @@ export class Replies {
 	}
 
 	#views(call: Call, views: readonly Uint8Array[]): void {
+		this.#before?.();
 		let bodyBytes = 0;
 		for (const view of views) bodyBytes += view.length;
 		this.#writeHeader(this.#smallView, call, bodyBytes, 0);
@@ -72,6 +77,7 @@ export class Replies {
 	}
 
 	#write(call: Call, buffer: Buffer, lengthBytes: number): void {
+		this.#before?.();
 		try {
 			fs.writeSync(this.#fd, buffer, 0, lengthBytes);
 		} catch (error) {

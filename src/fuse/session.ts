@@ -7,15 +7,8 @@ import { Request } from "./decode.ts";
 import { Page } from "./directory-page.ts";
 import { encodeNothing } from "./encode.ts";
 import { errnoOf } from "./errno.ts";
-import { FuseError, type Filesystem, type KernelLink, type Reply } from "./filesystem.ts";
-import {
-	decodeOffer,
-	encodeConnection,
-	encodeVersion,
-	negotiate,
-	type KernelConnection,
-	type KernelOffer,
-} from "./init.ts";
+import { FuseError, type Filesystem, type KernelConnection, type KernelLink, type Reply } from "./filesystem.ts";
+import { decodeOffer, encodeConnection, encodeVersion, negotiate, type KernelOffer } from "./init.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Notifier } from "./notifier.ts";
 import { perform, type Answers, type Send, type TakeBack } from "./operations.ts";
@@ -29,6 +22,8 @@ export interface ServeOptions {
 	readonly filesystem: Filesystem;
 	/** What a process before this one has agreed with the kernel, which says it only once. Default: the kernel begins. */
 	readonly connection?: KernelConnection;
+	/** That process has died: what it has read and not answered is asked for again. Default: false. */
+	readonly resend?: boolean;
 	/** Requests that are waited for at a time. Each holds a thread of libuv's pool, so that must be larger. Default: 4. */
 	readonly readers?: number;
 	/** The largest write in bytes, a multiple of 4096. Older kernels send 128 KiB at most. Default: 1 MiB. */
@@ -125,8 +120,10 @@ class DeviceSession implements PausableSession, Answers {
 		this.#fd = options.fd;
 		this.#filesystem = options.filesystem;
 		this.#maxWriteBytes = options.maxWriteBytes ?? defaultMaxWriteBytes;
-		this.#replies = new Replies(options.fd, (call, code) =>
-			options.log?.("error", { opcode: call.opcode, code }, "the kernel refused an answer"),
+		this.#replies = new Replies(
+			options.fd,
+			(call, code) => options.log?.("error", { opcode: call.opcode, code }, "the kernel refused an answer"),
+			options.filesystem.beforeAnswer && (() => options.filesystem.beforeAnswer?.()),
 		);
 		this.#notifier = new Notifier(options.fd);
 		this.ended = this.#end.promise;
@@ -136,8 +133,9 @@ class DeviceSession implements PausableSession, Answers {
 			return;
 		}
 		this.connection = options.connection;
-		this.#filesystem.init?.(this.#notifier);
+		this.#filesystem.init?.(this.#notifier, options.connection);
 		this.#readAll();
+		if (options.resend === true) this.#notifier.resend();
 	}
 
 	get inFlight(): number {
@@ -238,7 +236,11 @@ class DeviceSession implements PausableSession, Answers {
 				try {
 					if (call.opcode === opcodes.init) this.#initialize(request, call);
 					else if (call.opcode === opcodes.destroy) return this.settle(call, this.#destroy(), sendDestroyed);
-					else return perform(this.#filesystem, request, call, this);
+					else {
+						// Whatever becomes of it, the open file goes.
+						if (call.isRepeated && call.opcode !== opcodes.release) this.#filesystem.repeated?.(call);
+						return perform(this.#filesystem, request, call, this);
+					}
 				} catch (error) {
 					this.#fail(call, error);
 				}
@@ -277,7 +279,7 @@ class DeviceSession implements PausableSession, Answers {
 			}
 			case "agreed":
 				this.connection = result.connection;
-				this.#filesystem.init?.(this.#notifier);
+				this.#filesystem.init?.(this.#notifier, result.connection);
 				this.#replies.encoded(call, result.connection, encodeConnection);
 				// The reader of this one comes back for the next.
 				for (let more = 1; more < (this.#options.readers ?? defaultReaders); more++) this.#read();

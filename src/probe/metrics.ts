@@ -22,6 +22,8 @@ export interface Metrics {
 	countExchange(mount: string, result: ExchangeOutcome["kind"]): void;
 	/** Time from the start of a driver until its mount was ready. */
 	observeStart(driver: string, seconds: number): void;
+	/** Time that applications waited for a process in place of one that had died. */
+	observeContinued(mount: string, seconds: number): void;
 	/** All metrics in Prometheus' text format. */
 	render(): Promise<string>;
 }
@@ -114,6 +116,13 @@ export function createMetrics(status: () => LauncherStatus | Promise<LauncherSta
 		buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120],
 		registers,
 	});
+	const continued = new Histogram({
+		name: "fluid_fuse_continued_seconds",
+		help: "Time that applications waited for a process in place of one that had died, under the same mount.",
+		labelNames: ["mount"],
+		buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15],
+		registers,
+	});
 
 	// Not collectDefaultMetrics: its event loop monitor wakes the process a hundred times a second.
 	const startTime = gauge("launcher_start_time_seconds", "When the launcher started, in Unix time.");
@@ -199,6 +208,7 @@ export function createMetrics(status: () => LauncherStatus | Promise<LauncherSta
 		countReload: (result) => reloads.inc({ result }),
 		countChange: (change, result) => changes.inc({ change, result }),
 		countExchange: (mount, result) => exchanges.inc({ mount, result }),
+		observeContinued: (mount, seconds) => continued.observe({ mount }, seconds),
 		observeStart: (driver, seconds) => starts.observe({ driver }, seconds),
 		async render() {
 			const now = await status();

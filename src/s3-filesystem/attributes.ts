@@ -63,6 +63,7 @@ export class NodeAttributes {
 			const isOnly = changes.sizeBytes === undefined;
 			await this.#change(node, posixChanges(node, changes, now), isOnly ? caller : undefined);
 			node.statusChanged = now;
+			this.#tree.namespace.nodes.changed(node);
 			return this.#tree.attributes(node);
 		});
 	}
@@ -83,12 +84,14 @@ export class NodeAttributes {
 		node.posix = posix;
 		if (node.draft !== undefined || node.version === undefined) {
 			node.metadataDirty = true;
+			this.#tree.namespace.nodes.changed(node);
 			return;
 		}
 		try {
 			await this.#contents.replaceMetadata(node);
 		} catch (error) {
 			node.posix = before;
+			this.#tree.namespace.nodes.changed(node);
 			throw error;
 		}
 	}
@@ -112,8 +115,9 @@ export class NodeAttributes {
 		refuseIfSystemAttribute(name);
 		// The buffer is the request's own.
 		const kept = Buffer.from(value);
+		const isBegun = this.#tree.stepOf(caller)?.kind === "changing";
 		await this.#changeExtended(id, caller, (xattrs) => {
-			if ((flags & xattrFlags.create) !== 0 && xattrs.has(name)) throw new FuseError("EEXIST");
+			if ((flags & xattrFlags.create) !== 0 && xattrs.has(name) && !isBegun) throw new FuseError("EEXIST");
 			if ((flags & xattrFlags.replace) !== 0 && !xattrs.has(name)) throw new FuseError("ENODATA");
 			xattrs.set(name, kept);
 		});
@@ -121,8 +125,9 @@ export class NodeAttributes {
 
 	async removeExtended(id: number, name: string, caller: RequestContext): Promise<void> {
 		refuseIfSystemAttribute(name);
+		const isBegun = this.#tree.stepOf(caller)?.kind === "changing";
 		await this.#changeExtended(id, caller, (xattrs) => {
-			if (!xattrs.delete(name)) throw new FuseError("ENODATA");
+			if (!xattrs.delete(name) && !isBegun) throw new FuseError("ENODATA");
 		});
 	}
 
@@ -136,8 +141,10 @@ export class NodeAttributes {
 			caller.signal.throwIfAborted();
 			const xattrs = new Map(node.posix.xattrs);
 			change(xattrs);
+			this.#tree.begins({ kind: "changing" }, caller);
 			await this.#change(node, { xattrs });
 			node.statusChanged = currentTime();
+			this.#tree.namespace.nodes.changed(node);
 		});
 	}
 }

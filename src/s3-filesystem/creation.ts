@@ -3,11 +3,11 @@ import { currentTime } from "../fuse/time.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
 import { listedDirectory } from "./names/listed.ts";
-import { keyOf, putListed, type FileNode } from "./names/nodes.ts";
+import { keyOf, putListed, type FileNode, type Node } from "./names/nodes.ts";
 import { posixOfNew } from "./names/posix-changes.ts";
 import { fileTypes, formatMetadata, type PosixMetadata } from "./names/posix-metadata.ts";
 import { openFlags, type OpenFiles } from "./open-files.ts";
-import { refuseIfTooLong, touch, type Tree, type WritableDirectory } from "./tree.ts";
+import { refuseIfTooLong, type Tree, type WritableDirectory } from "./tree.ts";
 import type { UnlinkedFiles } from "./unlinked-files.ts";
 
 /** Names come: open(2) with O_CREAT, mknod(2), symlink(2) and mkdir(2). */
@@ -32,20 +32,21 @@ export class Creation {
 			const present = await this.#tree.namespace.find(directory, name);
 			const isExclusive = (flags & openFlags.exclusive) !== 0;
 			if (present !== undefined) {
-				if (isExclusive) throw new FuseError("EEXIST");
+				if (isExclusive && !this.#isMadeBefore(present, caller)) throw new FuseError("EEXIST");
 				if (present.kind === "directory") throw new FuseError("EISDIR");
 				const writable = (flags & openFlags.accessMode) !== 0;
 				const truncates = writable && (flags & openFlags.truncate) !== 0;
 				const opened = truncates
 					? await this.#files.openAndTruncate(present, caller)
-					: this.#files.openNode(present, writable);
+					: this.#files.openNode(present, writable, caller);
 				return { ...this.#tree.counted(present), ...opened };
 			}
 			caller.signal.throwIfAborted();
 			await this.#unlinked.unhide(directory, name);
 			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), caller);
+			this.#tree.begins({ kind: "making" }, caller);
 			const node = this.#makeFile(directory, name, posix, isExclusive);
-			return { ...this.#tree.counted(node), ...this.#files.openNode(node, true) };
+			return { ...this.#tree.counted(node), ...this.#files.openNode(node, true, caller) };
 		});
 	}
 
@@ -53,8 +54,10 @@ export class Creation {
 		if ((mode & fileTypes.mask) !== fileTypes.file) throw new FuseError("EPERM", "S3 keeps only regular files");
 		return this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#tree.writableDirectory(parent, name);
-			await this.#takeName(directory, name, caller);
+			const before = await this.#takeName(directory, name, caller);
+			if (before !== undefined) return this.#tree.counted(before);
 			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), caller);
+			this.#tree.begins({ kind: "making" }, caller);
 			const node = this.#makeFile(directory, name, posix, false);
 			await this.#tree.locks.with(node, async () => {
 				try {
@@ -73,10 +76,12 @@ export class Creation {
 		return this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const { namespace } = this.#tree;
 			const directory = this.#tree.writableDirectory(parent, name);
-			await this.#takeName(directory, name, caller);
+			const before = await this.#takeName(directory, name, caller);
+			if (before !== undefined) return this.#tree.counted(before);
 			const { volume } = directory;
 			const mtime = currentTime();
 			const posix = { ...(await this.#posixOfNew(directory, fileTypes.symlink | 0o777, caller)), mtime };
+			this.#tree.begins({ kind: "making" }, caller);
 			const { etag, modifiedMs = Date.now() } = await volume.store.put(
 				keyOf(directory) + name,
 				{ sizeBytes: body.length, read: () => [body] },
@@ -91,7 +96,7 @@ export class Creation {
 			namespace.storedAttributes(volume);
 			directory.children.set(name, node);
 			putListed(node);
-			touch(directory);
+			this.#tree.touch(directory);
 			return this.#tree.counted(node);
 		});
 	}
@@ -101,9 +106,11 @@ export class Creation {
 			const { nodes } = this.#tree.namespace;
 			const directory = this.#tree.writableDirectory(parent, name);
 			refuseIfTooLong(`${keyOf(directory)}${name}/`);
-			await this.#takeName(directory, name, caller);
+			const before = await this.#takeName(directory, name, caller);
+			if (before !== undefined) return this.#tree.counted(before);
 			const { volume } = directory;
 			const posix = await this.#posixOfNew(directory, fileTypes.directory | (mode & 0o7777), caller);
+			this.#tree.begins({ kind: "making" }, caller);
 			const node = nodes.directory({ volume, parent: directory, name });
 			node.statusChanged = currentTime();
 			try {
@@ -113,18 +120,25 @@ export class Creation {
 				throw error;
 			}
 			directory.children.set(name, node);
+			nodes.changed(node);
 			directory.listing.put(listedDirectory(name));
-			touch(directory);
+			this.#tree.touch(directory);
 			// Nothing can be in it yet.
 			node.listing.knowEmpty(performance.now());
 			return this.#tree.counted(node);
 		});
 	}
 
-	/** For something new: nobody has the name, not even a file that was removed and is open. */
-	async #takeName(directory: WritableDirectory, name: string, caller: RequestContext): Promise<void> {
-		await this.#tree.refuseIfPresent(directory, name, caller);
-		await this.#unlinked.unhide(directory, name);
+	/** For something new: nobody has the name, not even a file that was removed and is open. Returns what was made for the same request, if there is. */
+	async #takeName(directory: WritableDirectory, name: string, caller: RequestContext): Promise<Node | undefined> {
+		const before = await this.#tree.madeBefore(directory, name, caller);
+		if (before === undefined) await this.#unlinked.unhide(directory, name);
+		return before;
+	}
+
+	/** A process that has died has made it for the same request, and nobody has opened it since. */
+	#isMadeBefore(node: Node, caller: RequestContext): boolean {
+		return this.#tree.stepOf(caller)?.kind === "making" && node.kind === "file" && node.handles.size === 0;
 	}
 
 	async #posixOfNew(directory: WritableDirectory, mode: number, caller: RequestContext): Promise<PosixMetadata> {
@@ -139,7 +153,7 @@ export class Creation {
 		node.changed = node.statusChanged = currentTime();
 		directory.children.set(name, node);
 		this.#contents.startDraft(node, { sizeBytes: 0, onlyIfAbsent: exclusive });
-		touch(directory);
+		this.#tree.touch(directory);
 		return node;
 	}
 }

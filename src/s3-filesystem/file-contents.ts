@@ -3,9 +3,11 @@ import { currentTime } from "../fuse/time.ts";
 import type { ObjectVersion } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { Draft } from "./writing/draft.ts";
+import type { KeptDraft } from "./writing/draft-options.ts";
 import { createStaging, type Staging } from "./writing/staging.ts";
 import { Tails } from "./writing/tails.ts";
 import { createMemoryBudget } from "./reading/memory-budget.ts";
+import type { Journal } from "./journal.ts";
 import type { Listed } from "./names/listed.ts";
 import type { MemoryBudget } from "./reading/memory.ts";
 import type { Namespace } from "./names/namespace.ts";
@@ -39,6 +41,7 @@ const guessedFiles = { maximumBytes: 64 * 1024, underWay: 16 } as const;
 export class FileContents {
 	readonly #namespace: Namespace;
 	readonly #paths: PathLocks;
+	readonly #journal: Journal | undefined;
 	readonly #budget: MemoryBudget;
 	readonly #reading: Reading;
 	readonly #staging: Staging;
@@ -47,9 +50,11 @@ export class FileContents {
 	#guessesUnderWay = 0;
 	/** Files that may have changes which are not in their bucket, with when those began, by `performance.now()`. */
 	readonly #changedSince = new Map<FileNode, number>();
+	readonly #keptPaths = new Set<string>();
 	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
-	constructor(settings: FilesystemSettings, namespace: Namespace, paths: PathLocks) {
+	constructor(settings: FilesystemSettings, namespace: Namespace, paths: PathLocks, journal: Journal | undefined) {
+		this.#journal = journal;
 		this.#namespace = namespace;
 		this.#paths = paths;
 		this.#budget = createMemoryBudget(settings.memoryBytes);
@@ -173,9 +178,14 @@ export class FileContents {
 
 	startDraft(
 		node: FileNode,
-		{ sizeBytes, onlyIfAbsent = false }: { readonly sizeBytes?: number; readonly onlyIfAbsent?: boolean },
+		{
+			sizeBytes,
+			onlyIfAbsent = false,
+			kept,
+		}: { readonly sizeBytes?: number; readonly onlyIfAbsent?: boolean; readonly kept?: KeptDraft },
 	): Draft {
-		const base = this.versionOf(node);
+		const base = kept === undefined ? this.versionOf(node) : kept.base;
+		const watcher = this.#journal?.watcherOf(node);
 		/** What the metadata said of the file when it was asked for last. */
 		let said = { posix: node.posix, changed: node.changed };
 		let askedAt = performance.now();
@@ -204,6 +214,8 @@ export class FileContents {
 				return this.#namespace.propertiesOf(node);
 			},
 			...(onlyIfAbsent && { onlyIfAbsent }),
+			...(watcher !== undefined && { watcher }),
+			...(kept !== undefined && { kept }),
 			onCommit: ({ etag, sizeBytes: committedBytes, modifiedMs, metadata, properties }) => {
 				// Otherwise attributes were changed while the server was told of those before.
 				if (metadata !== undefined && node.posix === said.posix) {
@@ -217,12 +229,15 @@ export class FileContents {
 			},
 		});
 		setDraft(node, draft);
+		watcher?.changed();
+		this.#namespace.nodes.changed(node);
 		this.#changedSince.set(node, performance.now());
 		return draft;
 	}
 
 	#changed(node: FileNode): void {
 		changedNow(node);
+		this.#namespace.nodes.changed(node);
 		if (!this.#changedSince.has(node)) this.#changedSince.set(node, performance.now());
 	}
 
@@ -233,6 +248,28 @@ export class FileContents {
 			if (this.isDirty(node)) yield { node, stagedBytes: node.draft?.stagedBytes ?? 0, seconds: (now - since) / 1000 };
 			else this.#changedSince.delete(node);
 		}
+	}
+
+	/** With the draft of a process that has died. Throws when it cannot be read as that one has written it. */
+	goOn(node: FileNode, kept: KeptDraft): void {
+		const { grid, limitBytes } = this.#staging;
+		if (kept.limitBytes !== limitBytes) throw new Error("its staging had another limit");
+		const { base, baseModifiedMs: modifiedMs = Date.now() } = kept;
+		if (base !== undefined && node.version?.etag !== base.etag) {
+			const { etag, sizeBytes } = base;
+			node.version = { etag, sizeBytes, modifiedMs };
+		}
+		// What was written last is told by the parts alone.
+		const ends = kept.parts.map(({ index, edges }) => grid.startOf(index) + (edges.at(-1) ?? 0));
+		const sizeBytes = Math.max(kept.sizeBytes, ...ends);
+		this.startDraft(node, { sizeBytes, onlyIfAbsent: kept.onlyIfAbsent, kept });
+		for (const { path, edges } of kept.parts) if (edges.length > 0) this.#keptPaths.add(path);
+	}
+
+	/** What a process that has died has left in staging, and nobody goes on with. */
+	removeOthers(): void {
+		this.#staging.removeOthers(this.#keptPaths);
+		this.#keptPaths.clear();
 	}
 
 	isDirty(node: FileNode): boolean {
@@ -251,6 +288,7 @@ export class FileContents {
 		const { changed } = node;
 		await draft.commit();
 		if (node.changed === changed) node.metadataDirty = false;
+		this.#namespace.nodes.changed(node);
 	}
 
 	/** Stores what nobody has open, so that nobody would write it later; without success it is given up. */
@@ -333,10 +371,12 @@ export class FileContents {
 		if (known !== undefined) this.#namespace.properties.learned(node, known.properties, known.at);
 		node.knownAt = performance.now();
 		node.posixEtag = isPosixKnown ? version.etag : undefined;
+		this.#namespace.nodes.changed(node);
 		for (const file of node.handles) {
 			file.reader?.close();
 			file.reader = undefined;
 			file.version = { key, etag: version.etag, sizeBytes: version.sizeBytes };
+			this.#journal?.opened(file, 0);
 		}
 		node.draft?.rebase({ key, etag: version.etag, sizeBytes: version.sizeBytes });
 		// Also when staging had to be freed and nobody closed the file.
@@ -350,6 +390,7 @@ export class FileContents {
 		this.#changedSince.delete(node);
 		node.metadataDirty = false;
 		node.isKnownToFail = false;
+		this.#namespace.nodes.changed(node);
 		await draft?.discard();
 	}
 

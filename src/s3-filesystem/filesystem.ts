@@ -7,6 +7,7 @@ import {
 	type Entry,
 	type Filesystem,
 	type FilesystemStatistics,
+	type KernelConnection,
 	type KernelLink,
 	type Opened,
 	type ReadResult,
@@ -14,24 +15,32 @@ import {
 	type RequestContext,
 	type Timed,
 } from "../fuse/filesystem.ts";
+import { canResend } from "../fuse/init.ts";
+import { version } from "../version.ts";
 import { NodeAttributes } from "./attributes.ts";
 import { Creation } from "./creation.ts";
 import { attempt, rethrow } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
+import { Journal, type JournalSource, type Outcome, type Past, type Recalled } from "./journal.ts";
 import { Markers } from "./markers.ts";
 import { DirectoriesAhead } from "./names/directories-ahead.ts";
 import { DirectoryReader, type KeptReader } from "./names/directory-reader.ts";
 import { keepNodes, type KeptNodes } from "./names/kept-nodes.ts";
 import { Namespace } from "./names/namespace.ts";
 import { NamesMemory } from "./names/names-memory.ts";
-import { isSymlink, keyOf, type FileNode, type Node } from "./names/nodes.ts";
+import { isSymlink, keyOf, type FileNode, type KeptFile, type Node } from "./names/nodes.ts";
 import { PathLocks } from "./names/path-locks.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
-import { OpenFiles, type KeptFile } from "./open-files.ts";
+import { OpenFiles } from "./open-files.ts";
 import { Removal } from "./removal.ts";
 import { Renaming } from "./renaming.ts";
 import { maximumNameBytes, refuseIfNameTooLong, Tree } from "./tree.ts";
+import type { KeptDraft } from "./writing/draft-options.ts";
+import { UnknownLookups } from "./unknown-lookups.ts";
 import { UnlinkedFiles } from "./unlinked-files.ts";
+
+/** So many processes that die with one request in their hands may have died of it. */
+const deadlyTimes = 2;
 
 export interface S3Filesystem extends Filesystem {
 	/** Shows one more bucket, at once; the folder must not be another one's. */
@@ -77,6 +86,22 @@ export interface KeptFilesystem {
 	/** By the numbers of their nodes. */
 	readonly files: readonly KeptFile[];
 	readonly directories: readonly { readonly handle: number; readonly node: number; readonly reader: KeptReader }[];
+	/** Of a process that has died. */
+	readonly past?: Past;
+	readonly drafts?: ReadonlyMap<number, KeptDraft>;
+}
+
+/** What is to go on of a process that has died. Throws when what it served is not what is to be served. */
+export function keptFrom(recalled: Recalled, volumes: readonly VolumeOptions[]): KeptFilesystem {
+	const { nodes, nextId, numbersOfNames, nextHandle, files, directories, past, drafts } = recalled;
+	const present = identitiesOf(volumes);
+	for (const [folder, identity] of recalled.volumes)
+		if (present.get(folder) !== identity) throw new Error(`the folder "${folder}" shows another bucket`);
+	return { nodes: { nodes, nextId, numbersOfNames }, nextHandle, files, directories, past, drafts };
+}
+
+function identitiesOf(volumes: Iterable<VolumeOptions>): Map<string, string> {
+	return new Map(Array.from(volumes, ({ folder, identity, prefix }) => [folder, `${identity} ${prefix}`]));
 }
 
 /** Shows buckets as a tree of files. SEMANTICS.md says what it promises. `kept`: goes on where another process has left it. */
@@ -103,23 +128,49 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #renaming: Renaming;
 	readonly #directoriesAhead: DirectoriesAhead;
 	readonly #directories = new Map<number, DirectoryReader>();
+	readonly #journal: Journal | undefined;
+	readonly #past: Past | undefined;
+	readonly #volumes: Set<VolumeOptions>;
+	#unknownLookups: UnknownLookups | undefined;
+	/** Of buckets that are not shown any more something is open still. */
+	#hasRemains = false;
 	#nextHandle = 1;
 
 	constructor(volumes: readonly VolumeOptions[], settings: FilesystemSettings, kept?: KeptFilesystem) {
-		const { memoryBytes, log } = settings;
+		const { memoryBytes, log, journalDirectory: directory } = settings;
+		this.#volumes = new Set(volumes);
+		this.#past = kept?.past;
+		const onTrouble = (error: unknown): void =>
+			log?.("warn", { err: error }, "what a process after this one would need cannot be written down");
+		if (directory !== undefined)
+			this.#journal = new Journal({
+				directory,
+				version,
+				onTrouble,
+				...(kept?.past !== undefined && { past: kept.past }),
+			});
 		this.#names = NamesMemory.besides(memoryBytes, (limitBytes) =>
 			log?.("info", { limitBytes }, "not all names fit into memory: some are listed again when they are wanted"),
 		);
+		// What another mount has left there is not this one's.
+		if (kept === undefined) this.#journal?.end();
 		this.#namespace = new Namespace(volumes, this.#names, kept?.nodes);
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
-		this.#contents = new FileContents(settings, this.#namespace, this.#paths);
+		this.#contents = new FileContents(settings, this.#namespace, this.#paths, this.#journal);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
-		const tree = (this.#tree = new Tree(this.#namespace, this.#paths, memoryBytes / 8));
+		const journal = this.#journal;
+		const tree = (this.#tree = new Tree({
+			namespace: this.#namespace,
+			paths: this.#paths,
+			nodesBytes: memoryBytes / 8,
+			journal,
+			past: this.#past,
+		}));
 		const contents = this.#contents;
 		const markers = new Markers(tree);
 		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents));
 		const takeHandle = (): number => this.#nextHandle++;
-		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log }));
+		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log, journal }));
 		this.#attributes = new NodeAttributes(tree, contents, markers);
 		this.#creation = new Creation(tree, contents, markers, unlinked, files);
 		this.#removal = new Removal(tree, contents, markers, unlinked);
@@ -148,35 +199,112 @@ class BucketFilesystem implements S3Filesystem {
 		};
 	}
 
-	#goOn({ nodes, nextHandle, files, directories }: KeptFilesystem): void {
+	#goOn({ nodes, nextHandle, files, directories, drafts = new Map() }: KeptFilesystem): void {
 		for (const kept of nodes.nodes) {
 			const node = this.#namespace.nodes.get(kept.id);
-			if (kept.kind === "file" && kept.isDrafted && node?.kind === "file") this.#contents.startDraft(node, {});
+			if (kept.kind === "directory" || !kept.isDrafted || node?.kind !== "file") continue;
+			const draft = drafts.get(kept.id);
+			if (draft === undefined) this.#contents.startDraft(node, {});
+			else this.#contents.goOn(node, draft);
 		}
 		this.#files.goOn(files);
+		if (this.#past !== undefined) this.#contents.removeOthers();
 		for (const { handle, node, reader } of directories) {
-			const directory = this.#tree.directory(node);
+			const directory = this.#namespace.nodes.get(node);
+			if (directory?.kind !== "directory") continue;
 			this.#directories.set(handle, new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit, reader));
 		}
 		this.#nextHandle = nextHandle;
 	}
 
-	init(kernel: KernelLink): void {
+	init(kernel: KernelLink, connection?: KernelConnection): void {
 		this.#tree.kernel = kernel;
 		this.#namespace.meetServers();
+		this.#unknownLookups = new UnknownLookups(this.#namespace.nodes, kernel);
+		if (connection === undefined || !canResend(connection)) return;
+		const source: JournalSource = {
+			nodes: this.#namespace.nodes,
+			files: () => this.#files.all(),
+			directories: () => this.#directories,
+			nextHandle: () => this.#nextHandle,
+			volumes: () => identitiesOf(this.#volumes),
+			obstacle: () => (this.#hasRemains ? "files of a folder that was removed are still open" : undefined),
+		};
+		this.#journal?.begin(source, connection);
+	}
+
+	beforeAnswer(): void {
+		this.#journal?.flush();
+	}
+
+	repeated({ unique }: RequestContext): void {
+		if (unique === undefined) return;
+		if (this.#past?.isDeadly === true && (this.#past.repeated.get(unique) ?? 0) >= deadlyTimes)
+			throw new FuseError("EIO", "processes die of this request");
+		this.#journal?.repeated(unique);
+	}
+
+	/** What a process that died has done for this request; undefined: it was not done. */
+	#outcome({ isRepeated, unique = 0 }: RequestContext): Outcome | undefined {
+		return isRepeated === true ? this.#past?.outcomes.get(unique) : undefined;
+	}
+
+	/** Carries out what must not be done twice, unless it is done already: then `again` makes the same answer. */
+	async #once<T>(
+		caller: RequestContext,
+		work: () => Promise<T>,
+		outcomeOf: (result: T) => Outcome,
+		again: (outcome: Outcome) => T,
+	): Promise<T> {
+		const known = this.#outcome(caller);
+		if (known !== undefined) return again(known);
+		const { unique } = caller;
+		if (this.#journal === undefined || unique === undefined) return work();
+		try {
+			const result = await work();
+			this.#journal.done(unique, outcomeOf(result));
+			return result;
+		} catch (error) {
+			this.#journal.forgetSteps(unique);
+			throw error;
+		}
+	}
+
+	async #onceEntry(caller: RequestContext, work: () => Promise<Entry>): Promise<Entry> {
+		const again = ({ node }: Outcome): Entry => this.#tree.counted(this.#tree.node(node));
+		return this.#once(caller, work, ({ node }) => ({ node, handle: 0 }), again);
+	}
+
+	async #onceVoid(caller: RequestContext, work: () => Promise<void>): Promise<void> {
+		await this.#once(
+			caller,
+			work,
+			() => ({ node: 0, handle: 0 }),
+			() => undefined,
+		);
 	}
 
 	add(volume: VolumeOptions): void {
+		this.#volumes.add(volume);
 		const { directories, names } = this.#namespace.add(volume);
+		this.#journal?.volumesChanged();
 		if (!volume.readOnly) this.#contents.prepareToWrite();
 		for (const { id } of directories) this.#tree.kernel?.invalidateNode(id);
 		for (const { parent, name } of names) this.#tree.kernel?.invalidateEntry(parent.id, name);
 	}
 
 	hide(volume: VolumeOptions): void {
+		this.#volumes.delete(volume);
 		const { directories, names } = this.#namespace.remove(volume);
+		this.#journal?.volumesChanged();
+		this.#lookForRemains();
 		for (const { parent, name } of names) this.#tree.kernel?.invalidateEntry(parent.id, name);
 		for (const { id } of directories) this.#tree.kernel?.invalidateNode(id);
+	}
+
+	#lookForRemains(): void {
+		this.#hasRemains = !this.#namespace.isWhole;
+		this.#journal?.obstacleChanged();
 	}
 
 	openFiles(volume: VolumeOptions): number {
@@ -192,6 +320,7 @@ class BucketFilesystem implements S3Filesystem {
 			await this.#tree.locks.with(node, async () => this.#contents.discard(node));
 			this.#tree.kernel?.invalidateNode(node.id);
 		}
+		this.#lookForRemains();
 		return lost;
 	}
 
@@ -218,6 +347,7 @@ class BucketFilesystem implements S3Filesystem {
 		const node = this.#namespace.nodes.get(id);
 		if (node === undefined) return;
 		node.lookups = Math.max(0, node.lookups - count);
+		this.#unknownLookups?.forgotten(id);
 		this.#namespace.nodes.dropIfUnused(node);
 	}
 
@@ -244,23 +374,23 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	symlink(parent: number, name: string, target: string, caller: RequestContext): Promise<Entry> {
-		return this.#creation.symlink(parent, name, target, caller);
+		return this.#onceEntry(caller, async () => this.#creation.symlink(parent, name, target, caller));
 	}
 
 	mknod(parent: number, name: string, mode: number, caller: RequestContext): Promise<Entry> {
-		return this.#creation.mknod(parent, name, mode, caller);
+		return this.#onceEntry(caller, async () => this.#creation.mknod(parent, name, mode, caller));
 	}
 
 	mkdir(parent: number, name: string, mode: number, caller: RequestContext): Promise<Entry> {
-		return this.#creation.mkdir(parent, name, mode, caller);
+		return this.#onceEntry(caller, async () => this.#creation.mkdir(parent, name, mode, caller));
 	}
 
 	unlink(parent: number, name: string, caller: RequestContext): Promise<void> {
-		return this.#removal.unlink(parent, name, caller);
+		return this.#onceVoid(caller, async () => this.#removal.unlink(parent, name, caller));
 	}
 
 	rmdir(parent: number, name: string, caller: RequestContext): Promise<void> {
-		return this.#removal.rmdir(parent, name, caller);
+		return this.#onceVoid(caller, async () => this.#removal.rmdir(parent, name, caller));
 	}
 
 	rename(
@@ -271,7 +401,7 @@ class BucketFilesystem implements S3Filesystem {
 		flags: number,
 		caller: RequestContext,
 	): Promise<void> {
-		return this.#renaming.rename(parent, name, newParent, newName, flags, caller);
+		return this.#onceVoid(caller, async () => this.#renaming.rename(parent, name, newParent, newName, flags, caller));
 	}
 
 	link(): never {
@@ -279,11 +409,20 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	open(id: number, flags: number, caller: RequestContext): Reply<Opened> {
-		return this.#files.open(id, flags, caller);
+		const known = this.#outcome(caller);
+		return known === undefined ? this.#files.open(id, flags, caller) : this.#files.openedBefore(known.handle);
 	}
 
 	create(parent: number, name: string, mode: number, flags: number, caller: RequestContext): Promise<Created> {
-		return this.#creation.create(parent, name, mode, flags, caller);
+		return this.#once(
+			caller,
+			async () => this.#creation.create(parent, name, mode, flags, caller),
+			({ node, handle }) => ({ node, handle }),
+			({ node, handle }) => ({
+				...this.#tree.counted(this.#tree.node(node)),
+				...this.#files.openedBefore(handle),
+			}),
+		);
 	}
 
 	read(id: number, handle: number, offset: number, sizeBytes: number, caller: RequestContext): Reply<ReadResult> {
@@ -309,10 +448,14 @@ class BucketFilesystem implements S3Filesystem {
 		return this.#files.release(handle);
 	}
 
-	opendir(id: number): Opened {
+	opendir(id: number, _flags: number, caller: RequestContext): Opened {
+		const known = this.#outcome(caller);
+		if (known !== undefined && this.#directories.has(known.handle)) return { handle: known.handle };
 		const handle = this.#nextHandle++;
 		const directory = this.#tree.directory(id);
-		this.#directories.set(handle, new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit));
+		const reader = new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit);
+		this.#directories.set(handle, reader);
+		this.#journal?.directoryOpened(handle, reader, caller.unique ?? 0);
 		this.#namespace.entered(directory);
 		this.#directoriesAhead.opened(directory);
 		return { handle };
@@ -323,11 +466,13 @@ class BucketFilesystem implements S3Filesystem {
 		if (reader === undefined) throw new FuseError("EBADF");
 		const filled = reader.fill(offset, page, (node) => this.#tree.entry(node));
 		await attempt(async () => this.#paths.reading(reader.directory, filled));
+		this.#journal?.directoryRead(handle, reader, offset === 0);
 	}
 
 	releasedir(_id: number, handle: number): void {
 		this.#directories.get(handle)?.close();
 		this.#directories.delete(handle);
+		this.#journal?.directoryClosed(handle);
 	}
 
 	/** A bucket has no size: as much is free as programs can take in. */
@@ -352,11 +497,11 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	setxattr(id: number, name: string, value: Buffer, flags: number, caller: RequestContext): Promise<void> {
-		return this.#attributes.setExtended(id, name, value, flags, caller);
+		return this.#onceVoid(caller, async () => this.#attributes.setExtended(id, name, value, flags, caller));
 	}
 
 	removexattr(id: number, name: string, caller: RequestContext): Promise<void> {
-		return this.#attributes.removeExtended(id, name, caller);
+		return this.#onceVoid(caller, async () => this.#attributes.removeExtended(id, name, caller));
 	}
 
 	async drain(volume?: VolumeOptions): Promise<void> {
@@ -373,6 +518,7 @@ class BucketFilesystem implements S3Filesystem {
 		for (const node of this.#namespace.nodes.all()) {
 			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#unlinked.delete(node);
 		}
+		this.#journal?.end();
 	}
 
 	folderOf(node: number): string {

@@ -37,6 +37,7 @@ export class Markers {
 		directory.modifiedMs = Date.now();
 		// Names may have changed meanwhile.
 		if (directory.changed === changed) directory.changed = undefined;
+		namespace.nodes.changed(directory);
 	}
 
 	/** A directory that only what is in it implied would vanish with the last name. */

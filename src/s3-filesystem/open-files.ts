@@ -8,13 +8,14 @@ import {
 } from "../fuse/filesystem.ts";
 import { attempt, rethrow, toOpenFileError } from "./errors.ts";
 import type { FileContents } from "./file-contents.ts";
+import type { Journal } from "./journal.ts";
 import {
-	detachNode,
 	isOpenForWriting,
 	isReplaced,
 	keyOf,
 	modeOf,
 	type FileNode,
+	type KeptFile,
 	type OpenFile,
 } from "./names/nodes.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
@@ -24,11 +25,6 @@ import type { UnlinkedFiles } from "./unlinked-files.ts";
 // open(2) of Linux.
 export const openFlags = { accessMode: 3, exclusive: 0o200, truncate: 0o1000 } as const;
 
-/** What of an open file outlives its process, by the number of its node: plain data. */
-export interface KeptFile extends Pick<OpenFile, "handle" | "writable" | "version"> {
-	readonly node: number;
-}
-
 /** Files from open(2) to close(2), and what becomes of their changes then. */
 export class OpenFiles {
 	readonly #tree: Tree;
@@ -36,6 +32,7 @@ export class OpenFiles {
 	readonly #unlinked: UnlinkedFiles;
 	readonly #takeHandle: () => number;
 	readonly #log: FilesystemSettings["log"];
+	readonly #journal: Journal | undefined;
 	readonly #files = new Map<number, OpenFile>();
 
 	constructor(options: {
@@ -44,7 +41,9 @@ export class OpenFiles {
 		readonly unlinked: UnlinkedFiles;
 		readonly takeHandle: () => number;
 		readonly log: FilesystemSettings["log"];
+		readonly journal: Journal | undefined;
 	}) {
+		this.#journal = options.journal;
 		this.#tree = options.tree;
 		this.#contents = options.contents;
 		this.#unlinked = options.unlinked;
@@ -66,6 +65,10 @@ export class OpenFiles {
 		return [...this.#files.values()].filter(({ node }) => node.volume === volume).length;
 	}
 
+	all(): Iterable<OpenFile> {
+		return this.#files.values();
+	}
+
 	/** For the process that goes on with them. */
 	keep(): KeptFile[] {
 		return Array.from(this.#files.values(), ({ handle, node, writable, version }) => {
@@ -79,6 +82,9 @@ export class OpenFiles {
 			const node = this.#tree.node(id);
 			if (node.kind === "directory") throw new FuseError("EISDIR");
 			const open: OpenFile = { ...file, node, reader: undefined };
+			// It became another version as its process died.
+			const isOther = node.draft !== undefined && node.version?.etag !== file.version?.etag;
+			if (isOther) open.version = this.#contents.versionOf(node);
 			node.handles.add(open);
 			this.#files.set(open.handle, open);
 		}
@@ -89,22 +95,23 @@ export class OpenFiles {
 		if (node.kind === "directory") throw new FuseError("EISDIR");
 		const writable = (flags & openFlags.accessMode) !== 0;
 		if (writable) refuseIfReadOnly(node);
-		if (!writable || (flags & openFlags.truncate) === 0) return this.openNode(node, writable);
+		if (!writable || (flags & openFlags.truncate) === 0) return this.openNode(node, writable, caller);
 		return attempt(async () => this.#tree.paths.shared(node, async () => this.openAndTruncate(node, caller), caller));
 	}
 
-	async openAndTruncate(node: FileNode, { signal, clearsSetId = false }: RequestContext): Promise<Opened> {
+	async openAndTruncate(node: FileNode, caller: RequestContext): Promise<Opened> {
+		const { signal, clearsSetId = false } = caller;
 		return this.#tree.locks.with(node, async () => {
 			signal.throwIfAborted();
 			// It may have been given up meanwhile.
 			if (isReplaced(node)) throw new FuseError("ESTALE");
 			await this.#contents.truncate(node, 0);
 			if (clearsSetId) this.#clearSetId(node);
-			return this.openNode(node, true);
+			return this.openNode(node, true, caller);
 		});
 	}
 
-	openNode(node: FileNode, writable: boolean): Opened {
+	openNode(node: FileNode, writable: boolean, { unique = 0 }: RequestContext): Opened {
 		// The kernel then looks the name up again, and opens what it leads to now.
 		if (isReplaced(node)) throw new FuseError("ESTALE");
 		const { version } = node;
@@ -112,11 +119,18 @@ export class OpenFiles {
 		const open: OpenFile = { handle, node, writable, version: this.#contents.versionOf(node), reader: undefined };
 		node.handles.add(open);
 		this.#files.set(handle, open);
+		this.#journal?.opened(open, unique);
 		// Pages of this version, or what was written through this mount, are right; those of another version are dropped.
 		const keepCache = node.kernelEtag === version?.etag;
 		node.kernelEtag = version?.etag;
 		if (!writable && !keepCache) this.#contents.prefetch(node);
 		return { handle, keepCache, noFlush: !writable };
+	}
+
+	/** A process that has died has opened it, and may not have said so. */
+	openedBefore(handle: number): Opened {
+		const { writable } = this.#file(handle);
+		return { handle, noFlush: !writable };
 	}
 
 	read(id: number, handle: number, offset: number, sizeBytes: number, caller: RequestContext): Reply<ReadResult> {
@@ -144,7 +158,7 @@ export class OpenFiles {
 		node.parent?.listing.doubt(node.name);
 		kernel?.invalidateNode(id);
 		if (node.parent !== undefined) kernel?.invalidateEntry(node.parent.id, node.name);
-		if (node.draft === undefined) detachNode(node);
+		if (node.draft === undefined) this.#tree.namespace.nodes.detach(node);
 	}
 
 	write(handle: number, offset: number, data: Buffer, caller: RequestContext): Reply<number> {
@@ -167,6 +181,7 @@ export class OpenFiles {
 		if (mode === before) return;
 		node.posix = { ...node.posix, mode };
 		node.metadataDirty = true;
+		this.#tree.namespace.nodes.changed(node);
 		// It counts on it, but still believes the old one.
 		this.#tree.kernel?.invalidateNode(node.id, -1);
 	}
@@ -188,7 +203,10 @@ export class OpenFiles {
 			try {
 				await this.#contents.commit(node);
 			} catch (error) {
-				if (caller !== undefined) node.isKnownToFail = true;
+				if (caller !== undefined) {
+					node.isKnownToFail = true;
+					this.#tree.namespace.nodes.changed(node);
+				}
 				throw error;
 			}
 		};
@@ -205,6 +223,8 @@ export class OpenFiles {
 		this.#files.delete(handle);
 		const { paths, locks, namespace } = this.#tree;
 		await paths.shared(node, async () => locks.with(node, async () => this.#released(node, file)));
+		// Only now: who is asked once more has to do all of it.
+		this.#journal?.closed(file);
 		namespace.nodes.dropIfUnused(node);
 	}
 

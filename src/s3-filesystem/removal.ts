@@ -1,9 +1,9 @@
 import { FuseError, type RequestContext } from "../fuse/filesystem.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
-import { detachNode, keyOf, type DirectoryNode, type FileNode } from "./names/nodes.ts";
+import { keyOf, type DirectoryNode, type FileNode } from "./names/nodes.ts";
 import type { VolumeOptions } from "./names/volume.ts";
-import { touch, type Tree, type WritableDirectory } from "./tree.ts";
+import type { Tree, WritableDirectory } from "./tree.ts";
 import type { UnlinkedFiles } from "./unlinked-files.ts";
 
 /** Names go: unlink(2) and rmdir(2). */
@@ -23,10 +23,16 @@ export class Removal {
 	async unlink(parent: number, name: string, caller: RequestContext): Promise<void> {
 		await this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#tree.writableDirectory(parent);
-			const node = await this.#tree.namespace.get(directory, name);
+			const step = this.#tree.stepOf(caller);
+			const node = await this.#tree.namespace.find(directory, name);
+			if (node === undefined && step?.kind === "removing") return;
+			if (node === undefined) throw new FuseError("ENOENT");
 			if (node.kind === "directory") throw new FuseError("EISDIR");
+			// Somebody else has stored another one since.
+			if (step?.kind === "removing" && step.etag !== node.version?.etag) return;
 			await this.#tree.locks.with(node, async () => {
 				caller.signal.throwIfAborted();
+				this.#tree.begins({ kind: "removing", etag: node.version?.etag }, caller);
 				await this.#remove(directory, name, node);
 			});
 		});
@@ -38,25 +44,28 @@ export class Removal {
 		if (node.handles.size > 0) this.#unlinked.hide(node, directory);
 		else if (node.version !== undefined) await directory.volume.store.delete(keyOf(node));
 		directory.listing.remove(name);
-		detachNode(node);
+		this.#tree.namespace.nodes.detach(node);
 		if (node.handles.size === 0) await this.#contents.discard(node);
-		touch(directory);
+		this.#tree.touch(directory);
 		this.#tree.namespace.nodes.dropIfUnused(node);
 	}
 
 	async rmdir(parent: number, name: string, caller: RequestContext): Promise<void> {
 		await this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#tree.writableDirectory(parent);
-			const node = await this.#tree.namespace.get(directory, name);
+			const node = await this.#tree.namespace.find(directory, name);
+			if (node === undefined && this.#tree.stepOf(caller)?.kind === "removing") return;
+			if (node === undefined) throw new FuseError("ENOENT");
 			if (node.kind !== "directory") throw new FuseError("ENOTDIR");
 			if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
 			await this.refuseIfNotEmpty(directory.volume, keyOf(node), node);
 			caller.signal.throwIfAborted();
+			this.#tree.begins({ kind: "removing" }, caller);
 			await this.#markers.keep(directory);
 			await directory.volume.store.delete(keyOf(node));
 			directory.listing.remove(name);
-			detachNode(node);
-			touch(directory);
+			this.#tree.namespace.nodes.detach(node);
+			this.#tree.touch(directory);
 			this.#tree.namespace.nodes.dropIfUnused(node);
 		});
 	}

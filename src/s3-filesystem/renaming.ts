@@ -3,10 +3,10 @@ import { deleteVersion } from "./delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
 import { listedDirectory } from "./names/listed.ts";
-import { detachNode, keepTimes, keyOf, moveNode, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
-import { DirectoryMove } from "./names/rename-directory.ts";
+import { keepTimes, keyOf, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
+import { deleteCopied, DirectoryMove } from "./names/rename-directory.ts";
 import type { Removal } from "./removal.ts";
-import { refuseIfTooLong, touch, type Tree, type WritableDirectory } from "./tree.ts";
+import { refuseIfTooLong, type Step, type Tree, type WritableDirectory } from "./tree.ts";
 import type { UnlinkedFiles } from "./unlinked-files.ts";
 
 // renameat2(2) of Linux.
@@ -19,7 +19,7 @@ interface Rename {
 	readonly to: WritableDirectory;
 	readonly newName: string;
 	readonly target: Node | undefined;
-	readonly signal: AbortSignal;
+	readonly caller: RequestContext;
 }
 
 /** Other names for files and directories: rename(2), which is a copy on the server, and for a directory one of each object below it. */
@@ -56,16 +56,24 @@ export class Renaming {
 			const from = this.#tree.writableDirectory(parent);
 			const to = this.#tree.writableDirectory(newParent, newName);
 			if (from.volume !== to.volume) throw new FuseError("EXDEV");
+			const step = this.#tree.stepOf(caller);
+			if (step?.kind === "renamed") {
+				await this.#finish(step, from);
+				this.#tree.touch(from);
+				this.#tree.touch(to);
+				return;
+			}
 			const node = await namespace.get(from, name);
 			const target = await namespace.find(to, newName);
 			if (target === node) return;
-			if (target !== undefined && (flags & renameFlags.noReplace) !== 0) throw new FuseError("EEXIST");
+			const isBegun = step?.kind === "renaming";
+			if (target !== undefined && (flags & renameFlags.noReplace) !== 0 && !isBegun) throw new FuseError("EEXIST");
 			caller.signal.throwIfAborted();
 			await this.#unlinked.unhide(to, newName);
-			const { signal } = caller;
 			try {
-				if (node.kind === "directory") await this.#renameDirectory(node, { from, name, to, newName, target, signal });
-				else await this.#renameFile(node, { from, name, to, newName, target, signal });
+				if (node.kind === "directory")
+					await this.#renameDirectory(node, { from, name, to, newName, target, caller }, isBegun);
+				else await this.#renameFile(node, { from, name, to, newName, target, caller });
 			} catch (error) {
 				// What was done of it is to be seen.
 				from.listing.clear();
@@ -73,12 +81,12 @@ export class Renaming {
 				if (node.kind === "directory") namespace.forgetListings(node);
 				throw error;
 			}
-			touch(from);
-			touch(to);
+			this.#tree.touch(from);
+			this.#tree.touch(to);
 		});
 	}
 
-	async #renameFile(node: FileNode, { from, name, to, newName, target, signal }: Rename): Promise<void> {
+	async #renameFile(node: FileNode, { from, name, to, newName, target, caller }: Rename): Promise<void> {
 		if (target?.kind === "directory") throw new FuseError("EISDIR");
 		const { store } = from.volume;
 		await this.#tree.locks.with(node, async () => {
@@ -86,14 +94,16 @@ export class Renaming {
 			await this.#contents.settle(node);
 			const { version } = node;
 			if (version === undefined) throw new FuseError("ENOENT");
-			signal.throwIfAborted();
+			caller.signal.throwIfAborted();
+			this.#tree.begins({ kind: "renaming" }, caller);
 			const [oldKey, newKey] = [keyOf(node), keyOf(to) + newName];
 			const copied = await this.#replacing(target, async () => this.#contents.copyTo(node, version, newKey, newName));
 			const readsEnd = this.#tree.paths.readsEnd({ parent: from, name });
 			// At once: who comes by the new name must not find what was set aside, and may be gone.
-			if (target !== undefined) detachNode(target);
-			moveNode(node, to, newName);
+			if (target !== undefined) this.#tree.namespace.nodes.detach(target);
+			this.#tree.namespace.nodes.move(node, to, newName);
 			this.#contents.moved(node, newKey, copied);
+			this.#tree.begins({ kind: "renamed", from: oldKey, to: newKey, etag: version.etag }, caller);
 			from.listing.remove(name);
 			if (target !== undefined) {
 				if (target.handles.size === 0) await this.#contents.discard(target);
@@ -117,7 +127,11 @@ export class Renaming {
 		});
 	}
 
-	async #renameDirectory(node: DirectoryNode, { from, name, to, newName, target, signal }: Rename): Promise<void> {
+	async #renameDirectory(
+		node: DirectoryNode,
+		{ from, name, to, newName, target, caller }: Rename,
+		isBegun: boolean,
+	): Promise<void> {
 		if (node.isVolumeRoot || node.overlay.size > 0) throw new FuseError("EBUSY");
 		if (target?.kind === "file") throw new FuseError("ENOTDIR");
 		for (let above: DirectoryNode | undefined = to; above !== undefined; above = above.parent) {
@@ -126,30 +140,43 @@ export class Renaming {
 		const { volume } = from;
 		const newKey = `${keyOf(to)}${newName}/`;
 		refuseIfTooLong(newKey);
-		await this.#removal.refuseIfNotEmpty(volume, newKey, target);
+		// What is there are copies of before.
+		if (!isBegun) await this.#removal.refuseIfNotEmpty(volume, newKey, target);
 		await this.#settleBelow(node);
-		const move = new DirectoryMove(volume.store, keyOf(node), newKey);
+		this.#tree.begins({ kind: "renaming" }, caller);
+		const oldKey = keyOf(node);
+		const move = new DirectoryMove(volume.store, oldKey, newKey);
 		await move.copy({
 			beforeLast: async () => this.#markers.keep(from),
 			confirm: () => {
 				if (from.volume !== volume || to.volume !== volume) throw new FuseError("ESTALE", "its bucket was taken away");
 			},
-			signal,
+			signal: caller.signal,
 		});
 		const readsEnd = this.#tree.paths.readsEnd({ parent: from, name });
 		if (target !== undefined) {
-			detachNode(target);
+			this.#tree.namespace.nodes.detach(target);
 			this.#tree.namespace.nodes.dropIfUnused(target);
 		}
-		moveNode(node, to, newName);
+		this.#tree.namespace.nodes.move(node, to, newName);
 		from.listing.remove(name);
 		to.listing.put(listedDirectory(newName));
 		this.#movedBelow(node, move);
+		this.#tree.begins({ kind: "renamed", from: oldKey, to: newKey }, caller);
 		// Who reads by the old keys has what he asked for before they go; from here on the new ones are used.
 		await readsEnd;
 		await move.deleteOld();
 		// It may have been listed meanwhile.
 		from.listing.remove(name);
+	}
+
+	/** All is at its new place, and a process that has died may not have deleted all that was at the old one. */
+	async #finish({ from, to, etag }: Extract<Step, { kind: "renamed" }>, old: WritableDirectory): Promise<void> {
+		const { store } = old.volume;
+		await this.#markers.keep(old);
+		if (etag === undefined) await deleteCopied(store, from, to);
+		else await deleteVersion(store, from, etag);
+		old.listing.clear();
 	}
 
 	async #settleBelow(directory: DirectoryNode): Promise<void> {
@@ -166,6 +193,7 @@ export class Renaming {
 		for (const below of directoriesFrom(directory)) {
 			keepTimes(below);
 			below.modifiedMs = moved.get(keyOf(below))?.version.modifiedMs ?? below.modifiedMs;
+			this.#tree.namespace.nodes.changed(below);
 		}
 		for (const file of filesBelow(directory)) {
 			const key = keyOf(file);

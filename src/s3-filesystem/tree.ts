@@ -8,14 +8,25 @@ import {
 } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
 import { attempt } from "./errors.ts";
+import type { Journal, Past } from "./journal.ts";
 import { Locks } from "./locks.ts";
 import { isKeyTooLong } from "./names/names.ts";
 import type { Namespace } from "./names/namespace.ts";
 import { NodeLimit } from "./names/node-limit.ts";
-import { attributesOf, detachNode, keyOf, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
+import { attributesOf, keyOf, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
 import type { Path, PathLocks } from "./names/path-locks.ts";
 import { attributesValidMs, entryValidMs } from "./names/validity.ts";
 import type { VolumeOptions } from "./names/volume.ts";
+
+/** What a request has come to. */
+export type Step =
+	| { readonly kind: "making" }
+	/** Of a file: which version. */
+	| { readonly kind: "removing"; readonly etag?: string | undefined }
+	| { readonly kind: "renaming" }
+	/** What is left to do is to delete what was copied: an object, or all below a prefix. */
+	| { readonly kind: "renamed"; readonly from: string; readonly to: string; readonly etag?: string | undefined }
+	| { readonly kind: "changing" };
 
 /** A directory in which names may be changed. */
 export type WritableDirectory = DirectoryNode & { readonly volume: VolumeOptions };
@@ -28,11 +39,22 @@ export class Tree {
 	readonly paths: PathLocks;
 	readonly locks = new Locks();
 	readonly nodeLimit: NodeLimit;
+	readonly #journal: Journal | undefined;
+	readonly #past: Past | undefined;
 	kernel: KernelLink | undefined;
 	readonly #forsaken = new WeakSet<VolumeOptions>();
 
-	/** `nodesBytes` is for files that the kernel knows. */
-	constructor(namespace: Namespace, paths: PathLocks, nodesBytes: number) {
+	/** `nodesBytes` is for files that the kernel knows; `past` is what a process before this one has written down. */
+	constructor(options: {
+		readonly namespace: Namespace;
+		readonly paths: PathLocks;
+		readonly nodesBytes: number;
+		readonly journal: Journal | undefined;
+		readonly past: Past | undefined;
+	}) {
+		const { namespace, paths, nodesBytes, journal, past } = options;
+		this.#journal = journal;
+		this.#past = past;
 		this.namespace = namespace;
 		this.paths = paths;
 		this.nodeLimit = new NodeLimit(namespace.nodes, nodesBytes, (parent, name) =>
@@ -65,11 +87,6 @@ export class Tree {
 		}
 		if (directory.parent === undefined && directory.id !== 1) throw new FuseError("ENOENT");
 		return directory as WritableDirectory;
-	}
-
-	async refuseIfPresent(directory: DirectoryNode, name: string, { signal }: RequestContext): Promise<void> {
-		if ((await this.namespace.find(directory, name)) !== undefined) throw new FuseError("EEXIST");
-		signal.throwIfAborted();
 	}
 
 	/** Nothing of the volume is to be had from now on. */
@@ -106,9 +123,33 @@ export class Tree {
 	forgetName(node: FileNode): void {
 		const { parent, name } = node;
 		if (parent === undefined) return;
-		detachNode(node);
+		this.namespace.nodes.detach(node);
 		this.kernel?.invalidateEntry(parent.id, name);
 		this.namespace.nodes.dropIfUnused(node);
+	}
+
+	/** From here on the server may be changed for this request: who is asked for the same once more goes on from this step. */
+	begins(step: Step, { unique }: RequestContext): void {
+		if (unique !== undefined) this.#journal?.step(unique, step);
+	}
+
+	/** How far a process that has died has come with this request; undefined: it has changed nothing. */
+	stepOf({ unique = 0, isRepeated }: RequestContext): Step | undefined {
+		return isRepeated === true ? (this.#past?.steps.get(unique) as Step | undefined) : undefined;
+	}
+
+	/** The name must be free, or have what was begun for the same request: that is returned. */
+	async madeBefore(directory: DirectoryNode, name: string, caller: RequestContext): Promise<Node | undefined> {
+		const present = await this.namespace.find(directory, name);
+		if (present !== undefined && this.stepOf(caller)?.kind !== "making") throw new FuseError("EEXIST");
+		caller.signal.throwIfAborted();
+		return present;
+	}
+
+	/** Names were changed in it. */
+	touch(directory: DirectoryNode): void {
+		directory.changed = directory.statusChanged = currentTime();
+		this.namespace.nodes.changed(directory);
 	}
 
 	attributes(node: Node): Timed<Attributes> {
@@ -130,11 +171,6 @@ export class Tree {
 		node.lookups++;
 		return this.entry(node);
 	}
-}
-
-/** Names were changed in it. */
-export function touch(directory: DirectoryNode): void {
-	directory.changed = directory.statusChanged = currentTime();
 }
 
 export function refuseIfReadOnly({ volume }: Node): void {

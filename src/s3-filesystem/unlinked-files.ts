@@ -25,6 +25,7 @@ export class UnlinkedFiles {
 		node.unlinkedKey = keyOf(node);
 		node.hiddenIn = directory;
 		directory.hidden.set(node.name, node);
+		this.#tree.namespace.nodes.changed(node);
 	}
 
 	async unhideAll(directory: DirectoryNode): Promise<void> {
@@ -64,6 +65,7 @@ export class UnlinkedFiles {
 			}
 			this.#leaveHiding(node);
 			node.unlinkedKey = key;
+			this.#tree.namespace.nodes.changed(node);
 			// Without one it keeps its size: with none, what is left to read would look like the end of the file.
 			if (copy !== undefined) this.#contents.moved(node, key, copy);
 		};
@@ -91,6 +93,7 @@ export class UnlinkedFiles {
 	#leaveHiding(node: FileNode): void {
 		const { hiddenIn, name } = node;
 		node.hiddenIn = undefined;
+		this.#tree.namespace.nodes.changed(node);
 		if (hiddenIn?.hidden.get(name) !== node) return;
 		hiddenIn.hidden.delete(name);
 		hiddenIn.listing.remove(name);
@@ -103,6 +106,7 @@ export class UnlinkedFiles {
 		if (unlinkedKey === undefined) return;
 		const { store } = node.volume;
 		node.version = undefined;
+		this.#tree.namespace.nodes.changed(node);
 		try {
 			if (version === undefined) return;
 			// At its old key somebody else may have stored another one, hours ago.

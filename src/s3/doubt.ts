@@ -24,8 +24,10 @@ export class Doubt {
 		if (this.#sent.push(looks) > maximumSent) this.#sent.shift();
 	}
 
-	begin(): void {
+	/** `agoMs`: by a process before this one. */
+	begin(agoMs = 0): void {
 		this.#exists = true;
+		this.#startedAt -= agoMs;
 	}
 
 	get exists(): boolean {

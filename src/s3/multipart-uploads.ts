@@ -309,6 +309,14 @@ export class MultipartUploads {
 		return { etag: withoutQuotes(etag ?? ""), modifiedMs: serverTimeMs(answer) };
 	}
 
+	hasChecksums(uploadId: string): boolean {
+		return this.#withChecksums.has(uploadId);
+	}
+
+	resumeMultipart(uploadId: string, hasChecksums: boolean): void {
+		if (hasChecksums) this.#withChecksums.add(uploadId);
+	}
+
 	async abortMultipart(key: string, uploadId: string): Promise<void> {
 		this.#withChecksums.delete(uploadId);
 		await orGone(

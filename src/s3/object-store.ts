@@ -80,6 +80,10 @@ export interface ObjectStore {
 		parts: readonly UploadedPart[],
 		options?: { readonly onlyIfAbsent?: boolean; readonly doubt?: Doubt; readonly sizeBytes?: number },
 	): Promise<Uploaded>;
+	/** Whether each part of an upload has to have a checksum. */
+	hasChecksums(uploadId: string): boolean;
+	/** A process that has died has begun it. */
+	resumeMultipart(uploadId: string, hasChecksums: boolean): void;
 	abortMultipart(key: string, uploadId: string): Promise<void>;
 	/** Whether listings hold the objects' metadata, which only MinIO does. Known after the first listing. */
 	readonly listsMetadata: boolean;

@@ -175,6 +175,14 @@ class Store implements ObjectStore {
 		return uploaded;
 	}
 
+	hasChecksums(uploadId: string): boolean {
+		return this.#uploads.hasChecksums(uploadId);
+	}
+
+	resumeMultipart(uploadId: string, hasChecksums: boolean): void {
+		this.#uploads.resumeMultipart(uploadId, hasChecksums);
+	}
+
 	async abortMultipart(key: string, uploadId: string): Promise<void> {
 		await this.#uploads.abortMultipart(key, uploadId);
 	}

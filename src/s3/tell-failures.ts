@@ -51,6 +51,8 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 		},
 		completeMultipart: async (...wanted) =>
 			told("CompleteMultipartUpload", wanted[0], store.completeMultipart(...wanted)),
+		hasChecksums: (uploadId) => store.hasChecksums(uploadId),
+		resumeMultipart: (uploadId, hasChecksums) => store.resumeMultipart(uploadId, hasChecksums),
 		abortMultipart: async (...wanted) => told("AbortMultipartUpload", wanted[0], store.abortMultipart(...wanted)),
 		get listsMetadata() {
 			return store.listsMetadata;

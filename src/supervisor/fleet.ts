@@ -339,6 +339,7 @@ export class Fleet {
 			variables,
 			identity,
 			log: log.child({ mount: name, driver: driver.name }),
+			continuesAfterCrash: environment.FLUID_FUSE_AFTER_CRASH === "continue",
 			timing: { ...defaultTiming, hangTimeoutMs: environment.FLUID_FUSE_HANG_TIMEOUT },
 			redact: (text) => redactor.redact(text),
 			events: {
@@ -348,6 +349,9 @@ export class Fleet {
 				},
 				forcedAbort: () => {
 					for (const each of names()) metrics?.countForcedAbort(each);
+				},
+				continued: (seconds) => {
+					for (const each of names()) metrics?.observeContinued(each, seconds);
 				},
 				started: (seconds) => metrics?.observeStart(driver.name, seconds),
 				unmountedFromOutside: () => {

@@ -86,6 +86,8 @@ export interface SupervisorEvents {
 	error(code: ReportedError["code"]): void;
 	forcedAbort(): void;
 	started(seconds: number): void;
+	/** Applications waited so long for a process in place of one that had died. */
+	continued(seconds: number): void;
 	/** Somebody unmounted the target: wanted from outside, not a failure. */
 	unmountedFromOutside(): void;
 }
@@ -116,6 +118,8 @@ export interface SupervisorOptions {
 	readonly log: Logger;
 	readonly variables: NodeJS.ProcessEnv;
 	readonly identity: CheckContext["identity"];
+	/** A driver's process that dies is replaced under the mount, where that can be. */
+	readonly continuesAfterCrash: boolean;
 	readonly timing: Timing;
 	readonly redact: (text: string) => string;
 	readonly events: SupervisorEvents;
@@ -577,6 +581,12 @@ export class MountSupervisor {
 			mountpoint: stagingOf(directory),
 			directory,
 			hangTimeoutMs: this.#options.timing.hangTimeoutMs,
+			continuesAfterCrash: this.#options.continuesAfterCrash,
+			onContinued: (seconds) => {
+				this.#restarts++;
+				this.#options.events.continued(seconds);
+				this.#options.events.changed();
+			},
 			onDroppedLines: (count) => {
 				this.#droppedLines += count;
 			},

@@ -24,6 +24,7 @@ describe("parseEnvironment", () => {
 			FLUID_FUSE_TERMINATION_LOG: "/dev/termination-log",
 			FLUID_FUSE_STOP_TIMEOUT: 25_000,
 			FLUID_FUSE_HANG_TIMEOUT: 60_000,
+			FLUID_FUSE_AFTER_CRASH: "restart",
 			FLUID_FUSE_SCRIPT: "/opt/mount.sh",
 			FLUID_FUSE_LOG_LEVEL: "info",
 		});

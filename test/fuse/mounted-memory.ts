@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import type { KernelConnection } from "../../src/fuse/init.ts";
+import type { KernelConnection } from "../../src/fuse/filesystem.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { answerOf } from "../support/child-answer.ts";

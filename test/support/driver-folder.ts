@@ -17,7 +17,7 @@ export class DriverFolder {
 		for (const path of [this.mountpoint, this.directory]) mkdirSync(path, { mode: 0o700 });
 	}
 
-	context(): StartContext {
+	context(options: Pick<StartContext, "continuesAfterCrash" | "onContinued"> = {}): StartContext {
 		return {
 			signal: AbortSignal.timeout(60_000),
 			variables: process.env,
@@ -27,6 +27,7 @@ export class DriverFolder {
 			directory: this.directory,
 			hangTimeoutMs: 60_000,
 			onDroppedLines: () => undefined,
+			...options,
 		};
 	}
 

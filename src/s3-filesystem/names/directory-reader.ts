@@ -35,6 +35,8 @@ export interface KeptReader {
 	readonly firstPlace: number;
 }
 
+const dots = [".", ".."];
+
 /** A part of the directory that the kernel is given. */
 class Reply {
 	readonly page: DirectoryPage;
@@ -75,6 +77,7 @@ export class DirectoryReader {
 	/** An offset is a number of names; these are the keys after which the names go on, for the last offsets. */
 	#places = [""];
 	#firstPlace = 0;
+	#pageBegan = { offset: 0, key: "" };
 	/** For the page that was asked for last by its key, and those that went on where it ended. */
 	#inquiry: Inquiry | undefined;
 	/** What goes on after that key in the same inquiry, by the key that the directory had. */
@@ -95,6 +98,7 @@ export class DirectoryReader {
 		this.#shown = new Set(kept.shown);
 		this.#places = [...kept.places];
 		this.#firstPlace = kept.firstPlace;
+		this.#pageBegan = { offset: kept.firstPlace, key: kept.places[0] ?? "" };
 	}
 
 	/** Where it is, for the process that goes on with it. */
@@ -112,6 +116,16 @@ export class DirectoryReader {
 		this.#closing.abort();
 		if (this.#asked === undefined) this.#endInquiry();
 		for (const node of this.#filled) this.#namespace.nodes.dropIfUnused(node);
+	}
+
+	/** Where the last page began: nobody asks for names before it, but who rewinds. */
+	get place(): { readonly offset: number; readonly key: string } {
+		return this.#pageBegan;
+	}
+
+	/** There are names that a process after this one could not tell by the place. */
+	get hasOwnNames(): boolean {
+		return this.#own.length > dots.length;
 	}
 
 	/** Fills the page; `entryOf` makes the kernel's entry of a node. */
@@ -133,16 +147,18 @@ export class DirectoryReader {
 		this.#beganAt = performance.now();
 		this.#next = undefined;
 		const names = [...directory.overlay.keys(), ...this.#namespace.unlistedNames(directory).map(({ name }) => name)];
-		this.#own = [".", "..", ...names];
+		this.#own = [...dots, ...names];
 		this.#shown = new Set(names);
 		this.#places = [""];
 		this.#firstPlace = this.#own.length;
+		this.#pageBegan = { offset: this.#firstPlace, key: "" };
 		this.#filledThrough = "";
 	}
 
 	async #fillListed(offset: number, volume: VolumeOptions, reply: Reply): Promise<void> {
 		const { count } = reply;
 		let key = this.#goTo(Math.max(offset, this.#own.length));
+		this.#pageBegan = { offset: this.#firstPlace + this.#places.length - 1, key };
 		for (;;) {
 			const range = this.#rangeAfter(key, volume);
 			if (range === undefined) {
@@ -184,11 +200,12 @@ export class DirectoryReader {
 		}
 	}
 
-	/** The key after which the names go on at that offset, or else the first of all, from which they are to be counted. */
+	/** The key after which the names go on at that offset, or else one before it, from which they are to be counted. */
 	#goTo(offset: number): string {
-		const key = this.#places[offset - this.#firstPlace];
+		const place = Math.min(offset - this.#firstPlace, this.#places.length - 1);
+		const key = this.#places[place];
 		if (key !== undefined) {
-			this.#places.length = offset - this.#firstPlace + 1;
+			this.#places.length = place + 1;
 			return key;
 		}
 		this.#places = [""];

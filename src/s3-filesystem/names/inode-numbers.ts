@@ -48,15 +48,17 @@ export class InodeNumbers {
 		return other;
 	}
 
-	/** The node is gone. `path`: where the same file is found again; undefined: nowhere. */
-	giveBack(ino: number, path: string | undefined): void {
+	/** The node is gone. `path`: where the same file is found again; undefined: nowhere. Says whether the number is kept for that. */
+	giveBack(ino: number, path: string | undefined): boolean {
 		if (path === undefined) {
 			this.#taken.delete(ino);
-			return;
+			return false;
 		}
 		this.#drop(path);
-		if (ino === this.#hash(path)) this.#taken.delete(ino);
-		else this.#keep(path, ino);
+		const isOther = ino !== this.#hash(path);
+		if (isOther) this.#keep(path, ino);
+		else this.#taken.delete(ino);
+		return isOther;
 	}
 
 	#keep(path: string, ino: number): void {

@@ -4,7 +4,7 @@ import type { DirectoryNode, FileNode, Node, NodeTable } from "./nodes.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 /** What of a node outlives its process: plain data. Its moments are the machine's, since each process has a clock of its own. */
-type KeptNode = KeptDirectory | KeptFile;
+export type KeptNode = KeptDirectory | KeptFile;
 
 interface Place {
 	/** The volume's. */
@@ -41,15 +41,18 @@ export function keepNodes(table: NodeTable): KeptNodes {
 	return { nodes: Array.from(table.all(), keepNode), nextId, numbersOfNames };
 }
 
+/** `parentId` is 0 where there is none. */
+export function placeOf(node: Node): { readonly parentId: number; readonly isIn: Place["isIn"] } {
+	const { parent, name } = node;
+	if (parent === undefined) return { parentId: 0, isIn: undefined };
+	const { id: parentId } = parent;
+	if (parent.children.get(name) === node) return { parentId, isIn: "children" };
+	return { parentId, isIn: parent.overlay.get(name) === node ? "overlay" : undefined };
+}
+
 function keepNode(node: Node): KeptNode {
 	const { volume, parent } = node;
-	const isIn =
-		parent?.children.get(node.name) === node
-			? "children"
-			: parent?.overlay.get(node.name) === node
-				? "overlay"
-				: undefined;
-	const place = { folder: volume?.folder, parent: parent?.id, isIn } as const;
+	const place = { folder: volume?.folder, parent: parent?.id, isIn: placeOf(node).isIn };
 	if (node.kind === "directory") {
 		const {
 			volume: _volume,

@@ -13,7 +13,7 @@ import { restoreNodes, type KeptNodes } from "./kept-nodes.ts";
 import { listedDirectory, type Listed } from "./listed.ts";
 import { readPage, type DirectoryPageContent, type Inquiry, type Known } from "./listing.ts";
 import type { NamesMemory } from "./names-memory.ts";
-import { detachNode, isSymlink, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
+import { isSymlink, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
 import { areAttributesKnown, freshSince, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
@@ -156,6 +156,7 @@ export class Namespace {
 				} else if (!next.isVolumeRoot && next.volume !== directory.volume) {
 					// On the way to a volume a folder is the one's around it.
 					next.volume = directory.volume;
+					this.nodes.changed(next);
 					directories.push(next);
 				}
 				directory = next;
@@ -164,6 +165,7 @@ export class Namespace {
 			directory.volume = volume;
 			directory.isVolumeRoot = true;
 			directory.hasMarker = true;
+			this.nodes.changed(directory);
 			directories.push(directory);
 		}
 		return { directories, names };
@@ -329,7 +331,7 @@ export class Namespace {
 		const content = readPage(page, key);
 		this.hiddenKeys += content.hidden;
 		const isTaken = directory.listing.merge(inquiry, after, content, page.tookMs);
-		if (isTaken && after === "") takeMarker(directory, inquiry.at, content.marker);
+		if (isTaken && after === "") this.#takeMarker(directory, inquiry.at, content.marker);
 		return content;
 	}
 
@@ -360,7 +362,9 @@ export class Namespace {
 		const file = isOther ? this.nodes.file(directory, volume, name) : child;
 		directory.children.set(name, file);
 		file.knownAt = isOther ? at : Math.max(file.knownAt, at);
+		const before = file.posixEtag;
 		if (file.version?.etag !== entry.etag) {
+			this.nodes.changed(file);
 			file.knownAt = at;
 			file.version = { etag: entry.etag, sizeBytes: entry.sizeBytes, modifiedMs: entry.modifiedMs };
 			file.posix = {};
@@ -369,6 +373,7 @@ export class Namespace {
 			file.changed = undefined;
 			file.statusChanged = undefined;
 		} else if (file.version.modifiedMs !== entry.modifiedMs) {
+			this.nodes.changed(file);
 			// Only its metadata is another: the server copied the object onto itself.
 			if (isYounger(entry, file.version)) file.statusChanged = undefined;
 			file.version = { ...file.version, modifiedMs: entry.modifiedMs };
@@ -378,11 +383,12 @@ export class Namespace {
 			file.posix = parseMetadata(entry.metadata);
 			file.posixEtag = entry.etag;
 		}
+		if (file.posixEtag !== before) this.nodes.changed(file);
 		return file;
 	}
 
 	#replaced(node: Node): void {
-		detachNode(node);
+		this.nodes.detach(node);
 		this.nodes.dropIfUnused(node);
 	}
 
@@ -409,11 +415,11 @@ export class Namespace {
 		try {
 			const marker = await store.head(keyOf(node), { mayBeHidden: true });
 			this.properties.learned(node, marker.properties, askedAt);
-			takeMarker(node, askedAt, marker);
+			this.#takeMarker(node, askedAt, marker);
 		} catch (error) {
 			if (!(error instanceof S3Error && (isAbsent(error) || isOnlyHidden(error)))) throw error;
 			// Only implied by what is below it, which may be all that the key may see, or the server has.
-			takeMarker(node, askedAt, undefined);
+			this.#takeMarker(node, askedAt, undefined);
 		}
 	}
 
@@ -444,12 +450,18 @@ export class Namespace {
 		this.#takeMetadata(node, metadata);
 	}
 
+	#takeMarker(node: DirectoryNode, askedAt: number, marker: DirectoryPageContent["marker"]): void {
+		takeMarker(node, askedAt, marker);
+		this.nodes.changed(node);
+	}
+
 	#takeMetadata(node: FileNode, metadata: ObjectMetadata): void {
 		node.posixEtag = node.version?.etag;
 		const { mtime, ...others } = parseMetadata(metadata);
 		// The time is that of the content before it was changed here.
 		const isOutdated = mtime === undefined || (node.draft !== undefined && node.changed !== undefined);
 		node.posix = isOutdated ? others : { ...others, mtime };
+		this.nodes.changed(node);
 	}
 
 	/**

@@ -100,6 +100,11 @@ export interface OpenFile {
 	reader: Reader | undefined;
 }
 
+/** What of an open file outlives its process, by the number of its node: plain data. */
+export interface KeptFile extends Pick<OpenFile, "handle" | "writable" | "version"> {
+	readonly node: number;
+}
+
 /** Throws ESTALE or ENOENT when it has none any more. */
 export function keyOf(node: Node): string {
 	if (node.kind === "file" && node.unlinkedKey !== undefined) return node.unlinkedKey;
@@ -197,8 +202,16 @@ export function sizeOf(node: FileNode): number {
 /** What has no time of its own has that of the mount. */
 const startedMs = Date.now();
 
+/** Is told of nodes that came or have changed, and of those that nobody refers to any more. */
+export interface NodeWatcher {
+	changed(node: Node): void;
+	/** `kept`: the number that its name shows from now on, where that is not the hash of its path. */
+	gone(id: number, kept: { readonly path: string; readonly ino: number } | undefined): void;
+}
+
 /** Every node that the kernel or an open file refers to. */
 export class NodeTable {
+	watcher: NodeWatcher | undefined;
 	readonly #nodes = new Map<number, Node>();
 	readonly #numbers: InodeNumbers;
 	readonly #memory: NamesMemory | undefined;
@@ -273,7 +286,25 @@ export class NodeTable {
 			lookups: 0,
 		};
 		this.#nodes.set(node.id, node);
+		this.changed(node);
 		return node;
+	}
+
+	/** The name leads to this node no longer; the node lives on while it is open or the kernel knows it. */
+	detach(node: Node): void {
+		detachNode(node);
+		this.changed(node);
+	}
+
+	/** Another name leads to this node from now on. */
+	move(node: Node, to: DirectoryNode, name: string): void {
+		moveNode(node, to, name);
+		this.changed(node);
+	}
+
+	/** What outlives the process of it has changed: its place, its object, its attributes. */
+	changed(node: Node): void {
+		this.watcher?.changed(node);
 	}
 
 	file(parent: DirectoryNode, volume: VolumeOptions, name: string): FileNode {
@@ -301,6 +332,7 @@ export class NodeTable {
 			lookups: 0,
 		};
 		this.#nodes.set(node.id, node);
+		this.changed(node);
 		return node;
 	}
 
@@ -316,7 +348,8 @@ export class NodeTable {
 			this.#nodes.delete(current.id);
 			if (current.kind === "directory") current.listing.clear();
 			const path = pathOf(current);
-			this.#numbers.giveBack(current.ino, isSeen(path) ? path : undefined);
+			const isKept = this.#numbers.giveBack(current.ino, isSeen(path) ? path : undefined);
+			this.watcher?.gone(current.id, isKept ? { path, ino: current.ino } : undefined);
 			const parent: DirectoryNode | undefined = current.parent;
 			if (parent?.children.get(current.name) === current) parent.children.delete(current.name);
 			current = parent;
@@ -348,8 +381,7 @@ function isSeen(path: string): boolean {
 	return !path.startsWith("\0");
 }
 
-/** The name leads to this node no longer; the node lives on while it is open or the kernel knows it. */
-export function detachNode(node: Node): void {
+function detachNode(node: Node): void {
 	node.statusChanged = currentTime();
 	if (node.parent?.children.get(node.name) === node) node.parent.children.delete(node.name);
 	if (node.kind === "file") node.parent?.drafted.delete(node);
@@ -362,8 +394,7 @@ export function setDraft(node: FileNode, draft: Draft | undefined): void {
 	else node.parent?.drafted.add(node);
 }
 
-/** Another name leads to this node from now on. */
-export function moveNode(node: Node, to: DirectoryNode, name: string): void {
+function moveNode(node: Node, to: DirectoryNode, name: string): void {
 	detachNode(node);
 	node.name = name;
 	node.parent = to;

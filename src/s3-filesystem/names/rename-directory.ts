@@ -151,6 +151,33 @@ export class DirectoryMove {
 	}
 }
 
+/** Deletes below `from` what is below `to`, too, as another process has left it in the middle of that. */
+export async function deleteCopied(store: ObjectStore, from: string, to: string): Promise<void> {
+	const copies = new Set((await allBelow(store, to)).map(({ key }) => key.slice(to.length)));
+	const old = (await allBelow(store, from)).filter(({ key }) => copies.has(key.slice(from.length)));
+	// The objects of directories last, the outer ones after the inner ones.
+	for (const isLast of [false, true]) {
+		const some = old.filter((object) => isMarker(object) === isLast).toReversed();
+		for (let start = 0; start < some.length; start += keysPerDelete) {
+			const objects = some.slice(start, start + keysPerDelete);
+			const etags = new Map(objects.map(({ key, etag }) => [key, etag]));
+			const failures = await store.deleteMany([...etags.keys()], { etags });
+			for (const { error } of failures) if (error.kind !== "OBJECT_REPLACED") throw error;
+		}
+	}
+}
+
+async function allBelow(store: ObjectStore, prefix: string): Promise<ListedObject[]> {
+	const objects: ListedObject[] = [];
+	let token: string | undefined;
+	do {
+		const page = await store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
+		objects.push(...page.objects);
+		token = page.nextToken;
+	} while (token !== undefined);
+	return objects;
+}
+
 function isMarker({ key }: ListedObject): boolean {
 	return key.endsWith("/");
 }

@@ -37,6 +37,8 @@ export interface FilesystemSettings {
 	/** Makes it. Default: as a folder of its owner only. */
 	readonly makeStagingDirectory?: () => void;
 	readonly stagingLimitBytes: number;
+	/** Where it is written down what outlives a process that dies. Undefined: nothing does. */
+	readonly journalDirectory?: string;
 	readonly cache?: { readonly directory: string; readonly limitBytes: number };
 	/** Told when a disk begins to cost something, and when that is over. */
 	readonly onDiskTrouble?: (use: DiskUse, problem: DiskProblem | undefined) => void;

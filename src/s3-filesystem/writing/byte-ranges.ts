@@ -9,6 +9,17 @@ export class ByteRanges {
 		return this.#edges.length === 0;
 	}
 
+	/** Plain data that `from` makes the same set of. */
+	get edges(): readonly number[] {
+		return this.#edges;
+	}
+
+	static from(edges: readonly number[]): ByteRanges {
+		const ranges = new ByteRanges();
+		ranges.#edges = [...edges];
+		return ranges;
+	}
+
 	add(start: number, end: number): void {
 		if (end <= start) return;
 		const edges = this.#edges;

@@ -98,7 +98,7 @@ async function uploadStep(
 	if (part.uploaded?.sizeBytes === sizeBytes) return part.uploaded.part;
 	return completed(draft, part, sizeBytes, async () => {
 		const uploaded = await staging.uploads.take(async () => upload.send(index, bodyOf(part, sizeBytes)));
-		part.uploaded = { part: uploaded, sizeBytes, to: upload };
+		parts.setUploaded(part, { part: uploaded, sizeBytes, to: upload });
 		part.failure = undefined;
 		// It stays for whoever reads or changes it, until the commit is done or somebody needs the room.
 		if (!part.staged.isEmpty) staging.keep(part.staged, () => part.staged.remove());

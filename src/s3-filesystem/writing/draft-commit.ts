@@ -1,11 +1,11 @@
 import { Doubt } from "../../s3/doubt.ts";
-import { isReplacedOrGone, type ObjectMetadata } from "../../s3/object-store.ts";
+import { isReplacedOrGone, type ObjectMetadata, type UploadedPart } from "../../s3/object-store.ts";
 import { deleteVersion } from "../delete-version.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit-steps.ts";
 import type { DraftContent } from "./draft-content.ts";
-import type { Committed, DraftOptions } from "./draft-options.ts";
+import type { Committed, Committing, Description, DraftOptions } from "./draft-options.ts";
 import { isOnlyUploaded } from "./draft-parts.ts";
-import { isUploadGone, type Description } from "./draft-upload.ts";
+import { isUploadGone } from "./draft-upload.ts";
 import type { PartSender } from "./part-sender.ts";
 
 /** Makes the content of a draft that nobody changes meanwhile the object: with one request, or by completing its multipart upload. */
@@ -15,6 +15,7 @@ export class DraftCommit {
 	readonly #sender: PartSender;
 	readonly #onAdopted: () => void;
 	#onlyIfAbsent: boolean;
+	#committing: Committing | undefined;
 	/** What the commits since the last that succeeded may have stored after all. */
 	#doubt = new Doubt();
 
@@ -25,6 +26,24 @@ export class DraftCommit {
 		this.#sender = sender;
 		this.#onAdopted = onAdopted;
 		this.#onlyIfAbsent = options.onlyIfAbsent ?? false;
+		this.#committing = options.kept?.committing;
+		// An answer that a process has not lived to hear is one that was lost.
+		if (this.#committing !== undefined) this.#doubt.begin(Date.now() - this.#committing.sinceMs);
+	}
+
+	get onlyIfAbsent(): boolean {
+		return this.#onlyIfAbsent;
+	}
+
+	/** The object may be there by now, though nobody has heard so. */
+	get committing(): Committing | undefined {
+		return this.#committing;
+	}
+
+	#begins(parts?: readonly UploadedPart[]): void {
+		this.#committing = { sinceMs: this.#committing?.sinceMs ?? Date.now(), ...(parts !== undefined && { parts }) };
+		this.#options.watcher?.changed();
+		this.#options.watcher?.flush();
 	}
 
 	/** When it throws, everything is still there for the next attempt. */
@@ -44,13 +63,15 @@ export class DraftCommit {
 		// What the object has beside its bytes is asked for while those are brought that are not here.
 		const described = describe(this.#options, true);
 		described.catch(() => undefined);
-		const { etag, modifiedMs } = await putWhole(this.#still(), async (body) =>
-			store.put(key, body, {
-				...(await described),
+		const { etag, modifiedMs } = await putWhole(this.#still(), async (body) => {
+			const description = await described;
+			this.#begins();
+			return store.put(key, body, {
+				...description,
 				...(this.#onlyIfAbsent && { onlyIfAbsent: true }),
 				doubt: this.#doubt,
-			}),
-		);
+			});
+		});
 		const description = await described;
 		const committed = { key, etag, sizeBytes: this.#content.sizeBytes, modifiedMs, ...description };
 		this.#adopt(committed);
@@ -66,7 +87,9 @@ export class DraftCommit {
 			const upload = this.#sender.openUpload(true);
 			const { takesGaps } = store;
 			try {
-				const parts = await uploadMissingParts(this.#still(), upload);
+				// What a process has died of hearing is asked for as it was: an upload that was completed takes no part any more.
+				const parts = this.#committing?.parts ?? (await uploadMissingParts(this.#still(), upload));
+				this.#begins(parts);
 				const isMoved = upload.key !== this.#options.key();
 				const { sizeBytes } = this.#content;
 				const { etag, modifiedMs } = await upload.complete(parts, {
@@ -80,6 +103,7 @@ export class DraftCommit {
 				this.#adopt(committed);
 				return await this.#bringUpToDate(committed, upload.isFinal);
 			} catch (error) {
+				if (this.#committing !== undefined) this.#begins();
 				// Each part number is wanted, as has turned out just now.
 				if (takesGaps && !store.takesGaps) continue;
 				if (!isUploadGone(error)) throw error;
@@ -125,9 +149,11 @@ export class DraftCommit {
 	#adopt(committed: Committed): void {
 		const { store, tails } = this.#options;
 		const tail = tails === undefined ? undefined : this.#content.takeTail();
-		if (tail !== undefined) tails?.keep({ server: store, version: committed, ...tail });
-		this.#content.adopt(committed);
 		this.#onlyIfAbsent = false;
+		this.#committing = undefined;
+		this.#content.adopt(committed);
+		// After that: what it may drop is not needed any more by then.
+		if (tail !== undefined) tails?.keep({ server: store, version: committed, ...tail });
 		this.#doubt = new Doubt();
 		this.#onAdopted();
 	}

@@ -1,7 +1,7 @@
 import type { ByteRange } from "../../bytes.ts";
 import type { ObjectVersion } from "../../s3/object-store.ts";
 import { DraftParts, isOnlyUploaded } from "./draft-parts.ts";
-import type { Committed } from "./draft-options.ts";
+import type { Committed, DraftOptions, DraftWatcher } from "./draft-options.ts";
 import type { PartGrid } from "./part-grid.ts";
 import type { StagedPart } from "./staged-part.ts";
 import type { Staging } from "./staging.ts";
@@ -12,18 +12,21 @@ export class DraftContent {
 	readonly #grid: PartGrid;
 	#base: ObjectVersion | undefined;
 	#baseModifiedMs: number | undefined;
+	readonly #watcher: DraftWatcher | undefined;
 	#baseBytes: number;
 	#sizeBytes: number;
 	#isChanged: boolean;
 	#epoch = 0;
 
-	constructor(staging: Staging, base: ObjectVersion | undefined, sizeBytes: number) {
-		this.parts = new DraftParts(staging);
+	constructor(staging: Staging, { base, sizeBytes, watcher, kept }: DraftOptions) {
+		this.#watcher = watcher;
+		this.parts = new DraftParts(staging, watcher, kept);
 		this.#grid = staging.grid;
 		this.#base = base;
-		this.#baseBytes = Math.min(base?.sizeBytes ?? 0, sizeBytes);
+		this.#baseModifiedMs = kept?.baseModifiedMs;
+		this.#baseBytes = kept?.baseBytes ?? Math.min(base?.sizeBytes ?? 0, sizeBytes);
 		this.#sizeBytes = sizeBytes;
-		this.#isChanged = sizeBytes !== (base?.sizeBytes ?? 0);
+		this.#isChanged = kept?.isChanged ?? sizeBytes !== (base?.sizeBytes ?? 0);
 	}
 
 	/** What is in the bucket; undefined: nothing yet. */
@@ -66,6 +69,7 @@ export class DraftContent {
 		this.#baseBytes = Math.min(this.#baseBytes, sizeBytes);
 		this.#sizeBytes = sizeBytes;
 		this.#isChanged = true;
+		this.#watcher?.changed();
 	}
 
 	/** Nothing of the base was cut off. */
@@ -90,12 +94,16 @@ export class DraftContent {
 		this.#baseBytes = sizeBytes;
 		this.#isChanged = false;
 		this.#epoch++;
+		// First: what is staged is not needed any more.
+		this.#watcher?.changed();
 		this.parts.clear();
+		this.#watcher?.flush();
 	}
 
 	/** Another object is to be made of it, though its bytes are the base's. */
 	outdate(): void {
 		this.#isChanged = true;
+		this.#watcher?.changed();
 	}
 
 	/** The same content has another key or another ETag now. */
@@ -104,6 +112,7 @@ export class DraftContent {
 		if (this.#base?.key === key && this.#base.etag === etag) return;
 		this.#base = base;
 		this.#epoch++;
+		this.#watcher?.changed();
 	}
 
 	/** Some of these bytes are where nobody can read them. */

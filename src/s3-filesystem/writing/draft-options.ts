@@ -1,4 +1,10 @@
-import type { ObjectMetadata, ObjectProperties, ObjectStore, ObjectVersion } from "../../s3/object-store.ts";
+import type {
+	ObjectMetadata,
+	ObjectProperties,
+	ObjectStore,
+	ObjectVersion,
+	UploadedPart,
+} from "../../s3/object-store.ts";
 import type { Staging } from "./staging.ts";
 import type { Tails } from "./tails.ts";
 
@@ -36,8 +42,71 @@ export interface DraftOptions {
 	readonly properties?: () => Promise<ObjectProperties>;
 	/** The first commit throws EXISTS when the bucket has an object of that key by then (O_EXCL). */
 	readonly onlyIfAbsent?: boolean;
+	/** Told of what a process in place of this one has to know. Default: nobody. */
+	readonly watcher?: DraftWatcher;
+	/** Goes on where a process that has died has left it; `base` and `sizeBytes` are those that it had. */
+	readonly kept?: KeptDraft;
 	/** Told of each new version before `commit` resolves, also when staging had to be freed and nobody called `commit`. */
 	readonly onCommit?: (version: Committed) => void;
+}
+
+/** A draft tells what has changed of it, before what is not needed any more goes. */
+export interface DraftWatcher {
+	/** All but the parts. */
+	changed(): void;
+	partChanged(index: number): void;
+	/** Nothing but this has changed of a part, and that the file may be longer. */
+	written(index: number, start: number, end: number): void;
+	/** From here on something is not there any more that was told to be. */
+	flush(): void;
+}
+
+/** What of a draft outlives its process: plain data. */
+export interface KeptDraft {
+	/** Unlike that of any other draft. */
+	readonly id: string;
+	/** The grid is that of this limit. */
+	readonly limitBytes: number;
+	readonly base: ObjectVersion | undefined;
+	readonly baseModifiedMs: number | undefined;
+	readonly baseBytes: number;
+	readonly sizeBytes: number;
+	readonly isChanged: boolean;
+	readonly onlyIfAbsent: boolean;
+	readonly upload: KeptUpload | undefined;
+	readonly committing: Committing | undefined;
+	readonly parts: readonly KeptPart[];
+}
+
+export interface KeptPart {
+	readonly index: number;
+	/** Of its staged bytes. */
+	readonly path: string;
+	readonly edges: readonly number[];
+	readonly uploaded: { readonly part: UploadedPart; readonly sizeBytes: number } | undefined;
+}
+
+export interface KeptUpload {
+	readonly id: string;
+	readonly key: string;
+	readonly isFinal: boolean;
+	readonly canCopy: boolean;
+	readonly hasChecksums: boolean;
+	readonly description: Description;
+}
+
+/** The object may be there already, though nobody has heard so. */
+export interface Committing {
+	/** In milliseconds since 1970. */
+	readonly sinceMs: number;
+	/** Of an upload that was to be completed with these. */
+	readonly parts?: readonly UploadedPart[];
+}
+
+/** What an object has beside its bytes. */
+export interface Description {
+	readonly metadata: ObjectMetadata;
+	readonly properties: ObjectProperties;
 }
 
 export interface KeyLock {

@@ -1,5 +1,6 @@
 import type { UploadedPart } from "../../s3/object-store.ts";
 import { DraftError } from "./draft-error.ts";
+import type { DraftWatcher, KeptDraft, KeptPart } from "./draft-options.ts";
 import type { DraftUpload } from "./draft-upload.ts";
 import { StagedPart } from "./staged-part.ts";
 import type { Staging } from "./staging.ts";
@@ -21,10 +22,31 @@ export interface DraftPart {
 /** All that is changed of one file, by parts of the grid. */
 export class DraftParts {
 	readonly #staging: Staging;
+	/** Unlike that of any other draft. */
+	readonly id: string;
+	readonly #watcher: DraftWatcher | undefined;
 	readonly #parts = new Map<number, DraftPart>();
 
-	constructor(staging: Staging) {
+	constructor(staging: Staging, watcher?: DraftWatcher, kept?: KeptDraft) {
 		this.#staging = staging;
+		this.#watcher = watcher;
+		this.id = kept?.id ?? staging.nextPath();
+		for (const { index, path, edges } of kept?.parts ?? []) this.add(index, new StagedPart(staging, path, edges));
+	}
+
+	/** Undefined: nothing of it is changed. */
+	keepPart(index: number): KeptPart | undefined {
+		const part = this.#parts.get(index);
+		if (part === undefined) return undefined;
+		const { staged, uploaded } = part;
+		const { path, edges } = staged;
+		return { index, path, edges, uploaded: uploaded && { part: uploaded.part, sizeBytes: uploaded.sizeBytes } };
+	}
+
+	/** What the multipart upload has of the part is another from now on; undefined: nothing. */
+	setUploaded(part: DraftPart, uploaded: DraftPart["uploaded"]): void {
+		part.uploaded = uploaded;
+		this.#watcher?.partChanged(part.index);
 	}
 
 	get stagedBytes(): number {
@@ -47,6 +69,12 @@ export class DraftParts {
 
 	/** `staged`: what is here of it already. */
 	add(index: number, staged = new StagedPart(this.#staging, `${this.#staging.nextPath()}.${index}`)): DraftPart {
+		staged.watcher = this.#watcher && {
+			changed: () => this.#watcher?.partChanged(index),
+			written: (start: number, end: number) => this.#watcher?.written(index, start, end),
+			flush: () => this.#watcher?.flush(),
+		};
+		this.#watcher?.partChanged(index);
 		const part: DraftPart = {
 			index,
 			staged,
@@ -64,17 +92,22 @@ export class DraftParts {
 		const part = this.#parts.get(index);
 		if (part === undefined || part.staged.isEmpty || !part.staged.has(0, sizeBytes)) return undefined;
 		this.#parts.delete(index);
+		this.#watcher?.partChanged(index);
+		part.staged.watcher = undefined;
 		return part.staged;
 	}
 
 	remove(part: DraftPart): void {
-		part.staged.remove();
 		this.#parts.delete(part.index);
+		this.#watcher?.partChanged(part.index);
+		part.staged.remove();
 	}
 
 	clear(): void {
-		for (const { staged } of this.#parts.values()) staged.remove();
+		const parts = [...this.#parts.values()];
 		this.#parts.clear();
+		for (const { index } of parts) this.#watcher?.partChanged(index);
+		for (const { staged } of parts) staged.remove();
 	}
 
 	/** The parts that hold bytes from `start` to before `end`. */

@@ -1,20 +1,13 @@
 import type { Doubt } from "../../s3/doubt.ts";
 import {
 	S3Error,
-	type ObjectMetadata,
-	type ObjectProperties,
 	type ObjectStore,
 	type ObjectVersion,
 	type UploadBody,
 	type Uploaded,
 	type UploadedPart,
 } from "../../s3/object-store.ts";
-
-/** What an object has beside its bytes. */
-export interface Description {
-	readonly metadata: ObjectMetadata;
-	readonly properties: ObjectProperties;
-}
+import type { Description, KeptUpload } from "./draft-options.ts";
 
 /** The multipart upload of one draft, created with its first part. It is the only one that is ever completed or aborted. */
 export class DraftUpload {
@@ -25,7 +18,9 @@ export class DraftUpload {
 	canCopy = true;
 	readonly #store: ObjectStore;
 	readonly #describe: () => Promise<Description>;
+	readonly #onCreated: (() => void) | undefined;
 	#id: Promise<string> | undefined;
+	#idNow: string | undefined;
 	#description: Description | undefined;
 
 	constructor(options: {
@@ -33,11 +28,31 @@ export class DraftUpload {
 		readonly key: string;
 		readonly describe: () => Promise<Description>;
 		readonly isFinal: boolean;
+		/** Told when the server has begun it. */
+		readonly onCreated?: () => void;
+		/** By a process that has died. */
+		readonly kept?: KeptUpload;
 	}) {
 		this.#store = options.store;
 		this.key = options.key;
 		this.isFinal = options.isFinal;
 		this.#describe = options.describe;
+		this.#onCreated = options.onCreated;
+		const { kept } = options;
+		if (kept === undefined) return;
+		this.canCopy = kept.canCopy;
+		this.#description = kept.description;
+		this.#idNow = kept.id;
+		this.#id = Promise.resolve(kept.id);
+		this.#store.resumeMultipart(kept.id, kept.hasChecksums);
+	}
+
+	/** Undefined: the server has not begun it yet. */
+	keep(): KeptUpload | undefined {
+		if (this.#idNow === undefined) return undefined;
+		const { key, isFinal, canCopy, description } = this;
+		const hasChecksums = this.#store.hasChecksums(this.#idNow);
+		return { id: this.#idNow, key, isFinal, canCopy, hasChecksums, description };
 	}
 
 	/** What the object will have; known when there is a part. */
@@ -78,7 +93,10 @@ export class DraftUpload {
 		try {
 			const description = await this.#describe();
 			this.#description = description;
-			return await this.#store.createMultipart(this.key, description.metadata, description.properties);
+			const id = await this.#store.createMultipart(this.key, description.metadata, description.properties);
+			this.#idNow = id;
+			this.#onCreated?.();
+			return id;
 		} catch (error) {
 			// The next part tries again.
 			this.#id = undefined;

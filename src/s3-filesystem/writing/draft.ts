@@ -4,7 +4,7 @@ import { Turns } from "../../turns.ts";
 import { describe, DraftCommit } from "./draft-commit.ts";
 import { DraftContent } from "./draft-content.ts";
 import { DraftError } from "./draft-error.ts";
-import type { Committed, DraftOptions, KeyLock } from "./draft-options.ts";
+import type { Committed, DraftOptions, KeptDraft, KeptPart, KeyLock } from "./draft-options.ts";
 import type { DraftPart } from "./draft-parts.ts";
 import { PartSender } from "./part-sender.ts";
 import type { PartGrid } from "./part-grid.ts";
@@ -38,8 +38,8 @@ export class Draft {
 	#isDiscarded = false;
 
 	constructor(options: DraftOptions) {
-		const { store, staging, key, base, sizeBytes, keyLock = free } = options;
-		const content = new DraftContent(staging, base, sizeBytes);
+		const { store, staging, key, keyLock = free, watcher, kept } = options;
+		const content = new DraftContent(staging, options);
 		const turns = this.#turns;
 		this.#options = options;
 		this.#staging = staging;
@@ -52,6 +52,8 @@ export class Draft {
 			staging,
 			key,
 			describe: async (isFinal) => describe(options, isFinal),
+			watcher,
+			kept,
 		});
 		this.#commits = new DraftCommit(options, content, this.#sender, () => staging.leave(this.#member));
 		this.#member = {
@@ -65,6 +67,36 @@ export class Draft {
 			relieve: async () => this.#relieve(),
 			commit: async () => this.commit(),
 		};
+		if (kept === undefined) return;
+		if (content.parts.stagedBytes > 0) staging.join(this.#member);
+		// Before anybody changes what was to become an object, and may be one. Whoever commits next is told what is wrong.
+		if (kept.committing?.parts !== undefined) this.#change(async () => this.#commit()).catch(() => undefined);
+	}
+
+	/** For the process in place of this one, all but its parts. */
+	keep(): Omit<KeptDraft, "parts"> {
+		const { base, baseModifiedMs, baseBytes, sizeBytes, isChanged, parts } = this.#content;
+		return {
+			id: parts.id,
+			limitBytes: this.#staging.limitBytes,
+			base,
+			baseModifiedMs,
+			baseBytes,
+			sizeBytes,
+			isChanged,
+			onlyIfAbsent: this.#commits.onlyIfAbsent,
+			upload: this.#sender.keep(),
+			committing: this.#commits.committing,
+		};
+	}
+
+	keepPart(index: number): KeptPart | undefined {
+		return this.#content.parts.keepPart(index);
+	}
+
+	/** Those that are changed. */
+	get partIndexes(): number[] {
+		return Array.from(this.#content.parts.all(), ({ index }) => index);
 	}
 
 	get sizeBytes(): number {

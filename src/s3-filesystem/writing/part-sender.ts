@@ -2,7 +2,8 @@ import type { ObjectStore } from "../../s3/object-store.ts";
 import type { DraftContent } from "./draft-content.ts";
 import type { DraftError } from "./draft-error.ts";
 import { isOnlyUploaded, lost, type DraftPart } from "./draft-parts.ts";
-import { DraftUpload, isUploadGone, type Description } from "./draft-upload.ts";
+import type { Description, DraftWatcher, KeptDraft, KeptUpload } from "./draft-options.ts";
+import { DraftUpload, isUploadGone } from "./draft-upload.ts";
 import type { Staging } from "./staging.ts";
 
 /** Parts on their way to the server while the file is written, and the multipart upload that they go to. */
@@ -12,6 +13,7 @@ export class PartSender {
 	readonly #staging: Staging;
 	readonly #key: () => string;
 	readonly #describe: (isFinal: boolean) => Promise<Description>;
+	readonly #watcher: DraftWatcher | undefined;
 	#upload: DraftUpload | undefined;
 	/** The part that was written last. */
 	#activePart: number | undefined;
@@ -25,12 +27,34 @@ export class PartSender {
 		readonly staging: Staging;
 		readonly key: () => string;
 		readonly describe: (isFinal: boolean) => Promise<Description>;
+		readonly watcher: DraftWatcher | undefined;
+		readonly kept: KeptDraft | undefined;
 	}) {
 		this.#content = options.content;
 		this.#store = options.store;
 		this.#staging = options.staging;
 		this.#key = options.key;
 		this.#describe = options.describe;
+		this.#watcher = options.watcher;
+		if (options.kept !== undefined) this.#goOn(options.kept);
+	}
+
+	#goOn({ upload: kept, parts }: KeptDraft): void {
+		if (kept === undefined) return;
+		const { isFinal, key } = kept;
+		const describe = async (): Promise<Description> => this.#describe(isFinal);
+		const upload = new DraftUpload({ store: this.#store, key, describe, isFinal, kept });
+		this.#upload = upload;
+		for (const { index, uploaded } of parts) {
+			const part = this.#content.parts.get(index);
+			if (part === undefined || uploaded === undefined) continue;
+			part.uploaded = { ...uploaded, to: upload };
+			if (!part.staged.isEmpty) this.#staging.keep(part.staged, () => part.staged.remove());
+		}
+	}
+
+	keep(): KeptUpload | undefined {
+		return this.#upload?.keep();
 	}
 
 	/** Of the upload, if there is one. */
@@ -81,7 +105,7 @@ export class PartSender {
 	async #sendNow(part: DraftPart): Promise<void> {
 		const sizeBytes = this.#staging.grid.sizeOf(part.index);
 		try {
-			part.uploaded = await this.#sendToUpload(part, sizeBytes);
+			this.#content.parts.setUploaded(part, await this.#sendToUpload(part, sizeBytes));
 			// The first part stays while there is room: many formats fill in their header at the end.
 			if (part.index === 0) this.#staging.keep(part.staged, () => part.staged.remove());
 			else if (!part.isAwaited) part.staged.remove();
@@ -126,7 +150,7 @@ export class PartSender {
 		if (part.uploaded === undefined) return true;
 		if (isOnlyUploaded(part)) return false;
 		this.#staging.unkeep(part.staged);
-		part.uploaded = undefined;
+		this.#content.parts.setUploaded(part, undefined);
 		return true;
 	}
 
@@ -143,19 +167,25 @@ export class PartSender {
 	/** The upload that parts go to; `isFinal`: all is written. */
 	openUpload(isFinal: boolean): DraftUpload {
 		const describe = async (): Promise<Description> => this.#describe(isFinal);
-		this.#upload ??= new DraftUpload({ store: this.#store, key: this.#key(), describe, isFinal });
+		const onCreated = (): void => {
+			this.#watcher?.changed();
+			this.#watcher?.flush();
+		};
+		this.#upload ??= new DraftUpload({ store: this.#store, key: this.#key(), describe, isFinal, onCreated });
 		return this.#upload;
 	}
 
 	/** It has become an object. */
 	uploadCompleted(): void {
 		this.#upload = undefined;
+		this.#watcher?.changed();
 	}
 
 	/** Somebody else ended our multipart upload: what is still staged is sent again. */
 	forgetUpload(upload: DraftUpload, cause: unknown): void {
 		// Another may have been begun by a part that has found out first.
 		if (this.#upload === upload) this.#upload = undefined;
+		this.#watcher?.changed();
 		for (const part of this.#content.parts.all()) {
 			if (part.uploaded?.to !== upload) continue;
 			if (isOnlyUploaded(part)) this.#isLost ??= lost(cause);
@@ -166,6 +196,7 @@ export class PartSender {
 	async abortUpload(): Promise<void> {
 		const upload = this.#upload;
 		this.#upload = undefined;
+		this.#watcher?.changed();
 		try {
 			await upload?.abort();
 		} catch (error) {

@@ -13,6 +13,13 @@ const blockBytes = 4096;
 /** Above this, giving back a file's memory takes long enough to be another thread's work. */
 const largeBytes = 1024 ** 2;
 
+/** Is told what is staged, and what is not any more, before that goes. */
+interface StagedPartWatcher {
+	changed(): void;
+	written(start: number, end: number): void;
+	flush(): void;
+}
+
 interface Checksum {
 	readonly value: number;
 	readonly sizeBytes: number;
@@ -26,16 +33,29 @@ const noBytes: Checksum = { value: 0, sizeBytes: 0 };
  */
 export class StagedPart {
 	readonly #staging: Staging;
-	readonly #path: string;
+	readonly path: string;
+	/** Of the draft that it is in. */
+	watcher: StagedPartWatcher | undefined;
 	#ranges = new ByteRanges();
 	#chargedBytes = 0;
 	#exists = false;
 	/** CRC-32 of the first bytes, for as long as they are written in order; undefined once they were not. */
 	#checksum: Checksum | undefined = noBytes;
 
-	constructor(staging: Staging, path: string) {
+	/** `edges` are of what a process that has died has staged there. */
+	constructor(staging: Staging, path: string, edges: readonly number[] = []) {
 		this.#staging = staging;
-		this.#path = path;
+		this.path = path;
+		if (edges.length === 0) return;
+		this.#ranges = ByteRanges.from(edges);
+		this.#exists = true;
+		this.#checksum = undefined;
+		this.#chargedBytes = this.#ranges.blockBytes(blockBytes);
+		staging.reserveBeyondLimit(this.#chargedBytes);
+	}
+
+	get edges(): readonly number[] {
+		return this.#ranges.edges;
 	}
 
 	/** What it takes of the staging limit. */
@@ -71,7 +91,7 @@ export class StagedPart {
 		let written = 0;
 		try {
 			const { files } = this.#staging;
-			const descriptor = this.#staging.onDisk(() => (this.#exists ? files.get(this.#path) : files.create(this.#path)));
+			const descriptor = this.#staging.onDisk(() => (this.#exists ? files.get(this.path) : files.create(this.path)));
 			this.#exists = true;
 			while (written < data.length) {
 				const already = written;
@@ -89,6 +109,7 @@ export class StagedPart {
 		if (usedBytes !== reservedBytes) this.#staging.release(reservedBytes - usedBytes);
 		this.#chargedBytes += usedBytes;
 		this.#ranges.add(start, start + written);
+		this.watcher?.written(start, start + written);
 		if (this.#checksum?.sizeBytes === start) {
 			const value = crc32(written === data.length ? data : data.subarray(0, written), this.#checksum.value);
 			this.#checksum = { value, sizeBytes: start + written };
@@ -103,9 +124,9 @@ export class StagedPart {
 			while (position < range.end) {
 				const from = position;
 				const count = this.#staging.fromDisk(() =>
-					readSync(this.#staging.files.get(this.#path), into, from - start, range.end - from, from),
+					readSync(this.#staging.files.get(this.path), into, from - start, range.end - from, from),
 				);
-				if (count === 0) throw new Error(`${this.#path} was truncated by somebody else`);
+				if (count === 0) throw new Error(`${this.path} was truncated by somebody else`);
 				position += count;
 			}
 		}
@@ -114,9 +135,11 @@ export class StagedPart {
 	/** Forgets everything from `sizeBytes` on. */
 	truncate(sizeBytes: number): void {
 		if (!this.#exists) return;
-		// So that nothing of it comes back as what should be zeros.
-		this.#staging.onDisk(() => ftruncateSync(this.#staging.files.get(this.#path), sizeBytes));
 		this.#ranges.remove(sizeBytes, Infinity);
+		this.watcher?.changed();
+		this.watcher?.flush();
+		// So that nothing of it comes back as what should be zeros.
+		this.#staging.onDisk(() => ftruncateSync(this.#staging.files.get(this.path), sizeBytes));
 		if (this.inOrderBytes > sizeBytes) this.#checksum = undefined;
 		this.#chargeAgain();
 	}
@@ -129,7 +152,7 @@ export class StagedPart {
 			this.remove();
 			return;
 		}
-		const path = `${this.#path}.new`;
+		const path = `${this.path}.new`;
 		const chunk = this.#staging.takeChunk();
 		try {
 			const descriptor = this.#staging.files.create(path);
@@ -140,7 +163,11 @@ export class StagedPart {
 					position += writeSync(descriptor, piece, 0, piece.length, position);
 				}
 			}
-			renameSync(path, this.#path);
+			// First: a process that goes on must not take for staged what is not in the smaller file.
+			this.#ranges = ranges;
+			this.watcher?.changed();
+			this.watcher?.flush();
+			renameSync(path, this.path);
 		} catch (error) {
 			// It only takes more room than it has to.
 			this.#staging.trouble(error, "could not make a staged file smaller");
@@ -154,8 +181,7 @@ export class StagedPart {
 			this.#staging.giveChunk(chunk);
 			this.#staging.files.close(path);
 		}
-		this.#staging.files.close(this.#path);
-		this.#ranges = ranges;
+		this.#staging.files.close(this.path);
 		this.#checksum = undefined;
 		this.#chargeAgain();
 	}
@@ -180,22 +206,24 @@ export class StagedPart {
 		this.#staging.unkeep(this);
 		if (!this.#exists) return;
 		this.#exists = false;
-		this.#staging.files.close(this.#path);
+		this.#staging.files.close(this.path);
 		const bytes = this.#chargedBytes;
 		this.#chargedBytes = 0;
 		this.#ranges = new ByteRanges();
 		this.#checksum = noBytes;
+		this.watcher?.changed();
+		this.watcher?.flush();
 		try {
 			if (bytes > largeBytes) {
 				// Renamed first: the part may be written again at once.
 				const path = this.#staging.nextRemovedPath();
-				renameSync(this.#path, path);
+				renameSync(this.path, path);
 				const removal = unlink(path).catch((error: unknown) => this.#failedToRemove(error));
 				// Nobody waits for it but who needs the room.
 				this.#staging.removing(removal.then(() => this.#staging.release(bytes)));
 				return;
 			}
-			unlinkSync(this.#path);
+			unlinkSync(this.path);
 		} catch (error) {
 			this.#failedToRemove(error);
 		}

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync, unlinkSync } from "node:fs";
 import { access } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -46,6 +46,9 @@ export interface StagingMember {
 }
 
 const concernsAll: ReadonlySet<S3ErrorKind> = new Set(["UNAVAILABLE", "THROTTLED", "DENIED", "NO_BUCKET", "NO_SPACE"]);
+
+/** Of a file of some process: see nextPath. */
+const stagedName = /^[0-9a-f]{12}-\d+\./;
 
 /** A disk that takes longer may take for ever. */
 const answerMs = 3000;
@@ -182,6 +185,18 @@ export class Staging {
 	/** The start of the names of one draft's files. */
 	nextPath(): string {
 		return join(this.directory, `${this.#name}-${++this.#count}`);
+	}
+
+	/** Whatever a process before this one has left there but these. */
+	removeOthers(paths: ReadonlySet<string>): void {
+		try {
+			for (const name of readdirSync(this.directory)) {
+				const path = join(this.directory, name);
+				if (stagedName.test(name) && !paths.has(path)) unlinkSync(path);
+			}
+		} catch (error) {
+			if (fileErrorCode(error) !== "ENOENT") this.trouble(error, "could not remove staged files of before");
+		}
 	}
 
 	/** Of a file that is as good as gone. */

@@ -1,13 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { InodeNumbers, inodeOf } from "../../../src/s3-filesystem/names/inode-numbers.ts";
-import {
-	detachNode,
-	moveNode,
-	NodeTable,
-	type DirectoryNode,
-	type Node,
-} from "../../../src/s3-filesystem/names/nodes.ts";
+import { NodeTable, type DirectoryNode, type Node } from "../../../src/s3-filesystem/names/nodes.ts";
 import type { VolumeOptions } from "../../../src/s3-filesystem/names/volume.ts";
 
 test("inode numbers are whole, positive, and differ for a hundred thousand paths", () => {
@@ -142,7 +136,7 @@ class Tree {
 		if (target === node || (target?.kind === "directory" && target.children.size > 0)) return;
 		if (target !== undefined) this.#remove(target);
 		this.#forgottenIn(to).delete(newName);
-		moveNode(node, to, newName);
+		this.table.move(node, to, newName);
 		// Those below it have another path now, and nothing keeps their numbers.
 		for (const directory of this.forgotten.keys()) if (this.#isBelow(directory, node)) this.forgotten.delete(directory);
 	}
@@ -154,7 +148,7 @@ class Tree {
 	#remove(node: Node): void {
 		if (node === this.root || (node.kind === "directory" && node.children.size > 0)) return;
 		if (node.kind === "directory") this.forgotten.delete(node);
-		detachNode(node);
+		this.table.detach(node);
 	}
 
 	#forget(node: Node): void {

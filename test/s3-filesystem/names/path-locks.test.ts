@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, expect, test } from "vitest";
-import { NodeTable, moveNode, type DirectoryNode } from "../../../src/s3-filesystem/names/nodes.ts";
+import { NodeTable, type DirectoryNode } from "../../../src/s3-filesystem/names/nodes.ts";
 import { PathLocks, type Path } from "../../../src/s3-filesystem/names/path-locks.ts";
 
 let nodes: NodeTable;
@@ -121,7 +121,7 @@ test("a path is where its directory is at the moment", async () => {
 	const c = directory(a, "c");
 	const moving = begin("alone", [c, { parent: b, name: "c" }]);
 	const waiting = begin("shared", [{ parent: c, name: "file" }]);
-	moveNode(c, b, "c");
+	nodes.move(c, b, "c");
 	await moving.end();
 	expect(states(waiting)).toEqual(["at work"]);
 	expect(states(begin("alone", [a]), begin("alone", [b]))).toEqual(["at work", "waiting"]);

@@ -150,6 +150,8 @@ export function createBucketInMemory({ smallestPartBytes }: { readonly smallestP
 			multiparts.delete(id);
 			return uploaded;
 		},
+		hasChecksums: () => false,
+		resumeMultipart: () => undefined,
 		async abortMultipart(key, id) {
 			await begin("abortMultipart", key);
 			multipart(key, id);

@@ -1,0 +1,704 @@
+import { deserialize, serialize } from "node:v8";
+import type { KernelConnection } from "../fuse/filesystem.ts";
+import type { KeptReader } from "./names/directory-reader.ts";
+import type { KeptNode } from "./names/kept-nodes.ts";
+import { decodeNode, encodeNode } from "./names/node-records.ts";
+import type { FileNode, KeptFile, Node, NodeTable, NodeWatcher, OpenFile } from "./names/nodes.ts";
+import { Decoder } from "./records/decoder.ts";
+import { Encoder } from "./records/encoder.ts";
+import { ByteRanges } from "./writing/byte-ranges.ts";
+import type { DraftWatcher, KeptDraft, KeptPart } from "./writing/draft-options.ts";
+import { beginFrame, readFrames, RecordFile, removeRecords } from "./records/record-file.ts";
+
+/** What a request came to: the node that it was answered with, and the open file or directory; 0: none. */
+export interface Outcome {
+	readonly node: number;
+	readonly handle: number;
+}
+
+/** What a process that died had promised, for the next one. */
+export interface Recalled {
+	readonly connection: KernelConnection;
+	readonly nodes: readonly KeptNode[];
+	readonly nextId: number;
+	readonly numbersOfNames: readonly (readonly [path: string, ino: number])[];
+	readonly nextHandle: number;
+	readonly files: readonly KeptFile[];
+	readonly directories: readonly { readonly handle: number; readonly node: number; readonly reader: KeptReader }[];
+	readonly past: Past;
+	/** By the numbers of their nodes. */
+	readonly drafts: ReadonlyMap<number, KeptDraft>;
+	/** What identifies the buckets, by their folders. */
+	readonly volumes: ReadonlyMap<string, string>;
+}
+
+/** Of requests that may not have been answered, by what identifies them. */
+export interface Past {
+	readonly outcomes: ReadonlyMap<number, Outcome>;
+	/** How far they had come. */
+	readonly steps: ReadonlyMap<number, unknown>;
+	/** How many processes have died with them in their hands. */
+	readonly repeated: ReadonlyMap<number, number>;
+	/** Those processes have died by themselves. */
+	readonly isDeadly: boolean;
+}
+
+/** What the process that dies knows, in the order in which it is to be told again. */
+export interface JournalSource {
+	readonly nodes: NodeTable;
+	readonly files: () => Iterable<OpenFile>;
+	readonly directories: () => Iterable<readonly [handle: number, directory: JournalledReader]>;
+	readonly nextHandle: () => number;
+	/** What identifies the buckets, by their folders. */
+	readonly volumes: () => ReadonlyMap<string, string>;
+	/** Why nobody could go on from what is written; undefined: somebody can. */
+	readonly obstacle: () => string | undefined;
+}
+
+export interface JournalledReader {
+	readonly directory: { readonly id: number };
+	keep(): KeptReader;
+	readonly place: { readonly offset: number; readonly key: string };
+	readonly hasOwnNames: boolean;
+}
+
+const kinds = {
+	begin: 1,
+	node: 2,
+	gone: 3,
+	file: 4,
+	closed: 5,
+	directory: 6,
+	place: 7,
+	closedDirectory: 8,
+	outcome: 9,
+	step: 10,
+	repeated: 11,
+	obstacle: 12,
+	volumes: 13,
+	draft: 14,
+	part: 15,
+	written: 16,
+} as const;
+
+/** Records of nodes that are gone wait for others, up to so many. */
+const goneAtATime = 1000;
+/** A file that has grown by so much beyond twice what is true is written anew. */
+const slackBytes = 4 * 1024 ** 2;
+const nodesAtATime = 500;
+/** After a write that failed. */
+const againMs = 60_000;
+
+interface Beginning {
+	readonly version: string;
+	readonly connection: KernelConnection;
+	readonly nextId: number;
+	readonly nextHandle: number;
+	readonly numbersOfNames: readonly (readonly [path: string, ino: number])[];
+}
+
+/**
+ * Writes down what the kernel and applications are told, before they are: a process that takes the place of one that has died goes on
+ * from there. What has changed is collected, and written with one call before the next answer.
+ */
+export class Journal implements NodeWatcher {
+	readonly #directory: string;
+	readonly #version: string;
+	readonly #onTrouble: (error: unknown) => void;
+	readonly #file: RecordFile;
+	readonly #frame = new Encoder();
+	readonly #nodes = new Set<Node>();
+	readonly #files = new Map<OpenFile, number>();
+	readonly #drafts = new Set<FileNode>();
+	readonly #parts = new Map<FileNode, Set<number>>();
+	#gone: number[] = [];
+	#source: JournalSource | undefined;
+	#connection: KernelConnection | undefined;
+	/** What is written already has to be sent with it: nothing but nodes, files and what is gone waits. */
+	#isWaiting = false;
+	/** Of the file when it was written anew. */
+	#trueBytes = 0;
+	#brokenAt: number | undefined;
+	#obstacle: string | undefined;
+	/** Of requests that are under way, by what identifies them. */
+	readonly #steps: Map<number, unknown>;
+	readonly #repeated: Map<number, number>;
+
+	constructor(options: {
+		readonly directory: string;
+		readonly version: string;
+		/** Nothing is written for a while: were the process to die, nobody could go on. */
+		readonly onTrouble: (error: unknown) => void;
+		/** What the process before this one has written. */
+		readonly past?: Past;
+	}) {
+		this.#steps = new Map(options.past?.steps);
+		this.#repeated = new Map(options.past?.repeated);
+		this.#directory = options.directory;
+		this.#version = options.version;
+		this.#onTrouble = options.onTrouble;
+		this.#file = new RecordFile(options.directory);
+	}
+
+	/** Writes what is there already; then whoever dies leaves something to go on with. */
+	begin(source: JournalSource, connection: KernelConnection): void {
+		this.#source = source;
+		this.#connection = connection;
+		source.nodes.watcher = this;
+		this.#rewrite();
+	}
+
+	changed(node: Node): void {
+		this.#nodes.add(node);
+	}
+
+	gone(id: number, kept: { readonly path: string; readonly ino: number } | undefined): void {
+		this.#gone.push(id);
+		if (kept !== undefined || this.#gone.length > goneAtATime) this.#begun(kinds.gone, () => this.#putGone(kept));
+	}
+
+	/** `unique` identifies the request that has opened it; 0: none, it has changed since. */
+	opened(file: OpenFile, unique: number): void {
+		this.#files.set(file, unique || (this.#files.get(file) ?? 0));
+	}
+
+	closed(file: OpenFile): void {
+		this.#files.delete(file);
+		this.#begun(kinds.closed, () => this.#frame.number(file.handle));
+	}
+
+	/** For the draft that this file gets. */
+	watcherOf(node: FileNode): DraftWatcher {
+		return {
+			changed: () => void this.#drafts.add(node),
+			partChanged: (index) => this.#partChanged(node, index),
+			written: (index, start, end) => this.#written(node, index, start, end),
+			flush: () => this.flush(),
+		};
+	}
+
+	#partChanged(node: FileNode, index: number): void {
+		const parts = this.#parts.get(node);
+		if (parts === undefined) this.#parts.set(node, new Set([index]));
+		else parts.add(index);
+	}
+
+	#written(node: FileNode, index: number, start: number, end: number): void {
+		// It is about to be told with the others.
+		if (this.#drafts.has(node) || this.#parts.has(node)) {
+			this.#drafts.add(node);
+			this.#partChanged(node, index);
+			return;
+		}
+		this.#begun(kinds.written, () => {
+			this.#frame.number(node.id);
+			this.#frame.uint32(index);
+			this.#frame.number(start);
+			this.#frame.number(end);
+		});
+	}
+
+	directoryOpened(handle: number, reader: JournalledReader, unique: number): void {
+		const { offset, key } = reader.place;
+		this.#begun(kinds.directory, () => {
+			this.#frame.number(handle);
+			this.#frame.number(reader.directory.id);
+			this.#frame.number(unique);
+			this.#frame.bytes(serialize({ ...reader.keep(), places: [key], firstPlace: offset }));
+		});
+	}
+
+	/** `isAnew`: it began at the start. */
+	directoryRead(handle: number, reader: JournalledReader, isAnew: boolean): void {
+		if (isAnew || reader.hasOwnNames) {
+			this.directoryOpened(handle, reader, 0);
+			return;
+		}
+		const { offset, key } = reader.place;
+		this.#begun(kinds.place, () => {
+			this.#frame.number(handle);
+			this.#frame.number(offset);
+			this.#frame.text(key);
+		});
+	}
+
+	directoryClosed(handle: number): void {
+		this.#begun(kinds.closedDirectory, () => this.#frame.number(handle));
+	}
+
+	/** The request is carried out, and is not to be a second time. */
+	done(unique: number, { node, handle }: Outcome): void {
+		this.forgetSteps(unique);
+		this.#begun(kinds.outcome, () => {
+			this.#frame.number(unique);
+			this.#frame.number(node);
+			this.#frame.number(handle);
+		});
+	}
+
+	/** The request has come so far, at once. */
+	step(unique: number, step: unknown): void {
+		this.#steps.set(unique, step);
+		this.#putStep(unique, step);
+		this.flush();
+	}
+
+	#putStep(unique: number, step: unknown): void {
+		this.#begun(kinds.step, () => {
+			this.#frame.number(unique);
+			this.#frame.bytes(serialize(step));
+		});
+	}
+
+	/** It is over. */
+	forgetSteps(unique: number): void {
+		this.#steps.delete(unique);
+		this.#repeated.delete(unique);
+	}
+
+	/** A request comes again that a process had which has died, at once: this one may die of it, too. */
+	repeated(unique: number): void {
+		this.#repeated.set(unique, (this.#repeated.get(unique) ?? 0) + 1);
+		this.#putRepeated(unique);
+		this.flush();
+	}
+
+	#putRepeated(unique: number): void {
+		this.#begun(kinds.repeated, () => this.#frame.number(unique));
+	}
+
+	/** Whether it can be gone on from here has changed. */
+	obstacleChanged(): void {
+		const obstacle = this.#source?.obstacle();
+		if (obstacle === this.#obstacle) return;
+		this.#obstacle = obstacle;
+		this.#begun(kinds.obstacle, () => this.#frame.text(obstacle ?? ""));
+	}
+
+	/** There are others. */
+	volumesChanged(): void {
+		const volumes = this.#source?.volumes();
+		this.#begun(kinds.volumes, () => this.#frame.bytes(serialize(volumes)));
+	}
+
+	/** Before each answer. */
+	flush(): void {
+		const isUnchanged = this.#nodes.size === 0 && this.#files.size === 0 && this.#drafts.size === 0;
+		if (isUnchanged && this.#parts.size === 0 && !this.#isWaiting) return;
+		if (this.#brokenAt !== undefined) {
+			this.#forgetChanges();
+			if (performance.now() > this.#brokenAt + againMs) this.#rewrite();
+			return;
+		}
+		this.#collect();
+		this.#write();
+		if (!this.#file.isBeginning && this.#file.sizeBytes > 2 * this.#trueBytes + slackBytes) void this.#compact();
+	}
+
+	/** Nobody is to go on from here. */
+	end(): void {
+		this.#forgetChanges();
+		this.#file.close();
+		removeRecords(this.#directory);
+	}
+
+	#begun(kind: number, put: () => void): void {
+		if (this.#frame.usedBytes === 0) beginFrame(this.#frame);
+		this.#isWaiting = true;
+		this.#frame.byte(kind);
+		put();
+	}
+
+	#collect(): void {
+		if (this.#frame.usedBytes === 0) beginFrame(this.#frame);
+		const table = this.#source?.nodes;
+		for (const node of this.#nodes) {
+			if (table?.get(node.id) !== node) continue;
+			this.#frame.byte(kinds.node);
+			encodeNode(this.#frame, node);
+		}
+		for (const [file, unique] of this.#files) this.#putFile(file, unique);
+		if (this.#gone.length > 0) {
+			this.#frame.byte(kinds.gone);
+			this.#putGone(undefined);
+		}
+		this.#collectDrafts();
+		this.#nodes.clear();
+		this.#files.clear();
+	}
+
+	#collectDrafts(): void {
+		for (const node of this.#drafts) {
+			if (node.draft === undefined) continue;
+			this.#frame.byte(kinds.draft);
+			this.#frame.number(node.id);
+			this.#frame.bytes(serialize(node.draft.keep()));
+		}
+		for (const [node, indexes] of this.#parts) {
+			if (node.draft === undefined) continue;
+			for (const index of indexes) {
+				this.#frame.byte(kinds.part);
+				this.#frame.number(node.id);
+				this.#frame.uint32(index);
+				this.#frame.bytes(serialize(node.draft.keepPart(index)));
+			}
+		}
+		this.#drafts.clear();
+		this.#parts.clear();
+	}
+
+	#draftToo(node: Node): void {
+		if (node.kind === "directory" || node.draft === undefined) return;
+		this.#drafts.add(node);
+		for (const index of node.draft.partIndexes) this.#partChanged(node, index);
+	}
+
+	#putFile({ handle, node, writable, version }: OpenFile, unique: number): void {
+		this.#frame.byte(kinds.file);
+		this.#frame.number(handle);
+		this.#frame.number(node.id);
+		this.#frame.number(unique);
+		this.#frame.byte((writable ? 1 : 0) | (version === undefined ? 0 : 2));
+		if (version === undefined) return;
+		this.#frame.text(version.key);
+		this.#frame.text(version.etag);
+		this.#frame.number(version.sizeBytes);
+	}
+
+	#putGone(kept: { readonly path: string; readonly ino: number } | undefined): void {
+		this.#frame.uint32(this.#gone.length);
+		for (const id of this.#gone) this.#frame.number(id);
+		this.#gone = [];
+		this.#frame.byte(kept === undefined ? 0 : 1);
+		if (kept === undefined) return;
+		this.#frame.text(kept.path);
+		this.#frame.number(kept.ino);
+	}
+
+	#write(): void {
+		this.#isWaiting = false;
+		try {
+			this.#file.append(this.#frame.written);
+		} catch (error) {
+			this.#broken(error);
+		}
+		this.#frame.clear();
+	}
+
+	#broken(error: unknown): void {
+		this.#brokenAt = performance.now();
+		this.#onTrouble(error);
+		try {
+			this.end();
+		} catch {
+			// The next process finds a record that is torn, or none: what is told from now on is not in it.
+		}
+	}
+
+	#forgetChanges(): void {
+		this.#drafts.clear();
+		this.#parts.clear();
+		this.#nodes.clear();
+		this.#files.clear();
+		this.#gone = [];
+		this.#frame.clear();
+		this.#isWaiting = false;
+	}
+
+	/** All of it at once, in a file of its own. */
+	#rewrite(): void {
+		const source = this.#source;
+		if (source === undefined) return;
+		try {
+			this.#beginNext(source);
+			for (const node of source.nodes.all()) {
+				this.#nodes.add(node);
+				this.#draftToo(node);
+			}
+			this.#collect();
+			this.#file.append(this.#frame.written);
+			this.#frame.clear();
+			this.#isWaiting = false;
+			this.#replace();
+			this.#brokenAt = undefined;
+		} catch (error) {
+			this.#broken(error);
+		}
+	}
+
+	/** The same while requests are answered. */
+	async #compact(): Promise<void> {
+		const source = this.#source;
+		if (source === undefined) return;
+		try {
+			this.#beginNext(source);
+			let count = 0;
+			for (const node of source.nodes.all()) {
+				this.#nodes.add(node);
+				this.#draftToo(node);
+				if (++count % nodesAtATime !== 0) continue;
+				this.flush();
+				await new Promise((resolve) => {
+					setImmediate(resolve);
+				});
+				if (this.#brokenAt !== undefined) return;
+			}
+			this.flush();
+			if (this.#brokenAt === undefined) this.#replace();
+		} catch (error) {
+			this.#broken(error);
+		}
+	}
+
+	#beginNext(source: JournalSource): void {
+		this.#file.beginNext();
+		const { nodes, nextHandle, files, directories } = source;
+		const beginning: Beginning = {
+			version: this.#version,
+			connection: this.#connection as KernelConnection,
+			nextId: nodes.nextId,
+			nextHandle: nextHandle(),
+			numbersOfNames: nodes.numbersOfNames,
+		};
+		this.#frame.clear();
+		this.#begun(kinds.begin, () => this.#frame.bytes(serialize(beginning)));
+		this.#obstacle = undefined;
+		this.obstacleChanged();
+		this.volumesChanged();
+		for (const file of files()) this.opened(file, 0);
+		for (const [handle, reader] of directories()) this.directoryOpened(handle, reader, 0);
+		for (const [unique, step] of this.#steps) this.#putStep(unique, step);
+		for (const [unique, times] of this.#repeated) for (let time = 0; time < times; time++) this.#putRepeated(unique);
+	}
+
+	#replace(): void {
+		this.#file.replacePresent();
+		this.#trueBytes = this.#file.sizeBytes;
+	}
+}
+
+/** What was written by a process that has died. Throws what keeps this program from going on with it. */
+export function recall(directory: string, version: string): Recalled {
+	return new Recall(version).of(directory);
+}
+
+/** So many of the last requests may not have been answered. */
+const unansweredRequests = 1000;
+
+function dropOldest(requests: Map<number, unknown>): void {
+	if (requests.size <= unansweredRequests) return;
+	const [oldest] = requests.keys();
+	if (oldest !== undefined) requests.delete(oldest);
+}
+
+interface RecalledDraft {
+	readonly kept: Omit<KeptDraft, "parts">;
+	readonly parts: Map<number, RecalledPart>;
+	/** Since that was written down. */
+	isWritten: boolean;
+}
+
+interface RecalledPart {
+	readonly path: string;
+	readonly ranges: ByteRanges;
+	readonly uploaded: KeptPart["uploaded"];
+}
+
+function keptDraft({ kept, parts, isWritten }: RecalledDraft): KeptDraft {
+	return {
+		...kept,
+		isChanged: kept.isChanged || isWritten,
+		parts: Array.from(parts, ([index, { path, ranges, uploaded }]) => ({ index, path, edges: ranges.edges, uploaded })),
+	};
+}
+
+class Recall {
+	readonly #version: string;
+	#beginning: Beginning | undefined;
+	readonly #nodes = new Map<number, KeptNode>();
+	readonly #changed = new Set<number>();
+	readonly #drafts = new Map<number, RecalledDraft>();
+	readonly #numbers = new Map<string, number>();
+	readonly #files = new Map<number, KeptFile>();
+	readonly #directories = new Map<number, { node: number; reader: KeptReader }>();
+	readonly #outcomes = new Map<number, Outcome>();
+	readonly #steps = new Map<number, unknown>();
+	readonly #repeated = new Map<number, number>();
+	#volumes: ReadonlyMap<string, string> = new Map();
+	#nextId = 0;
+	#nextHandle = 0;
+	#obstacle = "";
+
+	constructor(version: string) {
+		this.#version = version;
+	}
+
+	of(directory: string): Recalled {
+		for (const frame of readFrames(directory)) {
+			const from = new Decoder(frame);
+			while (!from.isAtEnd) this.#take(from);
+		}
+		if (this.#beginning === undefined) throw new Error("it has not written down what it had promised");
+		if (this.#obstacle !== "") throw new Error(this.#obstacle);
+		for (const [id, node] of this.#nodes) {
+			const isLost = this.#changed.has(id) && !this.#drafts.has(id);
+			if (isLost) throw new Error(`what was written to ${node.name} is not written down`);
+		}
+		return {
+			connection: this.#beginning.connection,
+			nodes: [...this.#nodes.values()],
+			nextId: this.#nextId,
+			numbersOfNames: [...this.#numbers],
+			nextHandle: this.#nextHandle,
+			files: [...this.#files.values()],
+			directories: Array.from(this.#directories, ([handle, { node, reader }]) => ({ handle, node, reader })),
+			past: { outcomes: this.#outcomes, steps: this.#steps, repeated: this.#repeated, isDeadly: false },
+			volumes: this.#volumes,
+			drafts: new Map(Array.from(this.#drafts, ([id, draft]) => [id, keptDraft(draft)])),
+		};
+	}
+
+	#take(from: Decoder): void {
+		const kind = from.byte();
+		switch (kind) {
+			case kinds.begin:
+				this.#begins(deserialize(from.bytes()) as Beginning);
+				return;
+			case kinds.node:
+				this.#takeNode(from);
+				return;
+			case kinds.gone:
+				this.#takeGone(from);
+				return;
+			case kinds.file:
+				this.#takeFile(from);
+				return;
+			case kinds.closed:
+				this.#files.delete(from.number());
+				return;
+			case kinds.directory:
+				this.#takeDirectory(from);
+				return;
+			case kinds.place:
+				this.#takePlace(from);
+				return;
+			case kinds.closedDirectory:
+				this.#directories.delete(from.number());
+				return;
+			case kinds.outcome:
+				this.#takeOutcome(from.number(), { node: from.number(), handle: from.number() });
+				return;
+			case kinds.step:
+				this.#steps.set(from.number(), deserialize(from.bytes()));
+				dropOldest(this.#steps);
+				return;
+			case kinds.repeated: {
+				const unique = from.number();
+				this.#repeated.set(unique, (this.#repeated.get(unique) ?? 0) + 1);
+				dropOldest(this.#repeated);
+				return;
+			}
+			case kinds.obstacle:
+				this.#obstacle = from.text();
+				return;
+			case kinds.draft:
+				this.#takeDraft(from.number(), deserialize(from.bytes()) as Omit<KeptDraft, "parts">);
+				return;
+			case kinds.part:
+				this.#takePart(from.number(), from.uint32(), deserialize(from.bytes()) as KeptPart | undefined);
+				return;
+			case kinds.written:
+				this.#takeWritten(from.number(), from.uint32(), from.number(), from.number());
+				return;
+			case kinds.volumes:
+				this.#volumes = deserialize(from.bytes()) as ReadonlyMap<string, string>;
+				return;
+			default:
+				throw new Error(`a record of a kind that is not known: ${kind}`);
+		}
+	}
+
+	#begins(beginning: Beginning): void {
+		const { version, nextId, nextHandle, numbersOfNames } = beginning;
+		if (version !== this.#version) throw new Error(`it was version ${version}, this is ${this.#version}`);
+		this.#beginning = beginning;
+		this.#nextId = Math.max(this.#nextId, nextId);
+		this.#nextHandle = Math.max(this.#nextHandle, nextHandle);
+		this.#obstacle = "";
+		for (const [path, ino] of numbersOfNames) this.#numbers.set(path, ino);
+	}
+
+	#takeNode(from: Decoder): void {
+		const { isChanged, ...node } = decodeNode(from);
+		this.#nodes.set(node.id, node);
+		this.#nextId = Math.max(this.#nextId, node.id + 1);
+		if (isChanged) this.#changed.add(node.id);
+		else this.#changed.delete(node.id);
+		if (node.kind === "file" && !node.isDrafted) this.#drafts.delete(node.id);
+	}
+
+	#takeDraft(id: number, kept: Omit<KeptDraft, "parts">): void {
+		const before = this.#drafts.get(id);
+		const parts = before?.kept.id === kept.id ? before.parts : new Map<number, RecalledPart>();
+		this.#drafts.set(id, { kept, parts, isWritten: false });
+	}
+
+	#takePart(id: number, index: number, part: KeptPart | undefined): void {
+		const parts = this.#drafts.get(id)?.parts;
+		if (part === undefined) parts?.delete(index);
+		else parts?.set(index, { path: part.path, ranges: ByteRanges.from(part.edges), uploaded: part.uploaded });
+	}
+
+	#takeWritten(id: number, index: number, start: number, end: number): void {
+		const draft = this.#drafts.get(id);
+		if (draft === undefined) return;
+		draft.isWritten = true;
+		draft.parts.get(index)?.ranges.add(start, end);
+	}
+
+	#takeGone(from: Decoder): void {
+		for (let left = from.uint32(); left > 0; left--) {
+			const id = from.number();
+			this.#nodes.delete(id);
+			this.#changed.delete(id);
+			this.#drafts.delete(id);
+			this.#nextId = Math.max(this.#nextId, id + 1);
+		}
+		if (from.byte() === 1) this.#numbers.set(from.text(), from.number());
+	}
+
+	#takeFile(from: Decoder): void {
+		const [handle, node, unique, flags] = [from.number(), from.number(), from.number(), from.byte()];
+		const version = (flags & 2) === 0 ? undefined : { key: from.text(), etag: from.text(), sizeBytes: from.number() };
+		this.#files.set(handle, { handle, node, writable: (flags & 1) !== 0, version });
+		this.#nextHandle = Math.max(this.#nextHandle, handle + 1);
+		if (unique !== 0) this.#takeOutcome(unique, { node, handle });
+	}
+
+	#takeDirectory(from: Decoder): void {
+		const [handle, node, unique] = [from.number(), from.number(), from.number()];
+		this.#directories.set(handle, { node, reader: deserialize(from.bytes()) as KeptReader });
+		this.#nextHandle = Math.max(this.#nextHandle, handle + 1);
+		if (unique !== 0) this.#takeOutcome(unique, { node, handle });
+	}
+
+	#takePlace(from: Decoder): void {
+		const [handle, offset, key] = [from.number(), from.number(), from.text()];
+		const directory = this.#directories.get(handle);
+		if (directory === undefined) return;
+		const { reader } = directory;
+		directory.reader = { ...reader, places: [key], firstPlace: offset };
+	}
+
+	#takeOutcome(unique: number, outcome: Outcome): void {
+		const before = this.#outcomes.get(unique);
+		// An outcome that comes with an open file says more than the file alone.
+		this.#steps.delete(unique);
+		this.#outcomes.delete(unique);
+		this.#outcomes.set(unique, {
+			node: outcome.node || before?.node || 0,
+			handle: outcome.handle || before?.handle || 0,
+		});
+		dropOldest(this.#outcomes);
+	}
+}

@@ -1,0 +1,90 @@
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+/** Records that were written with one call: all of them are there, or none. */
+const frameHeaderBytes = 4;
+
+/** What is true by now; and what is about to take its place, and adds to it until then. */
+const names = { present: "records", next: "records.new" } as const;
+
+/**
+ * Records in a file that outlives the process, by frames: each is in the hands of the operating system when `append` returns. A second file takes
+ * the first one's place when it has all that is still true.
+ */
+export class RecordFile {
+	readonly #directory: string;
+	#fd: number | undefined;
+	#sizeBytes = 0;
+	#isNext = false;
+
+	constructor(directory: string) {
+		this.#directory = directory;
+	}
+
+	get sizeBytes(): number {
+		return this.#sizeBytes;
+	}
+
+	/** Begins the file that is to take the other one's place. */
+	beginNext(): void {
+		this.close();
+		mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+		this.#fd = openSync(join(this.#directory, names.next), "w", 0o600);
+		this.#sizeBytes = 0;
+		this.#isNext = true;
+	}
+
+	/** All that is still true is in the file that was begun. */
+	replacePresent(): void {
+		renameSync(join(this.#directory, names.next), join(this.#directory, names.present));
+		this.#isNext = false;
+	}
+
+	get isBeginning(): boolean {
+		return this.#isNext;
+	}
+
+	/** The frame's first four bytes are for its length. */
+	append(frame: Buffer): void {
+		if (this.#fd === undefined) return;
+		frame.writeUInt32LE(frame.length - frameHeaderBytes, 0);
+		for (let written = 0; written < frame.length;) {
+			written += writeSync(this.#fd, frame, written, frame.length - written);
+		}
+		this.#sizeBytes += frame.length;
+	}
+
+	close(): void {
+		if (this.#fd !== undefined) closeSync(this.#fd);
+		this.#fd = undefined;
+	}
+}
+
+/** Removes all of it: nobody can go on from there. */
+export function removeRecords(directory: string): void {
+	for (const name of Object.values(names)) rmSync(join(directory, name), { force: true });
+}
+
+/** The frames of a process that has died, in the order in which they were written. The last one may be torn: what it says was told to nobody. */
+export function* readFrames(directory: string): Generator<Buffer> {
+	for (const name of [names.present, names.next]) {
+		let bytes: Buffer;
+		try {
+			bytes = readFileSync(join(directory, name));
+		} catch (error) {
+			if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+			throw error;
+		}
+		for (let at = 0; at + frameHeaderBytes <= bytes.length;) {
+			const start = at + frameHeaderBytes;
+			at = start + bytes.readUInt32LE(at);
+			if (at > bytes.length) break;
+			yield bytes.subarray(start, at);
+		}
+	}
+}
+
+/** So that every frame has room for its length. */
+export function beginFrame(encoder: { uint32(value: number): void }): void {
+	encoder.uint32(0);
+}
