@@ -66,7 +66,7 @@ export async function check(
 		return await checkAll(words, flags, surroundings, output);
 	} catch (error) {
 		if (!surroundings.signal.aborted) throw error;
-		output.err("given up; what was made is deleted again\n");
+		output.err(flags.write ? "given up; what was made is deleted again\n" : "given up\n");
 		return 130;
 	}
 }

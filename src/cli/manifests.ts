@@ -86,7 +86,7 @@ export async function manifestsFor(
 		driver: driver === first ? undefined : driver.name,
 		fileSystemType: typeOf(driver),
 		cacheDirectory: flags["cache-dir"],
-		memory: memoryOf(flags.memory),
+		memory: memoryOf(options.memory),
 		isScraped: flags.metrics,
 	};
 	const all: Readonly<Record<string, Yaml | undefined>> = {
@@ -177,7 +177,8 @@ function typeOf({ filesystemTypes }: Driver): string {
 
 /** As docs/install.md has it: parts of objects may take a quarter of the limit. */
 function memoryOf(memory: string | undefined): Wanted["memory"] {
-	const [, amount = "", unit = ""] = /^(\d+(?:\.\d+)?)(\D*)$/.exec(memory ?? "") ?? [];
+	// What is after the number is a unit, or an exponent.
+	const [, amount = "", unit = ""] = /^(\d+(?:\.\d+)?)(.*)$/.exec(memory ?? "") ?? [];
 	if (amount === "") return { request: "512Mi", limit: "2Gi" };
 	const times = (factor: number): string => {
 		const product = Number(amount) * factor;

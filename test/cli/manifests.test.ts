@@ -73,6 +73,8 @@ test("have no keys where the storage pod signs as itself, and say so", async () 
 
 test.each([
 	["--memory 1Gi", { requests: { cpu: "500m", memory: "2Gi" }, limits: { memory: "4Gi" } }],
+	["--memory 2e9", { requests: { cpu: "500m", memory: "4e9" }, limits: { memory: "8e9" } }],
+	["--option memory=1Gi", { requests: { cpu: "500m", memory: "2Gi" }, limits: { memory: "4Gi" } }],
 	["--memory 512Mi", { requests: { cpu: "500m", memory: "1Gi" }, limits: { memory: "2Gi" } }],
 	["--region eu-west-1", { requests: { cpu: "500m", memory: "512Mi" }, limits: { memory: "2Gi" } }],
 ])("give the container what docs/install.md recommends, with %s", async (words, resources) => {
