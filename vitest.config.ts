@@ -18,9 +18,11 @@ export default defineConfig({
 	test: {
 		// Servers, kernels and clocks are real here: what fails once on a busy machine is tried again, what is broken fails again.
 		retry: process.env["CI"] === undefined ? 0 : 2,
-		testTimeout: 60_000,
-		hookTimeout: 60_000,
+		// For what hangs; who promises to be fast is measured by its test.
+		testTimeout: 120_000,
+		hookTimeout: 120_000,
 		teardownTimeout: 20_000,
+		expect: { poll: { timeout: 10_000 } },
 		projects: [
 			{
 				extends: true,

@@ -346,7 +346,7 @@ describe("prestop", () => {
 		const settled = vi.fn<() => void>();
 		const answers = [ask(socketPath, "/prestop", "POST"), ask(socketPath, "/prestop", "POST")];
 		void Promise.race(answers).then(settled, settled);
-		await vi.waitFor(() => expect(prestop).toHaveBeenCalled());
+		await vi.waitFor(() => expect(prestop).toHaveBeenCalled(), 10_000);
 		expect((await ask(socketPath, "/livez")).statusCode).toBe(200);
 		expect(settled).not.toHaveBeenCalled();
 		down.resolve();
@@ -392,7 +392,7 @@ describe("clients that misbehave", () => {
 		const started = performance.now();
 		expect((await ask(url, "/readyz")).statusCode).toBe(200);
 		expect(performance.now() - started).toBeLessThan(1000);
-		await vi.waitFor(() => expect(sockets.filter((socket) => !socket.closed).length).toBeLessThanOrEqual(64));
+		await vi.waitFor(() => expect(sockets.filter((socket) => !socket.closed).length).toBeLessThanOrEqual(64), 10_000);
 	});
 
 	it("are cut off after some seconds, however busily they drip", { timeout: 20_000 }, async () => {

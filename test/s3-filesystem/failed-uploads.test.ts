@@ -66,7 +66,7 @@ test("what close could not upload does not appear later, and the next program se
 	// Another attempt would succeed.
 	await buckets.proxy.fail(denied, { only: isPut, times: 2 });
 	expect(await sh(here, `${writeAndClose("file")}; ${writeAndClose("made")}`)).toBe("PermissionError\nPermissionError");
-	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(0));
+	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(0), 10_000);
 	expect(await sh(here, "cat file; echo; ls")).toBe("old\nfile");
 	expect(await get("file")).toBe("old");
 	await here.unmount();
@@ -150,7 +150,7 @@ test("what was written to mapped memory after the file was closed is stored at t
 	await buckets.minio.put(buckets.name, "file", "mapped content");
 	const here = await buckets.mountThroughProxy();
 	await sh(here, mapAndWrite);
-	await vi.waitFor(async () => expect(await get("file")).toBe("MAPPED content"));
+	await vi.waitFor(async () => expect(await get("file")).toBe("MAPPED content"), 10_000);
 });
 
 test("who opens a file while its last upload is failing keeps what was written to it", async () => {
@@ -172,9 +172,9 @@ test("who opens a file while its last upload is failing keeps what was written t
 		cwd: "/",
 		timeout: 20_000,
 	});
-	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(1));
+	await vi.waitFor(async () => expect((await here.stats())["open_files"]).toBe(1), 10_000);
 	opened.resolve();
-	await vi.waitFor(() => expect(buckets.proxy.failed).toBe(1));
+	await vi.waitFor(() => expect(buckets.proxy.failed).toBe(1), 10_000);
 	appending.stdin.end("\n");
 	await appending;
 	expect(await get("file")).toBe("MAPPED content and more\n");

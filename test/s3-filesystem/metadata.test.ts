@@ -176,7 +176,7 @@ test("attributes that were asked for before a change, and come after it, do not 
 	await held.mode("slow-first-byte");
 	const before = held.requests;
 	const asking = sh(here, "stat -c %a directory");
-	await vi.waitFor(() => expect(held.requests).toBeGreaterThan(before));
+	await vi.waitFor(() => expect(held.requests).toBeGreaterThan(before), 10_000);
 	await held.mode("pass");
 	await sh(here, "chmod 700 directory");
 	await asking;

@@ -466,7 +466,7 @@ describe("below the memory", () => {
 		expect(late.every(({ into }) => into.length === MiB)).toBe(true);
 		damage();
 		for (const one of late) one.end();
-		await vi.waitFor(() => expect(budget.tryAllocate(40 * MiB)).toBeDefined());
+		await vi.waitFor(() => expect(budget.tryAllocate(40 * MiB)).toBeDefined(), 10_000);
 	});
 
 	test("reads a small file whole from the disk", async () => {

@@ -150,7 +150,7 @@ test("lets an interrupted read go while the server hangs, and gives up the rest 
 		const all = budget.tryAllocate(128 * MiB);
 		all?.free();
 		expect(all).toBeDefined();
-	});
+	}, 10_000);
 	await proxy.mode("pass");
 	const again = reading.open(store, await versionOf(store, "big"), bucket);
 	same(0, await readOf(again, 0, MiB));

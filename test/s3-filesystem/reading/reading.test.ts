@@ -44,7 +44,7 @@ function gateAt(source: SourceInMemory): { position: number; open(position: numb
 }
 
 async function untilSettled(reading: Reading, source: SourceInMemory): Promise<void> {
-	await vi.waitFor(() => expect(reading.stats["fetched_bytes"]).toBe(source.requestedBytes));
+	await vi.waitFor(() => expect(reading.stats["fetched_bytes"]).toBe(source.requestedBytes), 10_000);
 }
 
 const same = (source: SourceInMemory) => (offset: number, bytes: Buffer) =>
@@ -64,7 +64,7 @@ test("returns bytes that are there at once, without a copy", async () => {
 	const { source, open } = setUp({ sizeBytes: 20 * MiB });
 	const reader = open();
 	await readOf(reader, 0, 4096);
-	await vi.waitFor(() => readNow(reader, 4096, 100_000));
+	await vi.waitFor(() => readNow(reader, 4096, 100_000), 10_000);
 	const one = reader.read(5000, 10);
 	const two = reader.read(5000, 10);
 	if (one instanceof Promise || two instanceof Promise) throw new Error("the bytes are not there");
@@ -266,7 +266,7 @@ test("tells only who reads them that bytes which were read ahead cannot be had",
 	await expect(readOf(reader, 16 * MiB, MiB)).rejects.toMatchObject({ kind: "OBJECT_REPLACED" });
 	see(15 * MiB, await readOf(reader, 15 * MiB, MiB));
 	reader.close();
-	await vi.waitFor(() => expect(budget.tryAllocate(128 * MiB)?.free()).toBeUndefined());
+	await vi.waitFor(() => expect(budget.tryAllocate(128 * MiB)?.free()).toBeUndefined(), 10_000);
 });
 
 test("lets a reader that is interrupted leave without disturbing others", async () => {
@@ -293,13 +293,13 @@ test("gives up what is on its way when the last handle is closed, and not before
 	one.close();
 	expect(source.requests.some((request) => request.isAborted)).toBe(false);
 	two.close();
-	await vi.waitFor(() => expect(source.requests.some((request) => request.isAborted)).toBe(true));
+	await vi.waitFor(() => expect(source.requests.some((request) => request.isAborted)).toBe(true), 10_000);
 	// Everything can be had again.
 	await vi.waitFor(() => {
 		const all = budget.tryAllocate(128 * MiB);
 		expect(all).toBeDefined();
 		all?.free();
-	});
+	}, 10_000);
 	gate.open(Infinity);
 	expect(await readOf(open(), 40 * MiB, 100)).toEqual(source.content.subarray(40 * MiB, 40 * MiB + 100));
 });

@@ -73,7 +73,7 @@ test("what was written before the disk became read-only is stored", async () => 
 		expect((await readAll(draft, 18 * MiB)).equals(content.subarray(18 * MiB))).toBe(true);
 		await draft.commit();
 		expect((await bucket.minio.get("writing", "became-read-only")).equals(content)).toBe(true);
-		await vi.waitFor(() => expect(own.usedBytes).toBe(0));
+		await vi.waitFor(() => expect(own.usedBytes).toBe(0), 10_000);
 	} finally {
 		await broken.remove();
 	}

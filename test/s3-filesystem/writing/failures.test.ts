@@ -140,7 +140,7 @@ test("a full disk is told to the writer when nothing is on its way to the server
 	expect((await bucket.minio.get("writing", "full-disk")).equals(content.subarray(0, done))).toBe(true);
 	await writeAll(draft, 0, content.subarray(0, 4 * MiB));
 	await draft.discard();
-	await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+	await vi.waitFor(() => expect(staging.usedBytes).toBe(0), 10_000);
 });
 
 test("an object that was replaced meanwhile is neither read nor mixed with what was written", async () => {
@@ -287,7 +287,7 @@ test("who is overtaken by another client while the attributes are brought up to 
 	let metadata: Record<string, string> = { mode: "1" };
 	const draft = bucket.draft("overtaken", { staging: bucket.staging(64 * MiB), store, metadata: () => metadata });
 	await writeAll(draft, 0, pattern(20 * MiB, 1));
-	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(16 * MiB));
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(16 * MiB), 10_000);
 	metadata = { mode: "2" };
 	await proxy.fail(
 		{ kind: "headers", headers: {} },
@@ -372,7 +372,7 @@ test("bytes that only an upload had that somebody else ended are said to be lost
 	const draft = bucket.draft("lost", { staging: bucket.staging(64 * MiB) });
 	const content = pattern(30 * MiB, 1);
 	await writeAll(draft, 0, content);
-	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(24 * MiB));
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(24 * MiB), 10_000);
 	await abort("lost", (await bucket.multiparts("lost"))[0]);
 	await expect(draft.commit()).rejects.toMatchObject({ kind: "LOST" });
 	await expect(draft.commit()).rejects.toMatchObject({ kind: "LOST" });

@@ -207,13 +207,16 @@ async function play(
 	expect(await staging.reserveSoon(limitBytes)).toBe(true);
 	staging.release(limitBytes);
 	expect(tails.usedBytes).toBe(0);
-	await vi.waitFor(() => expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]));
-	await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+	await vi.waitFor(() => expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]), soon);
+	await vi.waitFor(() => expect(staging.usedBytes).toBe(0), soon);
 	// One part beyond it may be completed for a commit.
 	expect(staging.peakBytes).toBeLessThanOrEqual(limitBytes + 32 * KiB);
 }
 
-const options = { numRuns: 400, interruptAfterTimeLimit: 45_000, markInterruptAsFailure: true };
+/** Looked for often: hundreds of games wait for it. */
+const soon = { timeout: 10_000, interval: 1 };
+
+const options = { numRuns: 400, interruptAfterTimeLimit: 100_000, markInterruptAsFailure: true };
 
 test("a draft and the object made of it are the same as a plain buffer", async () => {
 	await fc.assert(fc.asyncProperty(run, fc.array(operation, { maxLength: 25 }), play), options);
@@ -272,11 +275,11 @@ test("writers that share a staging limit all come to an end, with all their byte
 					}),
 				);
 				expect(bucket.multiparts.size).toBe(0);
-				await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+				await vi.waitFor(() => expect(staging.usedBytes).toBe(0), soon);
 				expect(staging.peakBytes).toBeLessThanOrEqual(64 * KiB);
 			},
 		),
-		{ numRuns: 200, interruptAfterTimeLimit: 45_000, markInterruptAsFailure: true },
+		{ numRuns: 200, interruptAfterTimeLimit: 100_000, markInterruptAsFailure: true },
 	);
 });
 
@@ -327,9 +330,9 @@ test("one draft may be written, read, truncated and committed by many at the sam
 				expect(stored.length).toBe(draft.sizeBytes);
 				await draft.discard();
 				expect(bucket.multiparts.size).toBe(0);
-				await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+				await vi.waitFor(() => expect(staging.usedBytes).toBe(0), soon);
 			},
 		),
-		{ numRuns: 200, interruptAfterTimeLimit: 45_000, markInterruptAsFailure: true },
+		{ numRuns: 200, interruptAfterTimeLimit: 100_000, markInterruptAsFailure: true },
 	);
 });

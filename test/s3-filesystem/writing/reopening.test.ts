@@ -66,9 +66,9 @@ test("a part that was sent and is changed is not given up any more when somebody
 	const file = draft("file");
 	const content = pattern(40 * KiB, 1);
 	await writeAll(file, 0, content);
-	await vi.waitFor(() => expect(bucket.calls.filter((call) => call === "uploadPart")).toHaveLength(2));
+	await vi.waitFor(() => expect(bucket.calls.filter((call) => call === "uploadPart")).toHaveLength(2), 10_000);
 	// The first part stays as a copy, the second does not.
-	await vi.waitFor(() => expect(staging.usedBytes).toBe(24 * KiB));
+	await vi.waitFor(() => expect(staging.usedBytes).toBe(24 * KiB), 10_000);
 	const header = pattern(100, 2);
 	header.copy(content);
 	await writeAll(file, 0, header);

@@ -43,7 +43,7 @@ test("a file of 1 GiB is uploaded while it is written, with 64 MiB staged at mos
 	expect(staging.peakBytes).toBeLessThanOrEqual(64 * MiB);
 	expect(await digestOf("long", sizeBytes)).toBe(hash.digest("hex"));
 	expect(await bucket.multiparts("long")).toEqual([]);
-	await vi.waitFor(() => expect(staging.usedBytes).toBe(0));
+	await vi.waitFor(() => expect(staging.usedBytes).toBe(0), 10_000);
 	expect(readdirSync(staging.directory)).toEqual([]);
 });
 
@@ -65,7 +65,7 @@ test("a header that is filled in at the end is no reason to commit twice", async
 	const draft = bucket.draft("header", { staging });
 	const content = pattern(20 * MiB, 1);
 	await writeAll(draft, 0, content);
-	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(16 * MiB));
+	await vi.waitFor(() => expect(sentBytes(bucket.requests, "UploadPart")).toBeGreaterThanOrEqual(16 * MiB), 10_000);
 	bucket.requests.length = 0;
 	const header = pattern(100, 2);
 	await writeAll(draft, 0, header);
@@ -80,7 +80,7 @@ test("what was uploaded already can be read and changed, which commits it first"
 	const draft = bucket.draft("reread", { staging });
 	const content = pattern(30 * MiB, 1);
 	await writeAll(draft, 0, content);
-	await vi.waitFor(() => expect(staging.usedBytes).toBeLessThan(16 * MiB));
+	await vi.waitFor(() => expect(staging.usedBytes).toBeLessThan(16 * MiB), 10_000);
 	expect((await readAll(draft, 9 * MiB, MiB)).equals(content.subarray(9 * MiB, 10 * MiB))).toBe(true);
 	expect(draft.isDirty).toBe(false);
 	const change = pattern(100, 2);
