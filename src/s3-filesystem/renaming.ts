@@ -1,5 +1,5 @@
 import { FuseError, type RequestContext } from "../fuse/filesystem.ts";
-import { deleteVersion } from "./delete-version.ts";
+import { deleteVersion } from "./writing/delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
 import { listedDirectory } from "./names/listed.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { isReplacedOrGone } from "../s3/object-store.ts";
-import { deleteOldVersion } from "./delete-version.ts";
+import { deleteOldVersion } from "./writing/delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
 import { keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
 import type { Tree } from "./tree.ts";

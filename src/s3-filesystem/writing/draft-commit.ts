@@ -1,6 +1,6 @@
 import { Doubt } from "../../s3/doubt.ts";
 import { isReplacedOrGone, type ObjectMetadata, type UploadedPart } from "../../s3/object-store.ts";
-import { deleteVersion } from "../delete-version.ts";
+import { deleteVersion } from "./delete-version.ts";
 import { putWhole, uploadMissingParts, type StillDraft } from "./commit-steps.ts";
 import type { DraftContent } from "./draft-content.ts";
 import type { Committed, Committing, Description, DraftOptions } from "./draft-options.ts";

@@ -1,4 +1,4 @@
-import { isReplacedOrGone, type ObjectStore } from "../s3/object-store.ts";
+import { isReplacedOrGone, type ObjectStore } from "../../s3/object-store.ts";
 
 /** Deletes the object if it still is this version, where the server can tell: another one is somebody else's. */
 export async function deleteVersion(store: ObjectStore, key: string, etag: string): Promise<void> {
