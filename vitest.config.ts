@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /** Minutes each: gigabytes, whole applications, games that are played for long. `npm test` leaves them out, `npm run test:full` does not. */
 const long = [
-	...["applications", "large", "model", "model-concurrent", "semantics-libfuse", "many-names"].map(
+	...["applications", "faults", "large", "model", "model-concurrent", "semantics-libfuse", "many-names"].map(
 		(name) => `test/s3-filesystem/${name}.test.ts`,
 	),
 	"test/demo/demo.test.ts",
@@ -38,8 +38,8 @@ export default defineConfig({
 			},
 			{
 				extends: true,
-				// Fewer than above: most of these work all the time.
-				test: { globalSetup, name: "long", include: long, maxWorkers: 2, sequence: { groupOrder: 2 } },
+				// Fewer than above: half of these work all the time.
+				test: { globalSetup, name: "long", include: long, maxWorkers: 3, sequence: { groupOrder: 2 } },
 			},
 			{
 				extends: true,
