@@ -79,7 +79,7 @@ esac
 /usr/bin/df "$@" | sed 's/fuse\\.thin-s3/fuse/'
 `,
 		findmnt: `#!/bin/sh
-/usr/bin/findmnt "$@" | sed '/\\/staging$/d'
+/usr/bin/findmnt "$@" | sed -E '/\\/staging$|\\/layers\\//d' | uniq
 `,
 	};
 }
