@@ -18,6 +18,8 @@ const storeMs = 30_000;
 const quietMs = 5000;
 /** For the other process to read what the kernel knows. */
 const takeOverMs = 15_000;
+/** For one that goes on where another has died to be there, and to read that. */
+const continueMs = 30_000;
 /** Who dies more often in so long is not helped by others that do the same. */
 const maximumDeaths = 4;
 /** From so many on, what all of them had in their hands is refused. */
@@ -199,7 +201,7 @@ export class ServingProcess {
 			next = this.#start(config);
 			this.#other = next;
 			next.send({ kind: "serve", config });
-			if ((await next.answer(["taken-over"], takeOverMs)) === undefined) throw new Error("it could not take over");
+			if ((await next.answer(["taken-over"], continueMs)) === undefined) throw new Error("it could not take over");
 			this.#current = next;
 			this.#config = config;
 			const waitedMs = Math.round(performance.now() - diedAt);

@@ -70,7 +70,7 @@ async function mount(
 	const { mountpoint } = folder;
 	await until(
 		async () => (await statfs(mountpoint, 2000)).kind === "answered",
-		10_000,
+		60_000,
 		() => "not mounted",
 	);
 	return { session: started, mountpoint };
@@ -82,7 +82,7 @@ async function killed(here: DriverSession, signal: NodeJS.Signals = "SIGKILL"): 
 	process.kill(pid, signal);
 	await until(
 		() => here.pid !== pid,
-		20_000,
+		60_000,
 		() => `no other process:\n${lines.join("")}`,
 	);
 }
@@ -249,7 +249,7 @@ test("a request in whose hands processes die is refused", { timeout: 120_000 }, 
 	}
 });
 
-test("is as it was without the switch", async () => {
+test("is as it was without the switch", { timeout: 120_000 }, async () => {
 	await minio.createBucket("off");
 	const { session: here, mountpoint } = await mount("off", {}, { continuesAfterCrash: false });
 	process.kill(here.pid, "SIGKILL");
