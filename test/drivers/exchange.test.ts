@@ -77,8 +77,8 @@ async function mount(
 	const { mountpoint } = folder;
 	await until(
 		async () => (await statfs(mountpoint, 2000)).kind === "answered",
-		10_000,
-		() => "not mounted",
+		30_000,
+		() => `not mounted: ${lines.join("")}`,
 	);
 	const exchange = async (): Promise<number> => {
 		const { pid } = started;
