@@ -35,8 +35,8 @@ export class FileWatch {
 	follow(files: readonly string[]): void {
 		if (files.join("\0") === this.#files.join("\0")) return;
 		this.#files = [...files];
-		// The folder above notices when a whole folder appears.
-		const wanted = new Set(files.flatMap((file) => [dirname(file), dirname(dirname(file))]));
+		// Not the folders above, where everything would be looked at whenever anything changes: one that is not there yet is waited for.
+		const wanted = new Set(files.map((file) => dirname(file)));
 		for (const folder of this.#folders) {
 			if (wanted.has(folder)) continue;
 			this.#watcher.unwatch(folder);

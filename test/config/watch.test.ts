@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -89,4 +89,24 @@ test("who waits is let go when it is not wanted any more", async () => {
 	const waiting = here.changed(stop.signal);
 	stop.abort(new Error("stopped"));
 	await expect(waiting).rejects.toThrow("stopped");
+});
+
+/** The kernel's numbers of what this process is told of. */
+function watched(): number[] {
+	return readdirSync("/proc/self/fdinfo").flatMap((fd) => {
+		try {
+			const text = readFileSync(`/proc/self/fdinfo/${fd}`, "utf8");
+			return [...text.matchAll(/^inotify wd:\S+ ino:([0-9a-f]+)/gm)].map(([, inode = ""]) => parseInt(inode, 16));
+		} catch {
+			// The one that the list itself was read with.
+			return [];
+		}
+	});
+}
+
+test("what lies beside the folder of a file is not looked at", async () => {
+	writeAtomically(join(folder, "config"), { "config.json": "0" });
+	follow([join(folder, "config/config.json")], neverMs);
+	await expect.poll(watched).toContain(statSync(join(folder, "config")).ino);
+	expect(watched()).not.toContain(statSync(folder).ino);
 });
