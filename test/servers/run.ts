@@ -59,7 +59,7 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 	for (const [number, step] of options.steps.entries()) {
 		const plain = join(folder, "plain", String(number));
 		await mkdir(plain, { recursive: true });
-		const limitMs = step.long === true ? longStepLimitMs : stepLimitMs;
+		const limitMs = limitOf(step);
 		await step.run(placeIn({ folder: plain, sources, limitMs }, undefined));
 		const wanted: Wanted = {
 			entries: await entriesOf(plain, stepLimitMs),
@@ -106,7 +106,7 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 				),
 				"in the bucket",
 			);
-			failure ??= firstOf(await differencesIn(join(fresh.target, prefix), wanted, stepLimitMs), "in a new mount");
+			failure ??= firstOf(await differencesIn(join(fresh.target, prefix), wanted, limitOf(step)), "in a new mount");
 		} catch (error) {
 			failure ??= saidBy(error);
 		}
@@ -132,6 +132,10 @@ async function runIn(folder: string, pods: Pod[], options: RunOptions): Promise<
 		}
 	}
 	return results;
+}
+
+function limitOf({ long }: Step): number {
+	return long === true ? longStepLimitMs : stepLimitMs;
 }
 
 /** What the server was found to lack since so many lines of the log. */

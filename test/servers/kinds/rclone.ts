@@ -11,6 +11,7 @@ export const rclone: ServerKind = {
 	title: "rclone serve s3",
 	needs: [program],
 	cannot: {
+		"odd names": "it takes one Unicode form of ü for the other where that is not there yet, and refuses to create it",
 		"modes and times of directories": "it keeps no metadata of directories' objects",
 	},
 	version: async () => installedVersion("rclone-s3"),
