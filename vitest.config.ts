@@ -32,13 +32,12 @@ export default defineConfig({
 					include: ["test/**/*.test.ts"],
 					exclude: [images, ...long],
 					// More than cores: they wait most of their time, for servers, time limits and the kernel.
-					maxWorkers: 4,
+					maxWorkers: 3,
 					sequence: { groupOrder: 1 },
 				},
 			},
 			{
 				extends: true,
-				// Fewer than above: half of these work all the time.
 				test: { globalSetup, name: "long", include: long, maxWorkers: 3, sequence: { groupOrder: 2 } },
 			},
 			{
