@@ -52,7 +52,7 @@ function millisecondsOf(text: string): number {
 /** `12:00:01.234 data read a/b.bin 0+131072 = 131072 4.2 ms`, and each request in a line below. */
 function rendered(told: Told): string {
 	if (told.kind === "lost") return `${told.count} more were left out: they came faster than they could be told`;
-	const { at, mount, operation, path = "(removed)", to, offset, sizeBytes, lengthBytes, requests } = told;
+	const { at, mount, operation, path = "(removed)", to, offset, sizeBytes, lengthBytes, requests, moreRequests } = told;
 	const size = sizeBytes ?? lengthBytes;
 	const words = [
 		at.slice(11, 23),
@@ -64,7 +64,8 @@ function rendered(told: Told): string {
 		...(told.kind === "later" ? ["went on:"] : ["=", told.error ?? `${told.bytes ?? "ok"}`, `${told.ms ?? 0} ms`]),
 		...(told.pid === undefined || told.pid === 0 ? [] : [`pid ${told.pid}`]),
 	];
-	return [words.join(" "), ...requests.map(renderedRequest)].join("\n");
+	const more = moreRequests === undefined ? [] : [`    and ${moreRequests} more requests`];
+	return [words.join(" "), ...requests.map(renderedRequest), ...more].join("\n");
 }
 
 function renderedRequest({ operation, key = "", result, ms, receivedBytes, sentBytes }: TracedRequest): string {

@@ -46,7 +46,7 @@ export async function serveFilesystem(
 	let direct: PausableSession | undefined;
 	/** They may come before it is there. */
 	const early: VolumeOrder[] = [];
-	const tell = (message: Report): void => void launcher.send?.(message, () => undefined);
+	const tell = (message: Report, onGone: () => void = () => undefined): void => void launcher.send?.(message, onGone);
 	const tracing = new Tracing(tell);
 	let setLogLevel = (_level: LogLevel): void => undefined;
 	/** Before it serves, there is nothing to tell. */

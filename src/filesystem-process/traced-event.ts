@@ -35,6 +35,8 @@ export const tracedEvent = z.strictObject({
 	bytes: z.number().optional(),
 	ms: z.number().optional(),
 	requests: z.array(request),
+	/** That are not among them. */
+	moreRequests: z.number().optional(),
 });
 
 export type TracedRequest = z.output<typeof request>;

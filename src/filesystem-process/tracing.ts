@@ -18,6 +18,8 @@ interface Tracer {
 	readonly wish: TraceWish;
 	events: TracedEvent[];
 	lost: number;
+	/** What was told last has not left yet. */
+	isTelling: boolean;
 }
 
 /** One that is under way, or whose requests are. */
@@ -26,12 +28,15 @@ interface Running {
 	readonly folder: string;
 	readonly path: string | undefined;
 	readonly requests: TracedRequest[];
+	moreRequests: number;
 	isAnswered: boolean;
 }
 
 const tellEveryMs = 100;
 /** What is more is counted: who looks on must not slow down what they look at. */
 const maximumEvents = 2000;
+/** Of one operation, and what is more is counted, too: the rename of a directory has some for each object below it. */
+const maximumRequests = 100;
 
 export interface Places {
 	/** Where a node is in the mount; undefined: it has no name any more. */
@@ -41,13 +46,14 @@ export interface Places {
 
 /** Tells those who look on of each operation, with the requests to the server that it caused. Costs nothing while nobody does. */
 export class Tracing {
-	readonly #tell: (report: Report) => void;
+	readonly #tell: (report: Report, onGone: () => void) => void;
 	readonly #tracers = new Map<number, Tracer>();
 	/** Follows an operation through everything that it waits for. */
 	readonly #running = new AsyncLocalStorage<Running>();
 	#isToTell = false;
 
-	constructor(tell: (report: Report) => void) {
+	/** `onGone` is called when a report has left, or cannot. */
+	constructor(tell: (report: Report, onGone: () => void) => void) {
 		this.#tell = tell;
 	}
 
@@ -56,7 +62,7 @@ export class Tracing {
 	}
 
 	begin(id: number, wish: TraceWish): void {
-		if (!this.#tracers.has(id)) this.#tracers.set(id, { wish, events: [], lost: 0 });
+		if (!this.#tracers.has(id)) this.#tracers.set(id, { wish, events: [], lost: 0, isTelling: false });
 	}
 
 	end(id: number): void {
@@ -68,7 +74,7 @@ export class Tracing {
 		const [node = 0, name] = args as [number?, unknown?];
 		const folder = places.folderOf(node);
 		const path = pathIn(places.pathOf(node), isNamed(operation) && typeof name === "string" ? name : undefined);
-		const running: Running = { operation, folder, path, requests: [], isAnswered: false };
+		const running: Running = { operation, folder, path, requests: [], moreRequests: 0, isAnswered: false };
 		const asked = Object.fromEntries(
 			operations[operation].flatMap((argument, index) =>
 				shownArguments.has(argument) ? [[argument, shown(args[index])]] : [],
@@ -93,7 +99,8 @@ export class Tracing {
 					...(caller !== undefined && { pid: caller.pid }),
 					...result,
 					ms,
-					requests: [...running.requests],
+					requests: running.requests,
+					...(running.moreRequests > 0 && { moreRequests: running.moreRequests }),
 				},
 				path,
 				ms,
@@ -125,7 +132,8 @@ export class Tracing {
 			sentBytes,
 		};
 		if (!running.isAnswered) {
-			running.requests.push(request);
+			if (running.requests.length < maximumRequests) running.requests.push(request);
+			else running.moreRequests++;
 			return;
 		}
 		// Who waits for it may be another operation.
@@ -153,9 +161,13 @@ export class Tracing {
 	#tellAll(): void {
 		this.#isToTell = false;
 		for (const [id, tracer] of this.#tracers) {
-			if (tracer.events.length > 0) this.#tell({ kind: "traced", id, events: tracer.events, lost: tracer.lost });
-			tracer.events = [];
-			tracer.lost = 0;
+			if (tracer.isTelling || tracer.events.length === 0) continue;
+			const { events, lost } = tracer;
+			Object.assign(tracer, { events: [], lost: 0, isTelling: true });
+			this.#tell({ kind: "traced", id, events, lost }, () => {
+				tracer.isTelling = false;
+				if (tracer.events.length > 0) this.#tellSoon();
+			});
 		}
 	}
 }

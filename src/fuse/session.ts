@@ -134,8 +134,9 @@ class DeviceSession implements PausableSession, Answers {
 		}
 		this.connection = options.connection;
 		this.#filesystem.init?.(this.#notifier, options.connection);
-		this.#readAll();
+		// First: what is read from then on is not among what comes once more.
 		if (options.resend === true) this.#notifier.resend();
+		this.#readAll();
 	}
 
 	get inFlight(): number {

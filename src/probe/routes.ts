@@ -46,7 +46,7 @@ export interface ProbeAnswer {
 	readonly statusCode: number;
 	readonly headers: Readonly<Record<string, string>>;
 	readonly body: string;
-	/** What comes after that, until the signal is aborted. */
+	/** What comes after that, until the signal is aborted. `write` says whether there was room. */
 	readonly rest?: (write: (text: string) => boolean, signal: AbortSignal) => Promise<void>;
 }
 
@@ -123,12 +123,14 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 	}
 
 	function answerTrace(query: URLSearchParams): ProbeAnswer {
-		const slowMs = query.get("slow-ms");
-		const wish = {
-			mount: query.get("mount") ?? undefined,
-			path: query.get("path") ?? undefined,
-			slowMs: slowMs === null ? undefined : Number(slowMs),
-		};
+		const slow = query.get("slow-ms");
+		const slowMs = slow === null ? undefined : Number(slow);
+		if (slowMs !== undefined && !(slowMs >= 0 && Number.isFinite(slowMs)))
+			return text(400, "slow-ms is not a number of milliseconds\n");
+		const path = query.get("path") ?? undefined;
+		if (path !== undefined && growsInBraces.test(path))
+			return text(400, "path has ranges or more than two sets in braces\n");
+		const wish = { mount: query.get("mount") ?? undefined, path, slowMs };
 		return {
 			...answer(200, "application/x-ndjson", ""),
 			rest: async (write, signal) => actions.trace(wish, (line) => write(`${JSON.stringify(line)}\n`), signal),
@@ -151,6 +153,9 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 		}
 	}
 }
+
+/** What is in braces is written out before it is compared, by the process that serves the mount: it must not become millions. */
+const growsInBraces = /\{[^}]*\.\.|(?:\{.*){3}|^.{1000}/s;
 
 function splitTarget(target: string): { path: string; query: URLSearchParams } {
 	// Not `new URL`, which would resolve the dots in /readyz/mount/.. before we see them.

@@ -135,7 +135,12 @@ async function sendRest(
 	const over = new AbortController();
 	response.once("close", () => over.abort());
 	response.writeHead(statusCode, { ...headers, connection: "close" }).flushHeaders();
-	await rest((text) => response.write(text), over.signal);
+	const write = (text: string): boolean => {
+		if (response.writableNeedDrain) return false;
+		response.write(text);
+		return true;
+	};
+	await rest(write, over.signal);
 	response.end();
 }
 

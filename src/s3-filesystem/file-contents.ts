@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
 import type { ObjectVersion } from "../s3/object-store.ts";
@@ -260,10 +261,16 @@ export class FileContents {
 			node.version = { etag, sizeBytes, modifiedMs };
 		}
 		// What was written last is told by the parts alone.
-		const ends = kept.parts.map(({ index, edges }) => grid.startOf(index) + (edges.at(-1) ?? 0));
+		const ends = kept.parts.map(
+			({ index, edges, uploaded }) => grid.startOf(index) + Math.max(edges.at(-1) ?? 0, uploaded?.sizeBytes ?? 0),
+		);
 		const sizeBytes = Math.max(kept.sizeBytes, ...ends);
 		this.startDraft(node, { sizeBytes, onlyIfAbsent: kept.onlyIfAbsent, kept });
-		for (const { path, edges } of kept.parts) if (edges.length > 0) this.#keptPaths.add(path);
+		for (const { path, edges } of kept.parts) {
+			if (edges.length === 0) continue;
+			if (!existsSync(path)) throw new Error("what it had staged is gone");
+			this.#keptPaths.add(path);
+		}
 	}
 
 	/** What a process that has died has left in staging, and nobody goes on with. */

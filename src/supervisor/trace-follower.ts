@@ -7,10 +7,10 @@ let lastId = 0;
 /** Brings to one onlooker what all drivers tell. What an onlooker who is too slow would miss is counted, not kept. */
 export class TraceFollower {
 	readonly #wish: TraceWish;
+	/** False: there was no room for it. */
 	readonly #write: (line: object) => boolean;
 	readonly #tracers = new Map<MountSupervisor, Tracer>();
 	#lost = 0;
-	#hasRoom = true;
 
 	constructor(wish: TraceWish, write: (line: object) => boolean) {
 		this.#wish = wish;
@@ -20,8 +20,7 @@ export class TraceFollower {
 	/** These are all that there are by now. Says also what was lost meanwhile. */
 	follow(supervisors: readonly MountSupervisor[]): void {
 		for (const supervisor of supervisors) supervisor.trace(this.#tracerOf(supervisor));
-		if (this.#lost > 0 && this.#tell({ kind: "lost", count: this.#lost })) this.#lost = 0;
-		this.#hasRoom = true;
+		if (this.#lost > 0 && this.#write({ kind: "lost", count: this.#lost })) this.#lost = 0;
 	}
 
 	end(): void {
@@ -41,18 +40,11 @@ export class TraceFollower {
 				for (const { folder = "", ...event } of events) {
 					const { mount } = supervisor;
 					const name = mount.nameOf?.(folder) ?? mount.name;
-					if ((wanted === undefined || wanted === name) && !this.#tell({ mount: name, ...event })) this.#lost++;
+					if ((wanted === undefined || wanted === name) && !this.#write({ mount: name, ...event })) this.#lost++;
 				}
 			},
 		};
 		this.#tracers.set(supervisor, tracer);
 		return tracer;
-	}
-
-	/** False: there was no room. */
-	#tell(line: object): boolean {
-		if (!this.#hasRoom) return false;
-		this.#hasRoom = this.#write(line);
-		return true;
 	}
 }

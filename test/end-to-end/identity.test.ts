@@ -28,7 +28,7 @@ beforeAll(async () => {
 	minio = await startMinio();
 	proxy = await startFaultProxy(minio.endpoint);
 	await minio.createBucket("bucket");
-	for (let number = 0; number < 40; number++) await minio.put("bucket", `file-${number}`, `content ${number}`);
+	for (let number = 0; number < 40; number++) await minio.put("bucket", `file-${number}`, contentOf(number));
 	server = await startIdentityServer({
 		give: async () => ({
 			keys: await minio.temporaryCredentials(policy === undefined ? {} : { policy }),
@@ -82,8 +82,17 @@ const containerUri = (): Record<string, string> => ({
 	AWS_CONTAINER_CREDENTIALS_FULL_URI: `${server.endpoint}/container`,
 });
 
+/** Longer than what is brought before anybody opens it. */
+function contentOf(number: number): string {
+	return `content ${number}`.padEnd(65 * 1024);
+}
+
 async function read(here: Pod, number: number): Promise<string> {
-	return readFile(join(here.target, `file-${number}`), { encoding: "utf8", signal: AbortSignal.timeout(20_000) });
+	const content = await readFile(join(here.target, `file-${number}`), {
+		encoding: "utf8",
+		signal: AbortSignal.timeout(20_000),
+	});
+	return content.trimEnd();
 }
 
 function filesystemPid(here: Pod): number {
@@ -301,7 +310,7 @@ describe("a mount without keys", () => {
 		const environment = readFileSync(`/proc/${filesystemPid(here)}/environ`, "utf8");
 		expect(environment).not.toContain("AWS_");
 		const inMount = async (name: string): Promise<string> =>
-			readFile(join(here.target, name), { encoding: "utf8", signal: AbortSignal.timeout(20_000) });
+			(await readFile(join(here.target, name), { encoding: "utf8", signal: AbortSignal.timeout(20_000) })).trimEnd();
 		expect(await inMount("with/file-1")).toBe("content 1");
 		expect(server.handedOut).toEqual(handedOutBefore);
 		here.writeSecret("late", { region: minio.region });

@@ -2,6 +2,7 @@ import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { requestLauncher } from "../../src/probe/client.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until } from "../support/pod.ts";
@@ -84,6 +85,7 @@ interface Line {
 	readonly error?: string;
 	readonly ms?: number;
 	readonly pid?: number;
+	readonly moreRequests?: number;
 	readonly requests?: readonly { readonly operation: string; readonly key?: string; readonly result: string }[];
 }
 
@@ -152,7 +154,7 @@ test("a trace can be of one mount, of some paths, and of what takes long", async
 	await proxy.mode("slow-first-byte");
 	await readFile(join(here.target, "one/other.txt"));
 	await until(
-		() => slow.printed.includes("one/other.txt"),
+		() => slow.printed.includes(" one read one/other.txt"),
 		20_000,
 		() => slow.printed,
 	);
@@ -164,6 +166,48 @@ test("a trace can be of one mount, of some paths, and of what takes long", async
 		/one\/other\.txt .*\n {4}GetObject other\.txt 200 \d{3,4}(?:\.\d+)? ms 6 bytes received\n/,
 	);
 	for (const each of [all, ofTwo, ofText, slow]) expect(await each.end()).toBe(0);
+});
+
+test("of an operation with many requests a trace shows the first hundred, and how many more there were", async () => {
+	const here = await startedPod();
+	await Promise.all(Array.from({ length: 120 }, (_, number) => minio.put("one", `many/${number}`, "content")));
+	const trace = follow(here, "trace", "--json", "--path", "one/many*");
+	const words = follow(here, "trace", "--path", "one/many*");
+	await until(
+		async () => {
+			await execa("stat", [join(here.target, "one", "many-not-there")], { reject: false });
+			return trace.printed !== "" && words.printed !== "";
+		},
+		30_000,
+		() => here.output,
+	);
+	await rename(join(here.target, "one/many"), join(here.target, "one/moved"));
+	const renames = (): Line[] => trace.lines().filter(({ operation }) => operation === "rename");
+	await until(
+		() => renames().length > 0 && words.printed.includes("more requests"),
+		20_000,
+		() => trace.printed + words.printed,
+	);
+	const [{ requests = [], moreRequests = 0 } = {}] = renames();
+	expect(requests).toHaveLength(100);
+	// Each object is copied, and something is asked for and deleted.
+	expect(moreRequests).toBeGreaterThan(20);
+	expect(words.printed).toContain(`\n    and ${moreRequests} more requests\n`);
+	for (const each of [trace, words]) expect(await each.end()).toBe(0);
+});
+
+test("a trace that would be too much for the process that serves is refused", async () => {
+	const here = await startedPod();
+	for (const query of [
+		"slow-ms=x",
+		"slow-ms=-1",
+		"slow-ms=Infinity",
+		"path=%7B1..9%7D",
+		"path=%7Ba%7D%7Bb%7D%7Bc%7D",
+	]) {
+		const answer = await requestLauncher(here.runDirectory, `/trace?${query}`, { method: "POST", timeoutMs: 10_000 });
+		expect(answer, query).toMatchObject({ statusCode: 400 });
+	}
 });
 
 test("a trace goes on with the process that is started after another one", async () => {

@@ -153,8 +153,11 @@ export class DirectoryMove {
 
 /** Deletes below `from` what is below `to`, too, as another process has left it in the middle of that. */
 export async function deleteCopied(store: ObjectStore, from: string, to: string): Promise<void> {
-	const copies = new Set((await allBelow(store, to)).map(({ key }) => key.slice(to.length)));
-	const old = (await allBelow(store, from)).filter(({ key }) => copies.has(key.slice(from.length)));
+	const copies = new Map((await allBelow(store, to)).map(({ key, modifiedMs }) => [key.slice(to.length), modifiedMs]));
+	// What is newer than its copy is somebody else's.
+	const isCopied = ({ key, modifiedMs }: ListedObject): boolean =>
+		modifiedMs <= (copies.get(key.slice(from.length)) ?? -Infinity);
+	const old = (await allBelow(store, from)).filter(isCopied);
 	// The objects of directories last, the outer ones after the inner ones.
 	for (const isLast of [false, true]) {
 		const some = old.filter((object) => isMarker(object) === isLast).toReversed();

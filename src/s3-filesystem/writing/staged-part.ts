@@ -135,11 +135,18 @@ export class StagedPart {
 	/** Forgets everything from `sizeBytes` on. */
 	truncate(sizeBytes: number): void {
 		if (!this.#exists) return;
+		const before = this.#ranges.copy();
 		this.#ranges.remove(sizeBytes, Infinity);
 		this.watcher?.changed();
 		this.watcher?.flush();
-		// So that nothing of it comes back as what should be zeros.
-		this.#staging.onDisk(() => ftruncateSync(this.#staging.files.get(this.path), sizeBytes));
+		try {
+			// So that nothing of it comes back as what should be zeros.
+			this.#staging.onDisk(() => ftruncateSync(this.#staging.files.get(this.path), sizeBytes));
+		} catch (error) {
+			this.#ranges = before;
+			this.watcher?.changed();
+			throw error;
+		}
 		if (this.inOrderBytes > sizeBytes) this.#checksum = undefined;
 		this.#chargeAgain();
 	}

@@ -70,6 +70,7 @@ test("what was written before the disk became read-only is stored", async () => 
 		await writeAll(draft, 0, content);
 		await broken.becomeReadOnly();
 		expect(await errorOf(() => draft.write(content.length, Buffer.from("more")))).toEqual(failed);
+		expect(await errorOf(() => draft.truncate(content.length - 1000))).toEqual(failed);
 		expect((await readAll(draft, 18 * MiB)).equals(content.subarray(18 * MiB))).toBe(true);
 		await draft.commit();
 		expect((await bucket.minio.get("writing", "became-read-only")).equals(content)).toBe(true);
