@@ -14,7 +14,7 @@ import { kindOfCode } from "./verdict.ts";
 import { deletionXml } from "./write-xml.ts";
 import { isExpressible, rootName } from "./xml.ts";
 
-type KeyFailure = Awaited<ReturnType<ObjectStore["deleteMany"]>>[number];
+export type KeyFailure = Awaited<ReturnType<ObjectStore["deleteMany"]>>[number];
 
 /** How many keys at once where the server takes one a request. */
 const deletesAtOnce = 16;

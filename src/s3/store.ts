@@ -1,27 +1,31 @@
+import { inParallel } from "../turns.ts";
 import type { Ability } from "./abilities.ts";
-import { checkKey } from "./answers.ts";
+import { checkKey, isKind } from "./answers.ts";
 import type { Bucket } from "./bucket.ts";
 import { Client } from "./client.ts";
 import { Copies } from "./copies.ts";
-import { Deletions } from "./deletions.ts";
+import { Deletions, type KeyFailure } from "./deletions.ts";
 import { encryptionHeaders } from "./encryption.ts";
 import { Heads } from "./heads.ts";
 import { ListedVersions } from "./listed-versions.ts";
 import { Listings } from "./listings.ts";
 import { MultipartUploads } from "./multipart-uploads.ts";
 import { ObjectMaking } from "./object-making.ts";
-import type {
-	CredentialsSource,
-	ListPage,
-	ListRequest,
-	ObjectHeaders,
-	ObjectStore,
-	ObjectStoreOptions,
+import {
+	S3Error,
+	type CredentialsSource,
+	type ListPage,
+	type ListRequest,
+	type ObjectHeaders,
+	type ObjectStore,
+	type ObjectStoreOptions,
 } from "./object-store.ts";
 import { Puts } from "./puts.ts";
 import { readObject, type ReadOptions } from "./read-object.ts";
 import { ServerKnowledge } from "./server-knowledge.ts";
 import { tellingFailures } from "./tell-failures.ts";
+
+const looksAtATime = 16;
 
 /** Throws a LauncherError if there is no URL for that bucket. Nothing is sent before the first request. */
 export function createObjectStore(options: ObjectStoreOptions): ObjectStore {
@@ -128,7 +132,26 @@ class Store implements ObjectStore {
 		{ etags = new Map() }: { readonly etags?: ReadonlyMap<string, string> } = {},
 	): ReturnType<ObjectStore["deleteMany"]> {
 		const compared = new Map(etags.entries().map(([key, etag]) => [key, this.#versions.compared(key, etag)]));
-		return this.#deletions.deleteMany(keys, { etags: compared });
+		const failures = await this.#deletions.deleteMany(keys, { etags: compared });
+		const left: KeyFailure[] = [];
+		await inParallel(failures, looksAtATime, async (failure) => {
+			const etag = etags.get(failure.key);
+			const isOther = etag !== undefined && isKind(failure.error, "OBJECT_REPLACED");
+			const still = isOther ? await this.#deleteAgain(failure.key, etag) : failure;
+			if (still !== undefined) left.push(still);
+		});
+		return left;
+	}
+
+	/** What was refused for its version may be listed with another one than it is compared by, which nobody has noticed yet. */
+	async #deleteAgain(key: string, etag: string): Promise<KeyFailure | undefined> {
+		try {
+			await this.delete(key, { etag });
+			return undefined;
+		} catch (error) {
+			if (error instanceof S3Error) return { key, error };
+			throw error;
+		}
 	}
 
 	async copy(

@@ -490,6 +490,24 @@ describe("an object that is listed with another version than it is compared by, 
 		expect([retries(), conceded]).toEqual([[], ["listed-versions"]]);
 	});
 
+	test("is deleted with others, by what is found for each", async () => {
+		const keys = ["many/1", "many/2"];
+		for (const key of keys) await minio.put("bucket", key, whole);
+		const version = "6031a974921ea15a3973458b72a0d24b";
+		const errors = keys.map((key) => `<Error><Key>${key}</Key><Code>PreconditionFailed</Code></Error>`).join("");
+		proxy.manners({
+			...otherwise(`&#34;${version}&#34;`),
+			refuses: ({ method, headers, body }) => {
+				if (headers["if-match"] === `"${version}"`) return { status: 412, body: errorXml("PreconditionFailed") };
+				const isOfMany = method === "POST" && body.includes(version);
+				return isOfMany ? { status: 200, body: `<DeleteResult>${errors}</DeleteResult>` } : undefined;
+			},
+		});
+		const etags = new Map(keys.map((key) => [key, version]));
+		expect(await store.deleteMany(keys, { etags })).toEqual([]);
+		expect(await listedNow("many/")).toEqual([]);
+	});
+
 	test("keeps the version that it got here", async () => {
 		await minio.put("bucket", "ours/file", whole);
 		proxy.manners(otherwise("&#34;6031a974921ea15a3973458b72a0d24b&#34;"));

@@ -522,7 +522,7 @@ describe("only versions that are named are deleted", () => {
 		const conditions = requests
 			.filter(({ method }) => method === "DELETE")
 			.map(({ headers }) => headers["if-match"] ?? "none");
-		expect(conditions.toSorted((x, y) => x.localeCompare(y))).toEqual([`"1"`, `"2"`, "none"]);
+		expect(new Set(conditions)).toEqual(new Set([`"1"`, `"2"`, "none"]));
 	});
 
 	test.each([

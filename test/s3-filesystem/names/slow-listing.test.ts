@@ -39,7 +39,8 @@ test("a directory whose pages each take longer than the TTL is listed as a whole
 	const before = memory.server.listings;
 	const found = await bash(here.target, "find d -size -1k | wc -l & ls -f d | tail -n +3 | wc -l & wait");
 	expect(found.trim().split("\n")).toEqual(["4500", "4500"]);
-	expect(memory.server.listings - before).toBeLessThanOrEqual(3 * 5);
+	// And one beside the directory's attributes, which is too old when it comes.
+	expect(memory.server.listings - before).toBeLessThanOrEqual(3 * 5 + 1);
 });
 
 test("several who list a directory at once wait for the same pages, and one that ends keeps the others from nothing", async () => {
