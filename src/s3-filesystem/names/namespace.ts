@@ -15,7 +15,7 @@ import { readPage, type DirectoryPageContent, type Inquiry, type Known } from ".
 import type { NamesMemory } from "./names-memory.ts";
 import { isSymlink, keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
 import { parseMetadata } from "./posix-metadata.ts";
-import { areAttributesKnown, freshSince, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
+import { areAttributesKnown, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
 import type { VolumeOptions } from "./volume.ts";
 
 export interface Outdated {
@@ -428,7 +428,8 @@ export class Namespace {
 	 * whether they are asked for.
 	 */
 	#listIfEntered(node: DirectoryNode, volume: VolumeOptions): boolean {
-		const isListed = node.listing.isStarted(freshSince(volume)) || this.pageUnderWay(node, "") !== undefined;
+		const isListed =
+			node.listing.isStarted(namesFreshSince(volume, node.listing)) || this.pageUnderWay(node, "") !== undefined;
 		if (volume.ttlMs === 0 || isListed) return false;
 		this.#unentered.add(node);
 		if (this.#unenteredInRow >= maximumUnentered) return false;
