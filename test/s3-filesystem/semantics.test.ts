@@ -785,8 +785,10 @@ os.close(log)`;
 			return listings.map((url) => url.includes("metadata=true"));
 		};
 		let here = await buckets.mountThroughProxy({ volume: { ttlMs: 500 } });
-		expect(await asked("ls many")).toEqual([true, false]);
-		expect(await asked("ls some/00")).toEqual([false, false]);
+		// The first page may have been asked for with the attributes of the directory, and once more.
+		const first = await asked("ls many");
+		expect([first[0], first.at(-1)]).toEqual([true, false]);
+		expect(new Set(await asked("ls some/00"))).toEqual(new Set([false]));
 
 		// Somebody else gives them some, and one of sixteen listings is a sample.
 		await ok(await buckets.mount(), "chmod 600 some/*/file");

@@ -409,7 +409,12 @@ export class Namespace {
 		const { store } = volume;
 		// The first page begins with the directory's own object, though with its attributes only where the server lists them.
 		const isGuess = this.#listIfEntered(node, volume);
-		if (!isGuess || store.listsMetadata) await this.pageUnderWay(node, "")?.catch(() => undefined);
+		if (!isGuess || store.listsMetadata) {
+			await this.pageUnderWay(node, "")?.catch((error: unknown) => {
+				// What was tried for as long as it may be is not tried once more.
+				if (isGuess && !isAnswered(error)) throw error;
+			});
+		}
 		if (!lacksMetadata(node)) return;
 		const askedAt = performance.now();
 		try {
@@ -417,7 +422,7 @@ export class Namespace {
 			this.properties.learned(node, marker.properties, askedAt);
 			this.#takeMarker(node, askedAt, marker);
 		} catch (error) {
-			if (!(error instanceof S3Error && (isAbsent(error) || isOnlyHidden(error)))) throw error;
+			if (!isAnswered(error)) throw error;
 			// Only implied by what is below it, which may be all that the key may see, or the server has.
 			this.#takeMarker(node, askedAt, undefined);
 		}
@@ -560,4 +565,9 @@ function isAbsent({ kind }: S3Error): boolean {
 /** The key may not read this object; other refusals are of the key itself, and hold for everything. */
 function isOnlyHidden({ kind, code = "AccessDenied" }: S3Error): boolean {
 	return kind === "DENIED" && code === "AccessDenied";
+}
+
+/** That says something of the object, and not of the server or the key as a whole. */
+function isAnswered(error: unknown): boolean {
+	return error instanceof S3Error && (isAbsent(error) || isOnlyHidden(error));
 }
