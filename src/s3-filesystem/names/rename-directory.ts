@@ -63,7 +63,7 @@ export class DirectoryMove {
 		const gone = new Set(this.moved.keys());
 		let isStill = true;
 		this.#marker = undefined;
-		for await (const objects of this.#pagesBelow(this.#from)) {
+		for await (const objects of pagesBelow(this.#store, this.#from)) {
 			// All have ended when this fails, so that none copies on while the copies are taken back.
 			await inParallel(objects, copiesAtATime, async (object) => {
 				signal.throwIfAborted();
@@ -95,41 +95,20 @@ export class DirectoryMove {
 
 	/** Deletes what was copied; the directory's own object goes last: as long as something is left, the directory is. */
 	async deleteOld(): Promise<void> {
-		await this.#deleteBelow(this.#from, (object) => object.key !== this.#from && this.#isCopied(object));
-		if (this.#marker !== undefined) await this.#deleteVersions([this.#marker]);
+		await deleteBelow(this.#store, this.#from, (object) => object.key !== this.#from && this.#isCopied(object));
+		if (this.#marker !== undefined) await deleteVersions(this.#store, [this.#marker]);
 	}
 
 	/** Only what is still what was put there. */
 	async #takeBack(): Promise<void> {
-		await this.#deleteBelow(this.#to, ({ key, etag }) => this.moved.get(key)?.version.etag === etag);
-	}
-
-	/** The objects of directories go after what is in them, since some servers refuse it otherwise. */
-	async #deleteBelow(prefix: string, isToGo: (object: ListedObject) => boolean): Promise<void> {
-		const markers: { readonly key: string; readonly etag: string }[] = [];
-		for await (const objects of this.#pagesBelow(prefix)) {
-			const going = objects.filter(isToGo);
-			markers.push(...going.filter(isMarker).map(({ key, etag }) => ({ key: flat(key), etag: flat(etag) })));
-			await this.#deleteVersions(going.filter((object) => !isMarker(object)));
-		}
-		await this.#deleteVersions(markers.toReversed());
+		await deleteBelow(this.#store, this.#to, ({ key, etag }) => this.moved.get(key)?.version.etag === etag);
 	}
 
 	async #deleteCopies(keys: readonly string[]): Promise<void> {
-		await this.#deleteVersions(keys.map((key) => ({ key, etag: this.moved.get(key)?.version.etag ?? "" })));
-	}
-
-	/** Leaves what somebody else has replaced, where the server can tell. */
-	async #deleteVersions(objects: readonly { readonly key: string; readonly etag: string }[]): Promise<void> {
-		for (let start = 0; start < objects.length; start += keysPerDelete) {
-			const some = objects.slice(start, start + keysPerDelete);
-			const etags = new Map(some.filter(({ etag }) => etag !== "").map(({ key, etag }) => [key, etag]));
-			const failures = await this.#store.deleteMany(
-				some.map(({ key }) => key),
-				{ etags },
-			);
-			for (const { error } of failures) if (error.kind !== "OBJECT_REPLACED") throw error;
-		}
+		await deleteVersions(
+			this.#store,
+			keys.map((key) => ({ key, etag: this.moved.get(key)?.version.etag ?? "" })),
+		);
 	}
 
 	#newKeyOf({ key }: ListedObject): string {
@@ -140,45 +119,62 @@ export class DirectoryMove {
 		const moved = this.moved.get(this.#newKeyOf(object));
 		return moved?.fromEtag === object.etag && moved.fromModifiedMs === object.modifiedMs;
 	}
-
-	async *#pagesBelow(prefix: string): AsyncGenerator<readonly ListedObject[]> {
-		let token: string | undefined;
-		do {
-			const page = await this.#store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
-			yield page.objects;
-			token = page.nextToken;
-		} while (token !== undefined);
-	}
 }
 
 /** Deletes below `from` what is below `to`, too, as another process has left it in the middle of that. */
 export async function deleteCopied(store: ObjectStore, from: string, to: string): Promise<void> {
-	const copies = new Map((await allBelow(store, to)).map(({ key, modifiedMs }) => [key.slice(to.length), modifiedMs]));
+	const copies = new Map<string, number>();
+	for await (const objects of pagesBelow(store, to))
+		for (const { key, modifiedMs } of objects) copies.set(flat(key.slice(to.length)), modifiedMs);
 	// What is newer than its copy is somebody else's.
-	const isCopied = ({ key, modifiedMs }: ListedObject): boolean =>
-		modifiedMs <= (copies.get(key.slice(from.length)) ?? -Infinity);
-	const old = (await allBelow(store, from)).filter(isCopied);
-	// The objects of directories last, the outer ones after the inner ones.
-	for (const isLast of [false, true]) {
-		const some = old.filter((object) => isMarker(object) === isLast).toReversed();
-		for (let start = 0; start < some.length; start += keysPerDelete) {
-			const objects = some.slice(start, start + keysPerDelete);
-			const etags = new Map(objects.map(({ key, etag }) => [key, etag]));
-			const failures = await store.deleteMany([...etags.keys()], { etags });
-			for (const { error } of failures) if (error.kind !== "OBJECT_REPLACED") throw error;
-		}
+	await deleteBelow(
+		store,
+		from,
+		({ key, modifiedMs }) => modifiedMs <= (copies.get(key.slice(from.length)) ?? -Infinity),
+	);
+}
+
+/** The objects of directories go after what is in them, since some servers refuse it otherwise. */
+async function deleteBelow(
+	store: ObjectStore,
+	prefix: string,
+	isToGo: (object: ListedObject) => boolean,
+): Promise<void> {
+	const markers: { readonly key: string; readonly etag: string }[] = [];
+	for await (const objects of pagesBelow(store, prefix)) {
+		const going = objects.filter(isToGo);
+		markers.push(...going.filter(isMarker).map(({ key, etag }) => ({ key: flat(key), etag: flat(etag) })));
+		await deleteVersions(
+			store,
+			going.filter((object) => !isMarker(object)),
+		);
+	}
+	await deleteVersions(store, markers.toReversed());
+}
+
+/** Leaves what somebody else has replaced, where the server can tell. */
+async function deleteVersions(
+	store: ObjectStore,
+	objects: readonly { readonly key: string; readonly etag: string }[],
+): Promise<void> {
+	for (let start = 0; start < objects.length; start += keysPerDelete) {
+		const some = objects.slice(start, start + keysPerDelete);
+		const etags = new Map(some.filter(({ etag }) => etag !== "").map(({ key, etag }) => [key, etag]));
+		const failures = await store.deleteMany(
+			some.map(({ key }) => key),
+			{ etags },
+		);
+		for (const { error } of failures) if (error.kind !== "OBJECT_REPLACED") throw error;
 	}
 }
 
-async function allBelow(store: ObjectStore, prefix: string): Promise<ListedObject[]> {
-	const objects: ListedObject[] = [];
+async function* pagesBelow(store: ObjectStore, prefix: string): AsyncGenerator<readonly ListedObject[]> {
 	let token: string | undefined;
 	do {
 		const page = await store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
-		objects.push(...page.objects);
+		yield page.objects;
 		token = page.nextToken;
 	} while (token !== undefined);
-	return objects;
 }
 
 function isMarker({ key }: ListedObject): boolean {
