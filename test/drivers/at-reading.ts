@@ -1,48 +1,12 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { join } from "node:path";
-import { setImmediate as breathe } from "node:timers/promises";
+import { counts, expectSame, listerOf, path, play, readerOf, tellEnd } from "./applications.ts";
 
-/*
- * Applications that write no files, each of which checks all that it sees, until the parent tells them to end. Whatever one of them finds wrong
- * is told.
- */
+/* Applications that write no files. */
 
-const [root = "", names = "0", digest = ""] = process.argv.slice(2);
-const path = (...parts: string[]): string => join(root, ...parts);
-const counts: Record<string, number> = {};
-const faults: string[] = [];
-const ending = new AbortController();
-
-function expectSame(what: string, found: unknown, expected: unknown): void {
-	if (found !== expected) throw new Error(`${what}: ${String(found)} instead of ${String(expected)}`);
-}
-
-async function again(name: string, work: () => void | Promise<void>): Promise<void> {
-	for (counts[name] = 0; !ending.signal.aborted; counts[name]++) {
-		try {
-			await work();
-		} catch (error) {
-			faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-			return;
-		}
-		await breathe();
-	}
-}
-
+const [, names = "0", digest = ""] = process.argv.slice(2);
 const large = fs.openSync(path("large"), "r");
-const piece = Buffer.alloc(256 * 1024);
-
-/** One open(2), in which each pass begins at its start again. */
-async function read(): Promise<void> {
-	const hash = createHash("sha256");
-	for (let bytes = -1, at = 0; bytes !== 0; at += bytes) {
-		bytes = fs.readSync(large, piece, 0, piece.length, at);
-		hash.update(piece.subarray(0, bytes));
-		await breathe();
-	}
-	expectSame("sum", hash.digest("hex"), digest);
-}
 
 function readWhole(): void {
 	expectSame(
@@ -52,19 +16,6 @@ function readWhole(): void {
 			.digest("hex"),
 		digest,
 	);
-}
-
-/** A reader of a directory, which stops after some names and goes on later. */
-async function list(): Promise<void> {
-	const directory = fs.opendirSync(path("many"), { bufferSize: 32 });
-	const found = new Set<string>();
-	for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
-		if (found.has(entry.name)) throw new Error(`${entry.name} came twice`);
-		found.add(entry.name);
-		if (found.size % 50 === 0) await breathe();
-	}
-	directory.closeSync();
-	expectSame("names", found.size, Number(names));
 }
 
 /** All names below, with what each is. */
@@ -110,15 +61,13 @@ function change(): void {
 }
 
 process.chdir(path("tree"));
-process.on("message", () => ending.abort());
-await Promise.all([
-	again("read", read),
-	again("readWhole", readWhole),
-	again("list", list),
-	again("walk", walk),
-	again("look", look),
-	again("change", change),
-]);
+await play({
+	read: readerOf(large, digest),
+	readWhole,
+	list: listerOf(path("many"), Number(names)),
+	walk,
+	look,
+	change,
+});
 fs.closeSync(large);
-process.send?.({ kind: "done", counts, faults });
-process.disconnect();
+tellEnd();

@@ -1,60 +1,10 @@
-import { createHash } from "node:crypto";
 import fs from "node:fs";
-import { join } from "node:path";
-import { setImmediate as breathe } from "node:timers/promises";
+import { counts, expectSame, listerOf, path, play, readerOf, tellEnd } from "./applications.ts";
 
-/*
- * Applications on a mount, each of which checks all that it sees, until the parent tells them to end. Whatever one of them finds wrong is
- * told. They use the thread's own calls, as most programs do: a mount that hangs makes all of them hang.
- */
+/* Applications of all kinds, and what each has to find. */
 
-const [root = "", names = "0", digest = ""] = process.argv.slice(2);
-const path = (...parts: string[]): string => join(root, ...parts);
-const counts: Record<string, number> = {};
-const faults: string[] = [];
-const ending = new AbortController();
-
-function expectSame(what: string, found: unknown, expected: unknown): void {
-	if (found !== expected) throw new Error(`${what}: ${String(found)} instead of ${String(expected)}`);
-}
-
-async function again(name: string, work: () => void | Promise<void>): Promise<void> {
-	for (counts[name] = 0; !ending.signal.aborted; counts[name]++) {
-		try {
-			await work();
-		} catch (error) {
-			faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-			return;
-		}
-		await breathe();
-	}
-}
-
-/** One open(2) of a large file, in which each pass begins at its start again. */
+const [, names = "0", digest = ""] = process.argv.slice(2);
 const large = fs.openSync(path("large"), "r");
-const piece = Buffer.alloc(256 * 1024);
-async function read(): Promise<void> {
-	const hash = createHash("sha256");
-	for (let bytes = -1, at = 0; bytes !== 0; at += bytes) {
-		bytes = fs.readSync(large, piece, 0, piece.length, at);
-		hash.update(piece.subarray(0, bytes));
-		await breathe();
-	}
-	expectSame("sum", hash.digest("hex"), digest);
-}
-
-/** A reader of a directory, which stops after some names and goes on later. */
-async function list(): Promise<void> {
-	const directory = fs.opendirSync(path("many"), { bufferSize: 32 });
-	const found = new Set<string>();
-	for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
-		if (found.has(entry.name)) throw new Error(`${entry.name} came twice`);
-		found.add(entry.name);
-		if (found.size % 50 === 0) await breathe();
-	}
-	directory.closeSync();
-	expectSame("names", found.size, Number(names));
-}
 
 /** A log that stays open: what it has is what was written, at each moment. */
 const log = fs.openSync(path("log"), "ax+");
@@ -96,14 +46,6 @@ function look(): void {
 }
 
 process.chdir(path("work"));
-process.on("message", () => ending.abort());
-await Promise.all([
-	again("read", read),
-	again("list", list),
-	again("append", append),
-	again("change", change),
-	again("look", look),
-]);
+await play({ read: readerOf(large, digest), list: listerOf(path("many"), Number(names)), append, change, look });
 for (const fd of [large, log, removed]) fs.closeSync(fd);
-process.send?.({ kind: "done", counts, faults, logged });
-process.disconnect();
+tellEnd({ logged });

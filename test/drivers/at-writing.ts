@@ -1,40 +1,16 @@
 import { createHash, randomBytes, randomInt } from "node:crypto";
 import fs from "node:fs";
-import { join } from "node:path";
 import { setImmediate as breathe } from "node:timers/promises";
+import { counts, expectSame, path, play, tellEnd } from "./applications.ts";
 
-/*
- * Applications that write on a mount, each of which checks all that it sees, until the parent tells them to end. What each has written last is
- * told with what it has to be.
- */
+/* Applications that write. What each has written last is told with what it has to be. */
 
 const MiB = 1024 ** 2;
-const [root = ""] = process.argv.slice(2);
-const path = (...parts: string[]): string => join(root, ...parts);
-const counts: Record<string, number> = {};
-const faults: string[] = [];
-const ending = new AbortController();
 /** By name: the sum of what the bucket has at the end. */
 const sums: Record<string, string> = {};
 
-function expectSame(what: string, found: unknown, expected: unknown): void {
-	if (found !== expected) throw new Error(`${what}: ${String(found)} instead of ${String(expected)}`);
-}
-
 function sumOf(bytes: Buffer): string {
 	return createHash("sha256").update(bytes).digest("hex");
-}
-
-async function again(name: string, work: () => void | Promise<void>): Promise<void> {
-	for (counts[name] = 0; !ending.signal.aborted; counts[name]++) {
-		try {
-			await work();
-		} catch (error) {
-			faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-			return;
-		}
-		await breathe();
-	}
 }
 
 const noise = randomBytes(32 * MiB);
@@ -113,14 +89,6 @@ function move(): void {
 	expectSame("old name", fs.existsSync(path(`tree-${number}`)), false);
 }
 
-process.on("message", () => ending.abort());
-await Promise.all([
-	again("long", long),
-	again("change", change),
-	again("nameless", nameless),
-	again("replace", replace),
-	again("move", move),
-]);
+await play({ long, change, nameless, replace, move });
 fs.closeSync(changed);
-process.send?.({ kind: "done", counts, faults, sums });
-process.disconnect();
+tellEnd({ sums });

@@ -1,4 +1,4 @@
-import { fork } from "node:child_process";
+import { fork, type ChildProcess } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -6,9 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { DriverSession, StartContext } from "../../src/drivers/driver.ts";
-import { native } from "../../src/drivers/native.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
-import { Secret } from "../../src/secrets/secret.ts";
 import { OpenFile } from "../support/application.ts";
 import { answerOf } from "../support/child-answer.ts";
 import { DriverFolder } from "../support/driver-folder.ts";
@@ -16,6 +14,7 @@ import { fuseDescriptors } from "../support/fuse-descriptors.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { until } from "../support/pod.ts";
+import { prepareNative } from "./prepare-native.ts";
 
 const MiB = 1024 ** 2;
 const names = 1200;
@@ -56,16 +55,7 @@ async function mount(
 		...folder.context({ continuesAfterCrash: true, ...continues }),
 		log: pino({ level: "info" }, { write: (line) => void lines.push(line) }),
 	};
-	const prepared = native.prepare(
-		{ source: `s3://${bucket}`, readOnly: false },
-		{
-			endpoint: minio.endpoint,
-			"access-key": new Secret(minio.accessKey, "login/id"),
-			"secret-key": new Secret(minio.secretKey, "login/key"),
-			...options,
-		},
-	);
-	const started = await prepared.start(context);
+	const started = await prepareNative(minio, bucket, options).start(context);
 	session = started;
 	const { mountpoint } = folder;
 	await until(
@@ -85,6 +75,16 @@ async function killed(here: DriverSession, signal: NodeJS.Signals = "SIGKILL"): 
 		60_000,
 		() => `no other process:\n${lines.join("")}`,
 	);
+}
+
+/** Again and again while the application is at work, which is to end then. */
+async function killUnder(application: ChildProcess, here: DriverSession): Promise<void> {
+	for (let round = 0; round < kills; round++) {
+		await sleep(200 + Math.random() * 800);
+		await killed(here);
+	}
+	await sleep(500);
+	application.send("end");
 }
 
 test(
@@ -113,12 +113,7 @@ test(
 			60_000,
 			() => lines.join(""),
 		);
-		for (let round = 0; round < kills; round++) {
-			await sleep(200 + Math.random() * 800);
-			await killed(here);
-		}
-		await sleep(500);
-		application.send("end");
+		await killUnder(application, here);
 		const { counts, faults } = await done;
 		expect(faults, lines.join("")).toEqual([]);
 		for (const name of ["read", "readWhole", "list", "walk", "look", "change"])
@@ -146,12 +141,7 @@ test("who writes sees a pause and nothing else when its process is killed", { ti
 		60_000,
 		() => lines.join(""),
 	);
-	for (let round = 0; round < kills; round++) {
-		await sleep(200 + Math.random() * 800);
-		await killed(here);
-	}
-	await sleep(500);
-	application.send("end");
+	await killUnder(application, here);
 	const { counts, faults, logged } = await done;
 	expect(faults, lines.join("")).toEqual([]);
 	for (const name of ["read", "list", "append", "change", "look"]) expect(counts[name], name).toBeGreaterThan(0);
@@ -172,12 +162,7 @@ test("what is written comes to be, whatever it is, when processes are killed", {
 		60_000,
 		() => lines.join(""),
 	);
-	for (let round = 0; round < kills; round++) {
-		await sleep(200 + Math.random() * 800);
-		await killed(here);
-	}
-	await sleep(500);
-	application.send("end");
+	await killUnder(application, here);
 	const { counts, faults, sums } = await done;
 	expect(faults, lines.join("")).toEqual([]);
 	for (const name of ["long", "change", "nameless", "replace", "move"]) expect(counts[name], name).toBeGreaterThan(0);

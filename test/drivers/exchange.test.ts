@@ -8,15 +8,14 @@ import { execa } from "execa";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { DriverSession } from "../../src/drivers/driver.ts";
-import { native } from "../../src/drivers/native.ts";
 import { statfs } from "../../src/mounts/statfs.ts";
-import { Secret } from "../../src/secrets/secret.ts";
 import { DriverFolder } from "../support/driver-folder.ts";
 import { OpenFile } from "../support/application.ts";
 import { answerOf } from "../support/child-answer.ts";
 import { fuseDescriptors } from "../support/fuse-descriptors.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { until } from "../support/pod.ts";
+import { prepareNative } from "./prepare-native.ts";
 
 const MiB = 1024 ** 2;
 const names = 1200;
@@ -63,16 +62,7 @@ async function mount(
 		variables,
 		log: pino({ level: "info" }, { write: (line) => void lines.push(line) }),
 	};
-	const prepared = native.prepare(
-		{ source: `s3://${bucket}`, readOnly: false },
-		{
-			endpoint: minio.endpoint,
-			"access-key": new Secret(minio.accessKey, "login/id"),
-			"secret-key": new Secret(minio.secretKey, "login/key"),
-			...options,
-		},
-	);
-	const started = await prepared.start(context);
+	const started = await prepareNative(minio, bucket, options).start(context);
 	session = started;
 	const { mountpoint } = folder;
 	await until(

@@ -4,7 +4,8 @@ import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, until } from "../support/pod.ts";
+import { until, type Pod } from "../support/pod.ts";
+import { createPodOf } from "../support/pod-of-buckets.ts";
 
 // The proxy is in this process: nothing here may wait for a mount synchronously.
 let minio: Minio;
@@ -30,20 +31,7 @@ afterEach(async () => {
 });
 
 async function startedPod(): Promise<Pod> {
-	const mounts = ["one", "two"].map((name) => ({
-		mountPoint: `s3://${name}`,
-		name,
-		options: {
-			endpoint: proxy.endpoint,
-			"access-key": "/etc/fluid/secrets/keys/access-key",
-			"secret-key": "/etc/fluid/secrets/keys/secret-key",
-		},
-	}));
-	pod = new Pod({
-		mounts,
-		secrets: { keys: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
-		accessModes: ["ReadWriteMany"],
-	});
+	pod = createPodOf(["one", "two"], minio, proxy.endpoint);
 	pod.start();
 	await pod.untilReady();
 	return pod;

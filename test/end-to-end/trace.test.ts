@@ -5,7 +5,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { requestLauncher } from "../../src/probe/client.ts";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, program, until } from "../support/pod.ts";
+import { program, until, type Pod } from "../support/pod.ts";
+import { createPodOf } from "../support/pod-of-buckets.ts";
 
 // The proxy is in this process: nothing here may wait for a mount synchronously.
 let minio: Minio;
@@ -34,20 +35,7 @@ afterEach(async () => {
 });
 
 async function startedPod(): Promise<Pod> {
-	const mounts = ["one", "two"].map((name) => ({
-		mountPoint: `s3://${name}`,
-		name,
-		options: {
-			endpoint: proxy.endpoint,
-			"access-key": "/etc/fluid/secrets/keys/access-key",
-			"secret-key": "/etc/fluid/secrets/keys/secret-key",
-		},
-	}));
-	pod = new Pod({
-		mounts,
-		secrets: { keys: { "access-key": minio.accessKey, "secret-key": minio.secretKey } },
-		accessModes: ["ReadWriteMany"],
-	});
+	pod = createPodOf(["one", "two"], minio, proxy.endpoint);
 	pod.start();
 	await pod.untilReady();
 	return pod;
