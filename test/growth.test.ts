@@ -5,7 +5,7 @@ import { layersAt, parseMountinfo, type MountEntry } from "../src/mounts/mountin
 import { parseMountOptions } from "../src/config/option-layers.ts";
 import { claimed } from "../src/config/persistent-volume.ts";
 import { secretReference } from "../src/config/secrets.ts";
-import { readS3Volume } from "../src/drivers/csi-volumes.ts";
+import { readS3Volume } from "../src/drivers/csi/read-volume.ts";
 import { LineSplitter } from "../src/drivers/lines.ts";
 import { parseS3Source } from "../src/drivers/s3-source.ts";
 import { sizes } from "../src/fuse/abi.ts";

@@ -15,6 +15,7 @@ const rooms = [
 	"vendor",
 	"config",
 	"drivers",
+	"drivers/csi",
 	"options",
 	"filesystem-process",
 	"log.ts",

@@ -1,4 +1,4 @@
-import type { ReadVolume } from "../drivers/driver.ts";
+import type { ReadVolume } from "../drivers/csi/volume.ts";
 import type { GivenOption } from "./option-layers.ts";
 import type { Claimed } from "./persistent-volume.ts";
 import type { FluidFile, FileMount } from "./schema.ts";

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
-import type { Driver, Volume } from "../drivers/driver.ts";
+import type { Volume } from "../drivers/csi/volume.ts";
+import type { Driver } from "../drivers/driver.ts";
 import { didYouMean, shown, type Fault } from "../options/faults.ts";
 import type { Environment } from "./environment.ts";
 import type { GivenOption } from "./option-layers.ts";

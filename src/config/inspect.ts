@@ -1,13 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import {
-	DriverFaults,
-	type Driver,
-	type DriverFault,
-	type PreparedMount,
-	type RawOptions,
-	type Volume,
-} from "../drivers/driver.ts";
+import type { Volume } from "../drivers/csi/volume.ts";
+import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";
 import { below, ConfigError, shown, withoutPassword, type Fault } from "../options/faults.ts";
 import { isPath, isSecret, schemaOf } from "../options/option.ts";

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import type { Driver, ReadVolume } from "../drivers/driver.ts";
+import type { ReadVolume } from "../drivers/csi/volume.ts";
+import type { Driver } from "../drivers/driver.ts";
 import { below, didYouMean, shown, type Fault } from "../options/faults.ts";
 import { optionMeta } from "../options/option.ts";
 import type { Environment } from "./environment.ts";

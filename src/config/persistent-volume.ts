@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import * as z from "zod";
-import type { InVolume, ReadVolume, Volume } from "../drivers/driver.ts";
+import type { InVolume, ReadVolume, Volume } from "../drivers/csi/volume.ts";
 import { below, shown, withoutPassword, type Fault } from "../options/faults.ts";
 
 const attributes = z.record(z.string(), z.string()).nullish();

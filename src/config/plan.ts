@@ -1,4 +1,5 @@
-import type { Driver, InVolume } from "../drivers/driver.ts";
+import type { InVolume } from "../drivers/csi/volume.ts";
+import type { Driver } from "../drivers/driver.ts";
 import { below, shown, withoutPassword, type Fault } from "../options/faults.ts";
 import { schemaOf } from "../options/option.ts";
 import type { Secret } from "../secrets/secret.ts";

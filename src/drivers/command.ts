@@ -13,12 +13,11 @@ import type {
 	Mount,
 	PreparedMount,
 	RawOptions,
-	ReadVolume,
 	DriverSession,
 	StartContext,
 	Update,
-	Volume,
 } from "./driver.ts";
+import type { ReadVolume, Volume } from "./csi/volume.ts";
 import { optionFault } from "./faults.ts";
 import { parseOptions } from "./parse-options.ts";
 import { endHelpers, inheritedVariables, programMissing, superviseProcess } from "./process.ts";

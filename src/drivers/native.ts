@@ -10,7 +10,8 @@ import { storeOptions } from "../filesystem-process/store-options.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { oomKills } from "./cgroup.ts";
-import { readS3Volume, s3CsiDrivers } from "./csi-volumes.ts";
+import { s3CsiDrivers } from "./csi/index.ts";
+import { readS3Volume } from "./csi/read-volume.ts";
 import type {
 	BucketAccess,
 	CheckContext,
