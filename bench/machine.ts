@@ -54,6 +54,23 @@ export function cpuSeconds(pids: readonly number[]): number {
 	return ticks / 100;
 }
 
+/** Time on a processor of each thread that lives, by its id. */
+export function threadSeconds(pids: readonly number[]): ReadonlyMap<number, number> {
+	const seconds = new Map<number, number>();
+	for (const pid of pids) {
+		for (const thread of names(`/proc/${pid}/task`)) {
+			const [nanoseconds = ""] = read(`/proc/${pid}/task/${thread}/schedstat`).split(" ");
+			if (nanoseconds !== "") seconds.set(Number(thread), Number(nanoseconds) / 1e9);
+		}
+	}
+	return seconds;
+}
+
+/** Of the thread that has used most in between. */
+export function busiestSeconds(before: ReadonlyMap<number, number>, after: ReadonlyMap<number, number>): number {
+	return Math.max(0, ...after.entries().map(([thread, seconds]) => seconds - (before.get(thread) ?? 0)));
+}
+
 /** Highest resident memory since `resetPeakMemory`, in bytes, summed up. */
 export function peakMemoryBytes(pids: readonly number[]): number {
 	let kibibytes = 0;
@@ -76,6 +93,15 @@ function statFields(pid: number): string[] | undefined {
 	const text = read(`/proc/${pid}/stat`);
 	// The name may hold anything, parentheses too.
 	return text === "" ? undefined : text.slice(text.lastIndexOf(")") + 2).split(" ");
+}
+
+function names(folder: string): string[] {
+	try {
+		return readdirSync(folder);
+	} catch {
+		// It has ended.
+		return [];
+	}
 }
 
 function read(path: string): string {

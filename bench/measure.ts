@@ -2,12 +2,25 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ObjectStore } from "../src/s3/object-store.ts";
 import { compareWithSource, deleteFolder, listFiles, uploadObjects, type Source } from "./data.ts";
 import type { Driver, Place, Served } from "./drivers.ts";
-import { cpuSeconds, dropCaches, peakMemoryBytes, resetPeakMemory, warmMemory } from "./machine.ts";
+import {
+	busiestSeconds,
+	cpuSeconds,
+	dropCaches,
+	peakMemoryBytes,
+	resetPeakMemory,
+	threadSeconds,
+	warmMemory,
+} from "./machine.ts";
 import type { Job, ObjectSet, Workload } from "./workloads/workload.ts";
 
 /** One workload by one driver in one round. */
 export type Sample = { readonly round: number; readonly workload: string; readonly driver: string } & (
-	| { readonly seconds: number; readonly cpuSeconds: number; readonly peakMemoryBytes: number }
+	| {
+			readonly seconds: number;
+			readonly cpuSeconds: number;
+			readonly peakMemoryBytes: number;
+			readonly busiestThreadSeconds: number;
+	  }
 	| { readonly failed: string }
 );
 
@@ -71,6 +84,7 @@ async function run(
 	{ scratch, source, store, compare }: Setting,
 ) {
 	let usedBefore = 0;
+	let threadsBefore: ReturnType<typeof threadSeconds> = new Map();
 	let startedAt = 0;
 	const request = {
 		job: workload.job,
@@ -89,6 +103,7 @@ async function run(
 			const pids = served.processes();
 			resetPeakMemory(pids);
 			usedBefore = cpuSeconds(pids);
+			threadsBefore = threadSeconds(pids);
 			startedAt = performance.now();
 		},
 	});
@@ -101,7 +116,11 @@ async function run(
 	}
 	const pids = served.processes();
 	if (pids.length === 0) throw new Error("the driver has ended");
-	const used = { cpuSeconds: cpuSeconds(pids) - usedBefore, peakMemoryBytes: peakMemoryBytes(pids) };
+	const used = {
+		cpuSeconds: cpuSeconds(pids) - usedBefore,
+		busiestThreadSeconds: busiestSeconds(threadsBefore, threadSeconds(pids)),
+		peakMemoryBytes: peakMemoryBytes(pids),
+	};
 	if (written !== undefined && compare) await compareWithSource(store, written, source);
 	return { seconds, ...used };
 }

@@ -16,12 +16,24 @@ export function report({ figures, failures, aims }: Summary, workloads: readonly
 			formatTimes(figure.timesCeiling),
 			figure.cpuSeconds.toFixed(2),
 			figure.cpuSecondsPerGib?.toFixed(2) ?? "",
+			figure.busiestThreadPerGib?.toFixed(2) ?? "",
 			`${(figure.peakMemoryBytes / 1e6).toFixed(0)} MB`,
 		]);
 		lines.push(
 			`${workload.title}  (${workload.name})`,
 			...table(
-				["", "median", "range", "speed", "x goofys", "x ceiling", "CPU s", "CPU s/GiB", "peak memory"],
+				[
+					"",
+					"median",
+					"range",
+					"speed",
+					"x goofys",
+					"x ceiling",
+					"CPU s",
+					"CPU s/GiB",
+					"busiest thread",
+					"peak memory",
+				],
 				rows,
 			).map((line) => `  ${line}`),
 			"",

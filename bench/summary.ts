@@ -16,6 +16,8 @@ export interface Figure {
 	readonly cpuSeconds: number;
 	/** Only where content is moved in bulk. */
 	readonly cpuSecondsPerGib?: number;
+	/** The same of the thread that has used most. */
+	readonly busiestThreadPerGib?: number;
 	/** The highest of all rounds. */
 	readonly peakMemoryBytes: number;
 	/** How many times as fast as goofys and the ceiling, if they were measured, too. */
@@ -98,7 +100,11 @@ export function summarize(
 					speed: workload.amount.count / median(seconds),
 					unit: workload.amount.unit,
 					cpuSeconds: used,
-					...(isBulk(workload) && { cpuSecondsPerGib: used / (workload.bytes / gibibyte) }),
+					...(isBulk(workload) && {
+						cpuSecondsPerGib: used / (workload.bytes / gibibyte),
+						busiestThreadPerGib:
+							median(done.map((sample) => sample.busiestThreadSeconds)) / (workload.bytes / gibibyte),
+					}),
 					peakMemoryBytes: Math.max(...done.map((sample) => sample.peakMemoryBytes)),
 					...(timesGoofys !== undefined && { timesGoofys }),
 					...(timesCeiling !== undefined && { timesCeiling }),
@@ -200,7 +206,7 @@ function isBulk(workload: Workload): boolean {
 	return isSequential(workload) || (workload.group === "small files" && workload.bytes > 50 * 1024 ** 2);
 }
 
-function median(numbers: readonly number[]): number {
+export function median(numbers: readonly number[]): number {
 	const sorted = numbers.toSorted((a, b) => a - b);
 	const middle = Math.floor(sorted.length / 2);
 	const upper = sorted[middle] ?? Number.NaN;
