@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import type { Volume } from "../drivers/csi/volume.ts";
+import type { SecretCheck, Volume } from "../drivers/csi/volume.ts";
 import { DriverFaults, type Driver, type DriverFault, type PreparedMount, type RawOptions } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";
 import { below, ConfigError, shown, withoutPassword, type Fault } from "../options/faults.ts";
@@ -39,6 +39,8 @@ export interface UnreadFile {
 export interface InspectContext {
 	readonly targetPath: string;
 	readonly secretsDirectory: string;
+	/** Each with its JSON path. */
+	readonly secretChecks: readonly (SecretCheck & { readonly path: string })[];
 	/** Told of every secret before anything else sees it, so that it can be redacted. */
 	readonly onSecret: (secret: Secret) => void;
 }
@@ -49,7 +51,7 @@ export async function inspect(
 	mount: { source: string; readOnly: boolean; name: string; volume?: Volume },
 	path: string,
 	layers: readonly OptionLayer[],
-	{ targetPath, secretsDirectory, onSecret }: InspectContext,
+	{ targetPath, secretsDirectory, secretChecks, onSecret }: InspectContext,
 ): Promise<Inspection> {
 	const { chosen, faults } = chooseOptions(driver, layers);
 	// One may be called __proto__.
@@ -60,16 +62,25 @@ export async function inspect(
 	let hasLiteralSecrets = false;
 	const settings: [name: string, value: string][] = [];
 	const values: [name: string, value: string][] = [];
+	const notRead =
+		(from: string) =>
+		(error: unknown): undefined => {
+			if (!(error instanceof LauncherError)) throw error;
+			unread.push({ path: from, error });
+		};
+	for (const { path: from, file, faultOf } of secretChecks) {
+		const reference = secretReference(file, secretsDirectory);
+		const content = reference && (await readIfThere(reference, secretsDirectory).catch(notRead(from)));
+		const message = content && faultOf(content);
+		if (message) faults.push({ path: from, message });
+	}
 	for (const [name, { value, from, isPlain = false }] of chosen) {
 		const schema = schemaOf(driver.options, name);
 		const secretWanted = schema !== undefined && isSecret(schema);
 		const reference = secretReference(value, secretsDirectory);
 		const isEncrypted = from.startsWith(below(path, "encryptOptions"));
 		if (isPlain && reference !== undefined) {
-			const plain = await readIfThere(reference, secretsDirectory).catch((error: unknown) => {
-				if (!(error instanceof LauncherError)) throw error;
-				unread.push({ path: from, error });
-			});
+			const plain = await readIfThere(reference, secretsDirectory).catch(notRead(from));
 			if (plain === undefined || plain === "") continue;
 			raw[name] = plain;
 			planned.push({ name, value: plain, from });
@@ -86,10 +97,7 @@ export async function inspect(
 		const secret =
 			reference === undefined
 				? new Secret(value.replace(/\r?\n$/, ""), from)
-				: await readSecret(reference, secretsDirectory).catch((error: unknown) => {
-						if (!(error instanceof LauncherError)) throw error;
-						unread.push({ path: from, error });
-					});
+				: await readSecret(reference, secretsDirectory).catch(notRead(from));
 		hasLiteralSecrets ||= reference === undefined;
 		settings.push([name, reference === undefined ? "" : `${reference.secret}/${reference.key}`]);
 		if (secret !== undefined) values.push([name, secret.reveal()]);

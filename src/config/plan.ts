@@ -182,8 +182,10 @@ function planMount(
 		name: place.name,
 		...(claim !== undefined && { volume: claim.volume }),
 	};
+	const secretChecks =
+		claim === undefined ? [] : (read?.secretChecks ?? []).map((check) => ({ ...check, path: claim.pathOf(check.at) }));
 	const inspectMount = async (): Promise<Inspection> =>
-		inspect(driver, served, path, layers, { ...context, secretsDirectory });
+		inspect(driver, served, path, layers, { ...context, secretsDirectory, secretChecks });
 	return {
 		...place,
 		path,

@@ -17,7 +17,7 @@ describe("drivers", () => {
 			expect(out).toContain(`${name}\n  serves s3://, minio://, ${oss}a bare bucket name\n`);
 		}
 		expect(out).toContain(
-			"  serves volumes of s3.csi.aws.com, s3.csi.scality.com, ru.yandex.s3.csi, ch.ctrox.csi.s3-driver, com.tencent.cloud.csi.cosfs\n",
+			"  serves volumes of s3.csi.aws.com, s3.csi.scality.com, ru.yandex.s3.csi, ch.ctrox.csi.s3-driver, com.tencent.cloud.csi.cosfs, cos.s3.csi.ibm.io\n",
 		);
 		expect(out).toContain("  mounts as fuse.s3fs\n");
 		expect(out).toContain(

@@ -299,6 +299,88 @@ describe("a volume of COSFS", () => {
 	});
 });
 
+describe("a volume of IBM's object storage", () => {
+	const ibm = (volumeAttributes: Readonly<Record<string, string>> = {}): VolumeOfFile => ({
+		driver: "cos.s3.csi.ibm.io",
+		volumeHandle: "pvc-1",
+		volumeAttributes: {
+			bucketName: "one-bucket",
+			client: "awss3",
+			cosEndpoint: "https://s3.direct.us-west.cloud-object-storage.appdomain.cloud",
+			"csi.storage.k8s.io/node-publish-secret-name": "cos-secret",
+			locationConstraint: "us-west-standard",
+			mounter: "s3fs",
+			userProvidedBucket: "true",
+			...volumeAttributes,
+		},
+		nodePublishSecretRef: { name: "cos-secret", namespace: "default" },
+	});
+	const secretWith = (more: Readonly<Record<string, string>> = {}) => ({
+		FLUID_FUSE_SECRETS_DIR: secretsFolder({
+			"cos-secret": { accessKey: "AKIAEXAMPLE", secretKey: "secret-key-example", bucketName: "one-bucket", ...more },
+		}),
+	});
+	// Those of its storage classes.
+	const ofS3fs = ["multipart_size=62", "max_dirty_data=51200", "parallel_count=8", "retries=5", "kernel_cache"];
+	const ofRclone = ["acl=private", "bucket_acl=private", "upload_cutoff=256Mi", "disable_checksum=true"];
+
+	it.each(["native", "goofys", "s3fs"])(
+		"is the bucket at its address, with the keys of its Secret, with %s",
+		async (name) => {
+			const variables = { FLUID_FUSE_DRIVER: name, ...secretWith({ uid: "3000", mountOptions: "\n" }) };
+			const text = fileOf(ibm({ objectPath: "/models/v1" }), { mountOptions: ofS3fs });
+			expect(await optionsOf(text, variables)).toEqual({
+				"access-key": "secret cos-secret/accessKey",
+				"secret-key": "secret cos-secret/secretKey",
+				endpoint: "https://s3.direct.us-west.cloud-object-storage.appdomain.cloud",
+				region: "us-west-standard",
+				uid: "3000",
+			});
+			expect(await lineOf(text, variables)).toMatch(/one-bucket.*models\/v1/);
+		},
+	);
+
+	it("may have its address in the Secret alone", async () => {
+		const { cosEndpoint: _, ...volumeAttributes } = ibm().volumeAttributes ?? {};
+		const text = fileOf({ ...ibm(), volumeAttributes });
+		const variables = secretWith({ cosEndpoint: "https://cos.example.com" });
+		expect(await lineOf(text, variables)).toContain(" endpoint=https://cos.example.com ");
+		// Never Amazon's in its place.
+		const { unread } = await inspectOnly(text, secretWith());
+		expect(unread.map(({ path }) => path)).toEqual(["persistentVolumeAttrs.claim.nodePublishSecretRef.cosEndpoint"]);
+	});
+
+	it("has options of s3fs and of rclone, of which unknown ones are refused", async () => {
+		const { acl } = await optionsOf(fileOf(ibm({ mounter: "rclone" }), { mountOptions: ofRclone }), secretWith());
+		expect(acl).toBe("private");
+		const options = ["umask=0027", "uid=5", "stat_cache_expire=30", "ro"];
+		const text = fileOf(ibm(), { mountOptions: options });
+		expect(await optionsOf(text, secretWith())).toMatchObject({ uid: "5", "dir-mode": "0750", ttl: "30s" });
+		expect(planOf(text, secretWith()).mounts[0]?.readOnly).toBe(true);
+		const bad = fileOf(ibm({ mounter: "goofys", bucketName: "" }), { mountOptions: ["ibm_iam_auth", "retires=5"] });
+		expect(await faultsOf(bad, secretWith())).toEqual([
+			expect.stringMatching(/volumeAttributes\.mounter: found "goofys", expected s3fs or rclone$/),
+			expect.stringMatching(/^persistentVolumeMountOptions\.claim\[0\]: ibm_iam_auth is refused: /),
+			expect.stringMatching(/"retires" is not known \(did you mean "retries"\?\)$/),
+			expect.stringMatching(/volumeAttributes\.bucketName: missing: the bucket/),
+		]);
+	});
+
+	it("is refused where its Secret says of what is served something else", async () => {
+		const path = "persistentVolumeAttrs.claim.nodePublishSecretRef";
+		const faults = await faultsOf(
+			fileOf(ibm()),
+			secretWith({ objectPath: "/models", mountOptions: "retries=3\n\numask=0077\nnew=1\n" }),
+		);
+		expect(faults).toEqual([
+			expect.stringMatching(new RegExp(`^${path}\\.objectPath: the folder in the bucket is another one`)),
+			expect.stringMatching(new RegExp(`^${path}\\.mountOptions: what is there of umask, new is not read: `)),
+		]);
+		const same = fileOf(ibm({ objectPath: "models" }));
+		expect(await lineOf(same, secretWith({ objectPath: "/models/", mountOptions: "retries=3" }))).toContain("/models");
+	});
+});
+
 describe("the Dataset", () => {
 	const variables = { FLUID_FUSE_SECRETS_DIR: "/nonexistent-secrets" };
 

@@ -78,6 +78,7 @@ describe("docs/pvc.md says of every attribute, option and flag what becomes of i
 	const mountpoint = csiDrivers["s3.csi.scality.com"];
 	const csiS3 = csiDrivers["ru.yandex.s3.csi"];
 	const cosfs = csiDrivers["com.tencent.cloud.csi.cosfs"];
+	const ibmCos = csiDrivers["cos.s3.csi.ibm.io"];
 
 	test.each([
 		["### volumeAttributes of Mountpoint", mountpoint?.attributes],
@@ -88,6 +89,8 @@ describe("docs/pvc.md says of every attribute, option and flag what becomes of i
 		["### volumeAttributes of COSFS", cosfs?.attributes],
 		["### Flags in its attribute additional_args", cosfs?.flags],
 		["### mountOptions of COSFS", cosfs?.mountOptions],
+		["### volumeAttributes of IBM's", ibmCos?.attributes],
+		["### mountOptions of IBM's", ibmCos?.mountOptions],
 	])("%s", (heading, rules = {}) => {
 		const rows = Object.entries(rules).map(([name, rule]) => [code(name), outcome(rule)]);
 		expect(rows.length).toBeGreaterThan(0);

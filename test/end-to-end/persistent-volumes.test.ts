@@ -171,6 +171,41 @@ test(
 	},
 );
 
+test(
+	"a volume of IBM's is served from the folder that its attributes and its Secret agree on",
+	{ timeout: 60_000 },
+	async () => {
+		const ibm = (attributes: Readonly<Record<string, string>>) => ({
+			driver: "cos.s3.csi.ibm.io",
+			volumeHandle: "pvc-1",
+			volumeAttributes: {
+				bucketName: "claimed-bucket",
+				cosEndpoint: minio.endpoint,
+				locationConstraint: minio.region,
+				mounter: "s3fs",
+				...attributes,
+			},
+			nodePublishSecretRef: { name: "cos-secret", namespace: "default" },
+		});
+		const here = podOf({ volume: ibm({}), mountOptions: ["multipart_size=62", "kernel_cache"] });
+		here.writeSecret("cos-secret", {
+			accessKey: minio.accessKey,
+			secretKey: minio.secretKey,
+			objectPath: "/volumes/pvc-1",
+			uid: "3000",
+		});
+		const { stderr } = await here.command("validate");
+		expect(stderr).toContain("nodePublishSecretRef.objectPath: the folder in the bucket is another one");
+		writeVolume(here, ibm({ objectPath: "/volumes/pvc-1" }));
+		here.start();
+		await here.untilReady();
+		expect((await sh('cat "$1/hello.txt" && stat -c %u "$1/hello.txt"', here.target)).stdout).toBe(
+			"hello from claimed-bucket\n3000\n",
+		);
+		expect(await here.stop()).toBe(0);
+	},
+);
+
 test("a volume of another CSI driver is refused by its name", { timeout: 60_000 }, async () => {
 	const here = podOf({ volume: { driver: "nas.csi.example.com", volumeHandle: "nas-1" } });
 	here.start();

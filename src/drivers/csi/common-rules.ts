@@ -35,6 +35,18 @@ export const bucket: Rule = {
 	},
 };
 
+export const folder: Rule = {
+	kind: "used",
+	as: "the folder in the bucket",
+	read(value, draft) {
+		draft.prefix = withoutOuterSlashes(value);
+	},
+};
+
+export function withoutOuterSlashes(path: string): string {
+	return path.replaceAll(/^\/+|\/+$/g, "");
+}
+
 export const tuning = unused("how fast it is: our drivers have options of their own");
 export const diagnosis = unused("our launcher writes the log");
 export const cached = unused("where it is cached: give the native driver cache-dir and cache-size");

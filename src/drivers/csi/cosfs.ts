@@ -6,6 +6,7 @@ import {
 	credentials,
 	diagnosis,
 	flags,
+	folder,
 	kubernetesAttributes,
 	option,
 	readOnly,
@@ -41,13 +42,7 @@ export const cosfs: CsiDriver = {
 		...kubernetesAttributes,
 		url: cosUrl,
 		bucket,
-		path: {
-			kind: "used",
-			as: "the folder in the bucket",
-			read(value, draft) {
-				draft.prefix = value.replaceAll(/^\/+|\/+$/g, "");
-			},
-		},
+		path: folder,
 		mounter: cosMounter,
 		additional_args: flags,
 		dbglevel: diagnosis,

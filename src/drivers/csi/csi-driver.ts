@@ -10,6 +10,8 @@ export interface CsiDriver {
 	readonly flagsIn: string;
 	/** Key of the Secret for each of our options. */
 	readonly keys: readonly { readonly key: string; readonly option: string; readonly isPlain?: boolean }[];
+	/** Keys that need not be there, and that no option stands for: what is wrong with what they say, if anything. */
+	readonly checkedKeys?: Readonly<Record<string, (value: string, volume: Volume) => string | undefined>>;
 	/** Where the data is, from what was read. */
 	readonly source: (volume: Volume, draft: Draft) => void;
 }

@@ -46,6 +46,14 @@ export function readS3Volume(
 		unused: ignored,
 		faults,
 		writeFaults,
+		secretChecks:
+			secretFolder === undefined
+				? []
+				: Object.entries(driver.checkedKeys ?? {}).map(([key, faultOf]) => ({
+						at: { kind: "secret", key },
+						file: `${secretFolder}/${key}`,
+						faultOf: (content) => faultOf(content, volume),
+					})),
 	};
 }
 

@@ -32,6 +32,15 @@ export interface ReadVolume {
 	readonly faults: readonly { readonly at: InVolume; readonly message: string }[];
 	/** What its CSI driver does not allow and this driver cannot forbid: faults of a mount that is not read-only. */
 	readonly writeFaults: readonly { readonly at: InVolume; readonly message: string }[];
+	readonly secretChecks: readonly SecretCheck[];
+}
+
+/** A file of the volume's secretFolder, which need not be there. */
+export interface SecretCheck {
+	readonly at: InVolume;
+	readonly file: string;
+	/** What is wrong with what it says, if anything. */
+	readonly faultOf: (content: string) => string | undefined;
 }
 
 export interface VolumeOption {
