@@ -1,6 +1,6 @@
 import { isLeftBehind, popDeadLayers } from "./mount.ts";
 import { isEmptyRoot, isVolume, layersOn, readMountinfo, type MountEntry } from "./mountinfo.ts";
-import { viewNode } from "./node-view.ts";
+import { canSeeNode, viewNode } from "./node-view.ts";
 import { unmount } from "./unmount.ts";
 import { devicesAt, isSidecar, isToStay, usesOf, type Use } from "./volume-use.ts";
 
@@ -24,6 +24,16 @@ export async function fateOf(
 	const view = viewNode(nodeProc, devices);
 	const uses = view && usesOf(view, devices, { target, runDirectory });
 	return { stay: isToStay({ uses, isSidecar: isSidecar(entries) }), uses };
+}
+
+/** What cannot be decided well since the node's /proc is not to be seen, for people. */
+export function whatIsUnseen(nodeProc: string, target: string, entries: readonly MountEntry[]): string | undefined {
+	// Its application is in the same pod, and ends with it.
+	if (isSidecar(entries) || canSeeNode(nodeProc)) return undefined;
+	const stays = isVolume(entries, target)
+		? ""
+		: "the mount stays on the node at each end, also where nobody would heal by it, and ";
+	return `who uses the volume: the node's /proc is not at ${nodeProc}. So ${stays}who reads is not waited for: mount it there (hostPath), read-only`;
 }
 
 /** The uppermost mount at the target, when nobody serves it any more. */

@@ -1,3 +1,5 @@
+import type { LauncherError } from "../errors.ts";
+
 export interface BackoffOptions {
 	readonly minimumMs: number;
 	readonly maximumMs: number;
@@ -36,6 +38,8 @@ export function createBackoff({ minimumMs, maximumMs, forgetAfterMs, random, now
 	};
 }
 
+const slowMs = 60_000;
+
 /** For mounts: from a second to a minute. */
 export function createMountBackoff(): Backoff {
 	return createBackoff({
@@ -45,4 +49,10 @@ export function createMountBackoff(): Backoff {
 		random: Math.random,
 		now: () => performance.now(),
 	});
+}
+
+/** How long a mount that has failed waits. A kill from outside says nothing about its driver, and what will not pass by itself is not tried often. */
+export function retryDelayMs(backoff: Backoff, error: LauncherError, wasServing: boolean): number {
+	if (wasServing && error.code === "DRIVER_KILLED") return backoff.once();
+	return Math.max(backoff.next(), error.permanent ? slowMs : 0);
 }

@@ -7,7 +7,7 @@ import type { MountSpec } from "../mounts/reconcile.ts";
 import type { MountStatus } from "../probe/status.ts";
 import { createBackoff } from "./backoff.ts";
 import type { Change, NewChange } from "./change-log.ts";
-import type { Changed, ChangeOptions } from "./supervise.ts";
+import type { Changed, ChangeOptions } from "./supervised.ts";
 
 /** How long a removed mount stays in sight while it is in use, and how long what is open goes on after that. */
 export interface RemovalLimits {

@@ -15,7 +15,9 @@ import type { EmptyRoot } from "./empty-root.ts";
 import { FleetMount, type Control, type RemovalLimits } from "./fleet-mount.ts";
 import { SharedMount } from "./shared-mount.ts";
 import { reportError } from "./report.ts";
-import { defaultTiming, MountSupervisor, type Supervised } from "./supervise.ts";
+import { MountSupervisor } from "./supervise.ts";
+import type { Supervised } from "./supervised.ts";
+import { defaultTiming } from "./timing.ts";
 import { stagingOf } from "./take-down.ts";
 
 export interface FleetOptions {

@@ -1,4 +1,4 @@
-import type { DriverConcession, Refusals } from "../drivers/driver.ts";
+import type { DriverConcession, DriverSession, Refusals } from "../drivers/driver.ts";
 import type { LauncherError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
@@ -45,19 +45,23 @@ export function reportedConcessions(
 	return { concessions: concessions.map((each) => ({ ...each, noticed: redact(each.noticed) })) };
 }
 
-/** What the last check of a backend said. */
-export interface BackendHealth {
-	readonly ok: boolean;
-	readonly checkedAt: Date;
-	/** For a person. */
-	readonly problem?: string;
-}
-
-export function failedCheck(error: LauncherError, redact: Reporting["redact"]): BackendHealth {
-	return { ok: false, checkedAt: new Date(), problem: `backend: ${redact(error.message)}` };
-}
-
-/** One that fails is asked six times as often. */
-export function untilNextCheckMs(backend: BackendHealth | undefined, backendEveryMs: number): number {
-	return backend?.ok === false ? backendEveryMs / 6 : backendEveryMs;
+/** What the process that serves a mount says of itself. */
+export function reportedSession(
+	session: DriverSession | undefined,
+	redact: Reporting["redact"],
+): Pick<MountStatus, "pid" | "refusals" | "concessions" | "troubles" | "driverStats" | "measured"> {
+	if (session === undefined) return {};
+	const troubles = session.troubles?.() ?? [];
+	const driverStats = session.stats?.();
+	const measured = session.measured && { ...session.measured(""), ...session.measuredTogether?.() };
+	return {
+		pid: session.pid,
+		...reportedRefusals(session.refusals?.(""), redact),
+		...reportedConcessions(session.concessions?.(""), redact),
+		...(troubles.length > 0 && {
+			troubles: troubles.map((trouble) => ({ ...trouble, message: redact(trouble.message) })),
+		}),
+		...(driverStats !== undefined && { driverStats }),
+		...(measured !== undefined && { measured }),
+	};
 }

@@ -12,6 +12,9 @@ export interface RetiredDriverOptions extends Pick<
 	readonly readersMs: number;
 }
 
+/** That go on at a time; of more, the oldest one's readers have to go. */
+const maximumRetired = 3;
+
 const lookEveryMs = 1000;
 const graceMs = 5000;
 
@@ -19,7 +22,7 @@ const graceMs = 5000;
  * A driver over whose mount another one was bound: nobody new comes to it. Who has files open there for writing can finish, however
  * long that takes, and who reads has some minutes. Then its mount stays below the other one, dead and unseen.
  */
-export class RetiredDriver {
+class RetiredDriver {
 	/** When nothing of it is left but that layer. Never rejects. */
 	readonly ended: Promise<void>;
 	readonly #options: RetiredDriverOptions;
@@ -65,5 +68,26 @@ export class RetiredDriver {
 		while (!(await remountReadOnly(staging))) {
 			if ((await within(over, lookEveryMs)) === true) return;
 		}
+	}
+}
+
+/** Those of one mount. */
+export class RetiredDrivers {
+	readonly #drivers = new Set<RetiredDriver>();
+
+	get count(): number {
+		return this.#drivers.size;
+	}
+
+	add(options: RetiredDriverOptions): void {
+		const driver = new RetiredDriver(options);
+		this.#drivers.add(driver);
+		void driver.ended.then(() => this.#drivers.delete(driver));
+		if (this.#drivers.size > maximumRetired) this.#drivers.values().next().value?.endReaders();
+	}
+
+	/** RetiredDriver.finish, for all. */
+	async finish(patientUntil: () => number): Promise<void> {
+		await Promise.all([...this.#drivers].map(async (driver) => driver.finish(patientUntil)));
 	}
 }

@@ -7,16 +7,11 @@ import { addMeasured } from "../filesystem-process/measures.ts";
 import type { Logger } from "../log.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
 import { withEither } from "../within.ts";
-import { createMountBackoff } from "./backoff.ts";
-import {
-	failedCheck,
-	reportedConcessions,
-	reportedRefusals,
-	reportError,
-	untilNextCheckMs,
-	type BackendHealth,
-} from "./report.ts";
-import type { Changed, ChangeOptions, Supervised, Timing } from "./supervise.ts";
+import { BackendHealth } from "./backend-health.ts";
+import { createMountBackoff, retryDelayMs } from "./backoff.ts";
+import { reportedConcessions, reportedRefusals, reportError } from "./report.ts";
+import type { Changed, ChangeOptions, Supervised } from "./supervised.ts";
+import type { Timing } from "./timing.ts";
 
 export interface SharedMountOptions {
 	/** All with the same driver, which can serve them together. */
@@ -173,11 +168,11 @@ export class SharedMember {
 	#wake = new AbortController();
 	#log: Logger;
 	readonly #backoff = createMountBackoff();
+	readonly #backend = new BackendHealth();
 	#prepared: PreparedMount | undefined;
 	#state: "pending" | "checking" | "failed" = "pending";
 	#since = new Date();
 	#refusal: LauncherError | undefined;
-	#backend: BackendHealth | undefined;
 	#lastError: ReportedError | undefined;
 	#retryAt: Date | undefined;
 	#first: Promise<void> | undefined;
@@ -287,12 +282,12 @@ export class SharedMember {
 				if (signal.aborted || !isNew) throw error;
 				// What may pass does so while it is mounted; what will not is no reason to show a folder that holds nothing.
 				if (error.permanent || prepared.servesWithoutBackend !== true) {
-					this.#backend = { ok: false, checkedAt: new Date() };
+					this.#backend.failed(this.#options.redact(error.message));
 					throw error;
 				}
 				this.#ails(error);
 			}
-			if (!isNew) return untilNextCheckMs(this.#backend, backendEveryMs);
+			if (!isNew) return this.#backend.untilNextCheckMs(backendEveryMs);
 			if (this.mount !== mount) return 0;
 			this.#prepared = prepared;
 			this.#refusal = undefined;
@@ -305,27 +300,23 @@ export class SharedMember {
 			// It goes on with the secrets that it has.
 			this.#ails(error);
 		}
-		return untilNextCheckMs(this.#backend, backendEveryMs);
+		return this.#backend.untilNextCheckMs(backendEveryMs);
 	}
 
 	#isWell(): void {
-		if (this.#backend?.ok === false) {
-			this.#log.info("backend answers again");
-			this.#since = new Date();
-		}
-		this.#backend = { ok: true, checkedAt: new Date() };
+		if (!this.#backend.passed()) return;
+		this.#log.info("backend answers again");
+		this.#since = new Date();
 	}
 
 	#ails(error: LauncherError): void {
-		const wasWell = this.#backend?.ok !== false;
-		this.#backend = failedCheck(error, this.#options.redact);
-		if (!wasWell) return;
+		if (!this.#backend.failed(this.#options.redact(error.message))) return;
 		this.#since = new Date();
 		this.#report(error, "backend check failed");
 	}
 
 	#isRefused(error: LauncherError): number {
-		const delayMs = Math.max(this.#backoff.next(), error.permanent ? 60_000 : 0);
+		const delayMs = retryDelayMs(this.#backoff, error, false);
 		this.#refusal = error;
 		this.#retryAt = new Date(Date.now() + delayMs);
 		this.#enter(error.permanent ? "failed" : "pending");
@@ -345,11 +336,6 @@ export class SharedMember {
 		this.#since = new Date();
 	}
 
-	#backendStatus(): Pick<MountStatus, "backend"> {
-		if (this.#backend === undefined) return {};
-		return { backend: { ok: this.#backend.ok, checkedAt: this.#backend.checkedAt.toISOString() } };
-	}
-
 	status(shared: MountStatus): MountStatus {
 		const { name, source, target, readOnly } = this.mount;
 		const own = { name, driver: shared.driver, source, target, readOnly };
@@ -364,14 +350,14 @@ export class SharedMember {
 				...(this.#refusal !== undefined && this.#lastError !== undefined && { reason: this.#lastError.message }),
 				restarts: 0,
 				layers: 0,
-				...this.#backendStatus(),
+				...this.#backend.status(),
 				...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
 				...(this.#lastError !== undefined && { lastError: this.#lastError }),
 				droppedLines: 0,
 			};
 		}
-		const ails = this.#backend?.ok === false && shared.state === "ready";
-		const reason = shared.reason ?? (ails ? this.#backend?.problem : undefined);
+		const ails = this.#backend.ails && shared.state === "ready";
+		const reason = shared.reason ?? (ails ? this.#backend.problem : undefined);
 		const lastError = later(shared.lastError, this.#lastError);
 		const { reason: _, lastError: __, ...facts } = shared;
 		return {
@@ -380,7 +366,7 @@ export class SharedMember {
 			...(ails && { state: "degraded" as const }),
 			...(shared.state === "ready" && { since: latest(shared.since, this.#since.toISOString()) }),
 			...(reason !== undefined && { reason }),
-			...this.#backendStatus(),
+			...this.#backend.status(),
 			...(lastError !== undefined && { lastError }),
 		};
 	}

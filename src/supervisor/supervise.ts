@@ -1,42 +1,22 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type {
-	CheckContext,
-	Driver,
-	Ending,
-	PreparedMount,
-	DriverSession,
-	StartContext,
-	Tracer,
-} from "../drivers/driver.ts";
+import type { CheckContext, DriverSession, Ending, PreparedMount, StartContext, Tracer } from "../drivers/driver.ts";
 import { LauncherError, toLauncherError } from "../errors.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import { dropKept } from "../mounts/kept-layers.ts";
-import { bindOver, remountReadOnly } from "../mounts/mount.ts";
-import {
-	isAmong,
-	isEmptyRoot,
-	layersAt,
-	mountsIfReadable,
-	readMountinfo,
-	type MountEntry,
-} from "../mounts/mountinfo.ts";
-import { statfs } from "../mounts/statfs.ts";
-import { isSidecar, type Holder } from "../mounts/volume-use.ts";
-import { firstOf, withEither, within } from "../within.ts";
-import { Prober } from "../probe/prober.ts";
+import { layersAt, mountsIfReadable, type MountEntry } from "../mounts/mountinfo.ts";
+import type { Holder } from "../mounts/volume-use.ts";
 import type { MountStatus, ReportedError } from "../probe/status.ts";
-import { createMountBackoff } from "./backoff.ts";
-import {
-	failedCheck,
-	reportedConcessions,
-	reportedRefusals,
-	reportError,
-	untilNextCheckMs,
-	type BackendHealth,
-} from "./report.ts";
-import { nextState, type MountEvent } from "./state.ts";
-import { RetiredDriver } from "./retired-driver.ts";
+import { withEither, within } from "../within.ts";
+import { Answers } from "./answers.ts";
+import { BackendHealth } from "./backend-health.ts";
+import { createMountBackoff, retryDelayMs } from "./backoff.ts";
+import { limitsUntil, soonerOf, type EndLimits } from "./end-limits.ts";
+import { Layers } from "./layers.ts";
+import { reportedSession } from "./report.ts";
+import { RetiredDrivers } from "./retired-driver.ts";
+import { Standing } from "./standing.ts";
+import type { Changed, ChangeOptions, Supervised } from "./supervised.ts";
 import {
 	clearDirectory,
 	detach,
@@ -47,36 +27,8 @@ import {
 	stagingOf,
 	type Remains,
 } from "./take-down.ts";
-
-export interface Timing {
-	/** Between two looks at a mount. */
-	readonly watchEveryMs: number;
-	/** A statfs that takes longer is late. */
-	readonly statfsTimeoutMs: number;
-	/** Ready means that the last answer is not older. */
-	readonly freshMs: number;
-	/** A mount that is silent for longer is aborted and started again. */
-	readonly hangTimeoutMs: number;
-	/** From the start of a driver until it must have mounted. */
-	readonly startTimeoutMs: number;
-	/** Between two checks of the backend while mounted; of one that fails six times as often. */
-	readonly backendEveryMs: number;
-	/** How long those who read go on with a driver that was replaced. */
-	readonly readersMs: number;
-}
-
-export const defaultTiming: Timing = {
-	watchEveryMs: 2000,
-	statfsTimeoutMs: 2000,
-	freshMs: 4000,
-	hangTimeoutMs: 60_000,
-	startTimeoutMs: 30_000,
-	backendEveryMs: 30_000,
-	readersMs: 600_000,
-};
-
-/** For taking down a mount that ends by itself, when nobody has set a deadline. */
-const defaultStopMs = 25_000;
+import type { Timing } from "./timing.ts";
+import { untilStaged } from "./until-staged.ts";
 
 /** From a driver's end until it is known, with its last words. */
 const endKnownMs = 1000;
@@ -90,19 +42,6 @@ export interface SupervisorEvents {
 	continued(seconds: number): void;
 	/** Somebody unmounted the target: wanted from outside, not a failure. */
 	unmountedFromOutside(): void;
-}
-
-/** What one supervisor keeps: a mount of the config, or one that several of them share. */
-export interface Supervised {
-	readonly name: string;
-	readonly driver: Driver;
-	readonly source: string;
-	readonly target: string;
-	readonly readOnly: boolean;
-	/** Of several that are its folders, that one's name. */
-	nameOf?(folder: string): string | undefined;
-	/** Looks at everything that a start needs, now. */
-	prepare(): Promise<{ readonly mount: PreparedMount }>;
 }
 
 export interface SupervisorOptions {
@@ -125,99 +64,70 @@ export interface SupervisorOptions {
 	readonly events: SupervisorEvents;
 }
 
-/** How a mount became another one of the same place. */
-export type Changed =
-	/** It goes on as that; these options count from its next start on. */
-	| { readonly kind: "updated"; readonly later: readonly string[] }
-	/** Another process serves what is opened from now on. */
-	| { readonly kind: "replaced" }
-	/** It is not served, and will be that when it is. */
-	| { readonly kind: "noted" };
-
-export interface ChangeOptions {
-	/** To wait so long before another process is started, so that not all of a cluster do at once. */
-	readonly delayMs: number;
-	readonly signal: AbortSignal;
-}
-
-/** Drivers of before changes that go on at a time; of more, the oldest one's readers have to go. */
-const maximumRetired = 3;
-
 /** Keeps one mount: starts its driver, watches it, starts it again, and takes it down. */
 export class MountSupervisor {
 	readonly #options: SupervisorOptions;
 	readonly #log: Logger;
-	readonly #prober: Prober;
+	readonly #standing: Standing;
+	readonly #layers: Layers;
+	readonly #answers: Answers;
+	readonly #backend = new BackendHealth();
+	readonly #retired = new RetiredDrivers();
 	readonly #backoff = createMountBackoff();
 	/** Aborted when the mount is not wanted any more. */
 	readonly #unwanted = new AbortController();
 	readonly #detached = Promise.withResolvers<void>();
-	readonly #waiters = new Set<() => void>();
-	readonly #retired = new Set<RetiredDriver>();
 
 	#mount: Supervised;
+	#prepared: PreparedMount | undefined;
+	#session: DriverSession | undefined;
 	/** Where its driver mounts and has its files: RUN_DIR/mounts/<id>, and after a replacement another one beside that. */
 	#directory: string;
 	#directories = 0;
-	#prepared: PreparedMount | undefined;
-	#wake = new AbortController();
-	/** Under way: the driver is being replaced by another one. */
-	#replacing: Promise<void> | undefined;
-	#state: MountStatus["state"] = "pending";
-	#since = new Date();
-	#session: DriverSession | undefined;
-	/** Binds of ours at the target, bottom first; those below the last are dead. */
-	#layers: MountEntry[] = [];
-	/** Counts the binds, so that mounts inside this one notice that they were hidden by a new one. */
-	#generation = 0;
-	#parentGeneration = 0;
 	/** The driver that runs has been bound to the target. */
 	#bound = false;
-	#everReady = false;
-	#settled = false;
+	/** Under way: the driver is being replaced by another one. */
+	#replacing: Promise<void> | undefined;
+	/** Aborted to have the wait before the next try end now. */
+	#wake = new AbortController();
 	#restarts = 0;
 	#droppedLines = 0;
-	#visible = false;
-	#hung = false;
-	/** In a row. */
-	#deadLooks = 0;
 	#ailment: string | undefined;
-	#backend: BackendHealth | undefined;
-	#lastError: ReportedError | undefined;
-	#retryAt: Date | undefined;
 	/** At the end it is left at its target. */
 	#stays = false;
-	/** Of performance.now: until when applications, and then the driver, have time at the end. */
-	#limits: { readonly detachUntil: number; readonly endUntil: number } | undefined;
+	#limits: EndLimits | undefined;
 
 	constructor(options: SupervisorOptions) {
+		const { mount, log, redact, events, timing, parent } = options;
+		const { target } = mount;
 		this.#options = options;
-		this.#mount = options.mount;
+		this.#mount = mount;
 		this.#directory = options.directory;
-		this.#log = options.log;
-		this.#prober = new Prober(options.mount.target, options.timing.statfsTimeoutMs);
+		this.#log = log;
+		this.#standing = new Standing({ log, redact, events });
+		this.#layers = new Layers({ ...options, target, parent });
+		this.#answers = new Answers({ target, timing, isInside: parent !== undefined });
 	}
 
 	get mount(): Supervised {
 		return this.#mount;
 	}
 
-	/** Ready or failed at least once: the first start is over. */
 	get settled(): boolean {
-		return this.#settled;
+		return this.#standing.settled;
 	}
 
-	/** The error of a mount that has failed for good and was never ready. */
 	get hopeless(): ReportedError | undefined {
-		return this.#state === "failed" && !this.#everReady ? this.#lastError : undefined;
+		return this.#standing.hopeless;
 	}
 
 	get everReady(): boolean {
-		return this.#everReady;
+		return this.#standing.everReady;
 	}
 
+	/** Layers.generation. */
 	get generation(): number {
-		return this.#generation;
+		return this.#layers.generation;
 	}
 
 	setLogLevel(level: LogLevel): void {
@@ -241,71 +151,50 @@ export class MountSupervisor {
 
 	status(): MountStatus {
 		const { name, source, target, readOnly, driver } = this.mount;
-		const silentMs = this.#prober.silentMs;
+		const { silentMs } = this.#answers;
 		const reason = this.#reason();
-		const driverStats = this.#session?.stats?.();
-		const measured = this.#session?.measured && {
-			...this.#session.measured(""),
-			...this.#session.measuredTogether?.(),
-		};
-		const troubles = this.#session?.troubles?.() ?? [];
 		return {
 			name,
 			driver: driver.name,
 			source,
 			target,
 			readOnly,
-			state: this.#state,
-			since: this.#since.toISOString(),
-			ready: this.#isReady(),
+			...this.#standing.status(),
+			ready: this.isReady,
 			...(reason !== undefined && { reason }),
-			...(this.#session !== undefined && { pid: this.#session.pid }),
 			restarts: this.#restarts,
-			layers: this.#layers.length,
-			...(this.#retired.size > 0 && { retiring: this.#retired.size }),
+			layers: this.#layers.entries.length,
+			...(this.#retired.count > 0 && { retiring: this.#retired.count }),
 			...(silentMs !== undefined && { answeredSecondsAgo: Math.round(silentMs) / 1000 }),
-			...(this.#backend !== undefined && {
-				backend: { ok: this.#backend.ok, checkedAt: this.#backend.checkedAt.toISOString() },
-			}),
-			...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
-			...(this.#lastError !== undefined && { lastError: this.#lastError }),
-			...reportedRefusals(this.#session?.refusals?.(""), this.#options.redact),
-			...reportedConcessions(this.#session?.concessions?.(""), this.#options.redact),
+			...this.#backend.status(),
 			droppedLines: this.#droppedLines,
-			...(troubles.length > 0 && {
-				troubles: troubles.map((trouble) => ({ ...trouble, message: this.#options.redact(trouble.message) })),
-			}),
-			...(driverStats !== undefined && { driverStats }),
-			...(measured !== undefined && { measured }),
+			...reportedSession(this.#session, this.#options.redact),
 		};
 	}
 
-	#isReady(): boolean {
-		const serving = this.#state === "ready" || this.#state === "degraded";
+	get isReady(): boolean {
 		// A mount inside another one is reached only through that one.
 		const { parent } = this.#options;
-		if (parent !== undefined && (!parent.#isReady() || parent.generation !== this.#parentGeneration)) return false;
-		return (
-			serving && this.#visible && (this.#prober.silentMs ?? Number.POSITIVE_INFINITY) < this.#options.timing.freshMs
-		);
+		if (parent !== undefined && (!parent.isReady || !this.#layers.isInParent)) return false;
+		return this.#standing.isServing && this.#layers.isVisible && this.#answers.isFresh;
 	}
 
 	#reason(): string | undefined {
-		switch (this.#state) {
+		switch (this.#standing.state) {
 			case "ready":
 			case "degraded":
-				return this.#ailment ?? (this.#backend?.ok === false ? this.#backend.problem : undefined);
+				return this.#ailment ?? this.#backend.problem;
 			case "pending":
 			case "recovering":
 			case "failed":
-				return this.#lastError?.message;
+				return this.#standing.lastError?.message;
 			case "checking":
 			case "starting":
 			case "draining":
 			case "stopped":
 				return undefined;
 			default:
-				return this.#state satisfies never;
+				return this.#standing.state satisfies never;
 		}
 	}
 
@@ -329,10 +218,10 @@ export class MountSupervisor {
 			await this.#cleanUp(async () => this.#endSession());
 			if (await this.#wasUnmountedWithin(delayMs)) break;
 		}
-		this.#retryAt = undefined;
-		this.#dispatch({ kind: "unwanted" });
+		this.#standing.forgetRetry();
+		this.#standing.enter({ kind: "unwanted" });
 		await this.#release();
-		this.#dispatch({ kind: "released" });
+		this.#standing.enter({ kind: "released" });
 		this.#detached.resolve();
 	}
 
@@ -352,13 +241,9 @@ export class MountSupervisor {
 		this.#end({ detachUntil, endUntil: detachUntil + hiddenMs });
 	}
 
-	#end(limits: { readonly detachUntil: number; readonly endUntil: number }): void {
-		const { detachUntil, endUntil } = this.#limits ?? limits;
-		this.#limits = {
-			detachUntil: Math.min(detachUntil, limits.detachUntil),
-			endUntil: Math.min(endUntil, limits.endUntil),
-		};
-		this.#dispatch({ kind: "unwanted" });
+	#end(limits: EndLimits): void {
+		this.#limits = this.#limits === undefined ? limits : soonerOf(this.#limits, limits);
+		this.#standing.enter({ kind: "unwanted" });
 		this.#unwanted.abort();
 	}
 
@@ -372,11 +257,10 @@ export class MountSupervisor {
 		{ delayMs, signal }: ChangeOptions,
 	): Promise<Changed> {
 		for (;;) {
-			while (this.#state === "checking" || this.#state === "starting" || this.#replacing !== undefined)
-				await this.#untilNews(signal);
+			while (this.#standing.isStarting || this.#replacing !== undefined) await this.#standing.untilNews(signal);
 			signal.throwIfAborted();
 			const session = this.#session;
-			if (session === undefined || !this.#isServing()) {
+			if (session === undefined || !this.#standing.isServing) {
 				this.#mount = next;
 				this.#wake.abort();
 				return { kind: "noted" };
@@ -384,21 +268,21 @@ export class MountSupervisor {
 			if (prepared instanceof LauncherError) throw prepared;
 			const { variables, identity } = this.#options;
 			await prepared.check?.({ signal, variables, identity });
-			if (this.#session !== session || !this.#isServing()) continue;
+			if (this.#session !== session || !this.#standing.isServing) continue;
 			const update = next.driver === this.#mount.driver ? await session.update?.(prepared) : undefined;
 			if (update?.kind === "updated") {
 				this.#adopt(next, prepared);
 				return update;
 			}
 			await sleep(delayMs, undefined, { signal });
-			if (this.#session !== session || !this.#isServing()) continue;
+			if (this.#session !== session || !this.#standing.isServing) continue;
 			const replacing = this.#replace(session, next, prepared, signal);
 			this.#replacing = replacing.catch(() => undefined);
 			try {
 				await replacing;
 			} finally {
 				this.#replacing = undefined;
-				this.#wakeWaiters();
+				this.#standing.tellNews();
 			}
 			return { kind: "replaced" };
 		}
@@ -410,7 +294,7 @@ export class MountSupervisor {
 	 */
 	async exchange(): Promise<number> {
 		const session = this.#session;
-		if (session === undefined || !this.#isServing() || this.#replacing !== undefined) {
+		if (session === undefined || !this.#standing.isServing || this.#replacing !== undefined) {
 			throw new LauncherError("EXCHANGE_REFUSED", "it is not served at this moment, or by another process soon", {
 				hint: "Look at `fluid-fuse status`, and try again when it is ready.",
 			});
@@ -432,11 +316,13 @@ export class MountSupervisor {
 	#adopt(next: Supervised, prepared: PreparedMount): void {
 		this.#mount = next;
 		this.#prepared = prepared;
-		if (prepared.check !== undefined) this.#backend = { ok: true, checkedAt: new Date() };
+		if (prepared.check !== undefined) this.#backend.passed();
 	}
 
 	async #replace(old: DriverSession, next: Supervised, prepared: PreparedMount, signal: AbortSignal): Promise<void> {
+		const { timing } = this.#options;
 		const startedAt = performance.now();
+		const deadline = startedAt + timing.startTimeoutMs;
 		const directory = `${this.#options.directory}.r${++this.#directories}`;
 		await mkdir(stagingOf(directory), { recursive: true, mode: 0o700 });
 		let session: DriverSession | undefined;
@@ -444,7 +330,7 @@ export class MountSupervisor {
 			session = await withEither([signal, this.#unwanted.signal], async (either) =>
 				prepared.start(this.#startContext(directory, either)),
 			);
-			await this.#untilStaged(session, next, directory, startedAt + this.#options.timing.startTimeoutMs);
+			await untilStaged({ session, mount: next, directory, deadline, timing }, this.#unwanted.signal);
 			await this.#bind(directory);
 		} catch (error) {
 			await this.#cleanUp(async () => {
@@ -453,19 +339,16 @@ export class MountSupervisor {
 			});
 			throw error;
 		}
-		const retired = new RetiredDriver({
+		this.#retired.add({
 			session: old,
 			directory: this.#directory,
 			target: next.target,
 			readOnly: this.mount.readOnly,
 			nodeProc: this.#options.nodeProc,
 			log: this.#log,
-			readersMs: this.#options.timing.readersMs,
+			readersMs: timing.readersMs,
 			onForcedAbort: () => this.#options.events.forcedAbort(),
 		});
-		this.#retired.add(retired);
-		void retired.ended.then(() => this.#retired.delete(retired));
-		if (this.#retired.size > maximumRetired) this.#retired.values().next().value?.endReaders();
 		this.#session = session;
 		this.#directory = directory;
 		this.#adopt(next, prepared);
@@ -473,27 +356,9 @@ export class MountSupervisor {
 		this.#options.events.started((performance.now() - startedAt) / 1000);
 	}
 
-	#isServing(): boolean {
-		return this.#state === "ready" || this.#state === "degraded";
-	}
-
-	/** Resolves when something about its state may be different. */
-	async #untilNews(signal: AbortSignal): Promise<void> {
-		signal.throwIfAborted();
-		await new Promise<void>((resolve) => {
-			const done = (): void => {
-				this.#waiters.delete(done);
-				signal.removeEventListener("abort", done);
-				resolve();
-			};
-			this.#waiters.add(done);
-			signal.addEventListener("abort", done);
-		});
-	}
-
 	/** Resolves when the mount is ready; rejects when the signal is aborted first. */
 	async untilReady(signal: AbortSignal): Promise<void> {
-		while (!this.#isReady()) await this.#untilNews(signal);
+		while (!this.isReady) await this.#standing.untilNews(signal);
 	}
 
 	async #endSession(): Promise<void> {
@@ -511,24 +376,15 @@ export class MountSupervisor {
 			while (!signal.aborted && performance.now() < until) {
 				const sliceMs = Math.min(this.#options.timing.watchEveryMs, Math.max(0, until - performance.now()));
 				await sleep(sliceMs, undefined, { signal }).catch(() => undefined);
-				if (this.#layers.length === 0 || this.#options.parent !== undefined) continue;
+				if (this.#layers.top === undefined || this.#options.parent !== undefined) continue;
 				const entries = await mountsIfReadable();
 				// Who cannot look has not seen it go.
-				if (entries === undefined || isAmong(this.#layers.at(-1), layersAt(entries, this.mount.target))) continue;
-				if (this.#isLostToOthers(entries)) continue;
+				if (entries === undefined || this.#layers.fateIn(entries) !== "unmounted") continue;
 				this.#unmountedFromOutside();
 				return true;
 			}
 			return false;
 		});
-	}
-
-	/**
-	 * Only what was mounted over another one of ours is gone. That happens when an application goes whose volume began with that one, and
-	 * in a sidecar only when the mount is to go.
-	 */
-	#isLostToOthers(entries: readonly MountEntry[]): boolean {
-		return isAmong(layersAt(entries, this.mount.target).at(-1), this.#layers) && !isSidecar(entries);
 	}
 
 	#unmountedFromOutside(): void {
@@ -541,15 +397,16 @@ export class MountSupervisor {
 		const signal = this.#unwanted.signal;
 		const { parent, timing, variables, identity } = this.#options;
 		const startedAt = performance.now();
-		this.#retryAt = undefined;
-		this.#dispatch({ kind: "try" });
+		const deadline = startedAt + timing.startTimeoutMs;
+		this.#standing.forgetRetry();
+		this.#standing.enter({ kind: "try" });
 		const { mount } = this;
 		const { mount: prepared } = await mount.prepare();
 		// Once it was there, what serves without its backend is back at once, and the next check tells how things are.
-		const isChecked = !(this.#everReady && prepared.servesWithoutBackend === true);
+		const isChecked = !(this.everReady && prepared.servesWithoutBackend === true);
 		if (prepared.check !== undefined && isChecked)
 			await this.#checkFirst(prepared, prepared.check({ signal, variables, identity }));
-		this.#dispatch({ kind: "checked" });
+		this.#standing.enter({ kind: "checked" });
 		await parent?.untilReady(signal);
 		await clearDirectory(this.#directory);
 		await mkdir(stagingOf(this.#directory), { mode: 0o700 });
@@ -557,17 +414,17 @@ export class MountSupervisor {
 		this.#session = session;
 		this.#prepared = prepared;
 		this.#bound = false;
-		if (this.#everReady) this.#restarts++;
+		if (this.everReady) this.#restarts++;
 		this.#log.info({ pid: session.pid }, "driver started");
-		await this.#untilStaged(session, mount, this.#directory, startedAt + timing.startTimeoutMs);
+		await untilStaged({ session, mount, directory: this.#directory, deadline, timing }, signal);
 		await this.#bind(this.#directory);
-		await this.#untilAnswered(startedAt + timing.startTimeoutMs);
-		this.#visible = true;
-		this.#everReady = true;
+		this.#bound = true;
+		await this.#answers.untilFirst(deadline, signal);
+		this.#layers.isVisible = true;
 		this.#ailment = undefined;
 		this.#backoff.succeeded();
-		this.#dispatch({ kind: "mounted" });
-		if (this.#backend?.ok === false) this.#dispatch({ kind: "ailing" });
+		this.#standing.enter({ kind: "mounted" });
+		if (this.#backend.ails) this.#standing.enter({ kind: "ailing" });
 		this.#options.events.started((performance.now() - startedAt) / 1000);
 		await this.#watch(isChecked);
 	}
@@ -597,89 +454,19 @@ export class MountSupervisor {
 	async #checkFirst({ servesWithoutBackend = false }: PreparedMount, check: Promise<void>): Promise<void> {
 		try {
 			await check;
-			this.#backend = { ok: true, checkedAt: new Date() };
+			this.#backend.passed();
 		} catch (thrown) {
 			const error = toLauncherError(thrown);
 			if (!servesWithoutBackend || error.permanent || this.#unwanted.signal.aborted) throw error;
 			// Applications get errors rather than no mount at all, and data as soon as the backend is back.
-			this.#backend = failedCheck(error, this.#options.redact);
-			this.#report(error, "mounting without the backend");
+			this.#backend.failed(this.#options.redact(error.message));
+			this.#standing.report(error, "mounting without the backend");
 		}
 	}
 
-	/** Waits until the driver's own mount is there and answers. */
-	async #untilStaged(session: DriverSession, mount: Supervised, directory: string, deadline: number): Promise<void> {
-		const signal = this.#unwanted.signal;
-		const { filesystemTypes, name, settleMs = 0, isTrustedWithReadOnly = true } = mount.driver;
-		const staging = stagingOf(directory);
-		let ending: Ending | undefined;
-		void session.ended.then((value) => {
-			ending = value;
-		});
-		const failIfEnded = (): void => {
-			if (ending === undefined) return;
-			throw ending.kind === "failed"
-				? ending.cause
-				: new LauncherError("DRIVER_FAILED", `${name} ended before it had mounted`);
-		};
-		for (;;) {
-			signal.throwIfAborted();
-			failIfEnded();
-			if (performance.now() > deadline) {
-				throw new LauncherError(
-					"DRIVER_FAILED",
-					`${name} has not mounted within ${this.#options.timing.startTimeoutMs / 1000} s`,
-				);
-			}
-			const top = layersAt(await readMountinfo(), staging).at(-1);
-			if (top !== undefined && (filesystemTypes.includes(top.type) || filesystemTypes.includes("*"))) {
-				const answer = await statfs(staging, this.#options.timing.statfsTimeoutMs);
-				if (answer.kind === "answered") break;
-				// A hung child ends when the driver is ended; a next one would only hang beside it.
-				if (answer.kind === "hung")
-					await within(firstOf([answer.gone, session.ended]), Math.max(0, deadline - performance.now()));
-			}
-			await sleep(5);
-		}
-		await within(session.ended, settleMs);
-		failIfEnded();
-		if (mount.readOnly && !isTrustedWithReadOnly && !(await remountReadOnly(staging)))
-			throw new LauncherError("DRIVER_FAILED", `what ${name} has mounted cannot be made read-only`);
-	}
-
-	/** The first answer at the target itself. */
-	async #untilAnswered(deadline: number): Promise<void> {
-		for (;;) {
-			const verdict = await this.#prober.ask();
-			if (verdict.kind === "answered") return;
-			if (verdict.kind !== "hung" || performance.now() > deadline) {
-				throw new LauncherError("DRIVER_FAILED", `${this.mount.target} is mounted but does not answer a statfs`);
-			}
-			// A child that still hangs on the mount before this one is about to be freed.
-			await sleep(100, undefined, { signal: this.#unwanted.signal });
-		}
-	}
-
-	async #bind(directory: string, replaced = this.#visible ? this.#layers.at(-1) : undefined): Promise<void> {
-		const { target } = this.mount;
-		const { parent, makeTarget } = this.#options;
-		const parentGeneration = parent?.generation ?? 0;
-		const entry = await bindOver(stagingOf(directory), target, {
-			makeTarget,
-			isOurs: (candidate) => isAmong(candidate, this.#layers),
-			nodeProc: this.#options.nodeProc,
-			keptFolder: keptFolderOf(this.#options.directory),
-			...(replaced !== undefined && { replaces: replaced }),
-		});
-		const left = layersAt(await readMountinfo(), target);
-		// What lies below from before this launcher is dead and ours to pop at the end.
-		this.#layers = left.filter(
-			(layer) => layer.id === entry.id || layer.type.startsWith("fuse") || (parent === undefined && isEmptyRoot(layer)),
-		);
-		this.#parentGeneration = parentGeneration;
-		this.#bound = true;
-		this.#generation++;
-		this.#log.info({ target, layers: this.#layers.length, type: entry.type }, "mounted");
+	async #bind(directory: string, replaced?: MountEntry): Promise<void> {
+		const { type } = await this.#layers.bind(directory, replaced);
+		this.#log.info({ target: this.mount.target, layers: this.#layers.entries.length, type }, "mounted");
 	}
 
 	/** Looks at the mount until it breaks (throws), is unmounted from outside, or is not wanted any more. */
@@ -692,58 +479,52 @@ export class MountSupervisor {
 			const session = this.#session;
 			const ending = session && (await within(session.ended, timing.watchEveryMs, signal));
 			if (signal.aborted) return;
-			const ours = this.#layers.at(-1);
+			const ours = this.#layers.top;
 			const entries = await mountsIfReadable();
 			if (entries === undefined) {
 				if (ending !== undefined) throw this.#causeOf(ending);
 				// That says nothing about the mount, which applications use.
 				this.#ailment = "the list of mounts cannot be read";
-				this.#dispatch({ kind: "ailing" });
+				this.#standing.enter({ kind: "ailing" }, this.#ailment);
 				continue;
 			}
-			const here = layersAt(entries, this.mount.target);
 			// What was seen may be of before or after another driver was bound over this one.
 			await this.#replacing;
-			if (this.#session !== session || this.#layers.at(-1) !== ours) continue;
-			const stillThere = isAmong(ours, here);
-			if (
-				!stillThere &&
-				parent !== undefined &&
-				(parent.generation !== this.#parentGeneration || !parent.status().ready)
-			) {
-				// The mount around it was started again and hides this one: show it once more.
-				this.#visible = false;
-				this.#layers = [];
-				await parent.untilReady(signal);
+			if (this.#session !== session || this.#layers.top !== ours) continue;
+			const fate = this.#layers.fateIn(entries);
+			if (fate === "hidden") {
+				this.#layers.forget();
+				await parent?.untilReady(signal);
 				await this.#bind(this.#directory);
-				this.#visible = true;
+				this.#layers.isVisible = true;
 				continue;
 			}
-			const isLostToOthers = !stillThere && this.#isLostToOthers(entries);
-			if (!stillThere && !isLostToOthers) {
+			if (fate === "unmounted") {
 				this.#unmountedFromOutside();
 				return;
 			}
 			if (ending !== undefined) throw this.#causeOf(ending);
-			if (isLostToOthers) {
+			const top = layersAt(entries, this.mount.target).at(-1);
+			if (fate === "lost") {
 				this.#log.warn({ target: this.mount.target }, "unmounted with the volume of an application, mounting again");
-				await this.#bind(this.#directory, here.at(-1));
+				await this.#bind(this.#directory, top);
 				continue;
 			}
-			this.#visible = here.at(-1)?.id === ours?.id;
-			await this.#look();
+			this.#layers.isVisible = top?.id === ours?.id;
+			this.#ailment = await this.#look();
 			if (
 				this.#prepared?.check !== undefined &&
 				backendCheck === undefined &&
-				performance.now() - backendCheckedAt >= untilNextCheckMs(this.#backend, timing.backendEveryMs)
+				performance.now() - backendCheckedAt >= this.#backend.untilNextCheckMs(timing.backendEveryMs)
 			) {
 				backendCheck = this.#checkBackend(this.#prepared).finally(() => {
 					backendCheckedAt = performance.now();
 					backendCheck = undefined;
 				});
 			}
-			this.#dispatch({ kind: this.#ailment === undefined && this.#backend?.ok !== false ? "well" : "ailing" });
-			if (this.#isReady()) this.#wakeWaiters();
+			const isWell = this.#ailment === undefined && !this.#backend.ails;
+			this.#standing.enter({ kind: isWell ? "well" : "ailing" }, this.#ailment);
+			if (this.isReady) this.#standing.tellNews();
 		}
 	}
 
@@ -761,92 +542,42 @@ export class MountSupervisor {
 		return new LauncherError("DRIVER_FAILED", "the mount is dead (ENOTCONN) though its driver runs");
 	}
 
-	/** Asks for a statfs and draws the conclusions; throws MOUNT_HUNG past the limit. */
-	async #look(): Promise<void> {
-		const { hangTimeoutMs } = this.#options.timing;
-		const verdict = await this.#prober.ask();
-		const silentMs = this.#prober.silentMs ?? 0;
-		this.#hung = verdict.kind === "hung";
-		if (verdict.kind !== "dead") this.#deadLooks = 0;
-		switch (verdict.kind) {
-			case "answered":
-				this.#ailment = this.#visible ? undefined : `another filesystem is mounted over ${this.mount.target}`;
-				return;
-			case "failed":
-				this.#ailment = `statfs failed: ${verdict.reason}`;
-				return;
+	/** What ails it, if anything; throws why it has to be started again. */
+	async #look(): Promise<string | undefined> {
+		const look = await this.#answers.look();
+		switch (look.kind) {
+			case "answers":
+				return this.#layers.isVisible ? undefined : `another filesystem is mounted over ${this.mount.target}`;
+			case "ails":
+				return look.ailment;
 			case "dead":
-				// Its path leads through the mount around it, which may be the dead one and tell so a moment later.
-				if (this.#options.parent !== undefined && ++this.#deadLooks < 3) {
-					this.#ailment = "the mount around it does not answer";
-					return;
-				}
 				throw await this.#causeOfDeath();
-			case "hung":
-				this.#ailment = `no answer to statfs for ${Math.round(silentMs / 1000)} s`;
-				if (silentMs < hangTimeoutMs) return;
-				throw new LauncherError("MOUNT_HUNG", `no answer to statfs for ${Math.round(silentMs / 1000)} s: aborted`, {
-					hint: "What applications had written and not closed may be lost; look at the driver's last lines.",
-				});
 			default:
-				verdict satisfies never;
+				return look satisfies never;
 		}
 	}
 
 	async #checkBackend(prepared: PreparedMount): Promise<void> {
-		const before = this.#backend?.ok;
 		try {
 			const { variables, identity } = this.#options;
 			await prepared.check?.({ signal: this.#unwanted.signal, variables, identity });
 			if (this.#prepared !== prepared) return;
-			this.#backend = { ok: true, checkedAt: new Date() };
-			if (before === false) this.#log.info("backend answers again");
+			if (this.#backend.passed()) this.#log.info("backend answers again");
 		} catch (thrown) {
 			// It may have been asked with keys that are not in use any more.
 			if (this.#unwanted.signal.aborted || this.#prepared !== prepared) return;
 			const error = toLauncherError(thrown);
-			this.#backend = failedCheck(error, this.#options.redact);
-			if (before !== false) this.#report(error, "backend check failed");
+			if (this.#backend.failed(this.#options.redact(error.message)))
+				this.#standing.report(error, "backend check failed");
 		}
 	}
 
 	/** Records why it broke and says how long to wait before the next try. */
 	#broken(error: LauncherError): number {
-		this.#visible = false;
-		this.#settled = true;
-		const slowMs = 60_000;
-		const killed = error.code === "DRIVER_KILLED" && (this.#state === "ready" || this.#state === "degraded");
-		const delayMs = killed
-			? this.#backoff.once()
-			: error.permanent
-				? Math.max(slowMs, this.#backoff.next())
-				: this.#backoff.next();
-		this.#retryAt = new Date(Date.now() + delayMs);
-		this.#dispatch({ kind: "broken", permanent: error.permanent, everReady: this.#everReady });
-		this.#report(error, "mount broken", { retryInMs: delayMs });
+		this.#layers.isVisible = false;
+		const delayMs = retryDelayMs(this.#backoff, error, this.#standing.isServing);
+		this.#standing.broke(error, delayMs);
 		return delayMs;
-	}
-
-	#report(error: LauncherError, message: string, facts: object = {}): void {
-		const { events } = this.#options;
-		this.#lastError = reportError(error, message, this.#options, facts);
-		events.error(error.code);
-		events.changed();
-	}
-
-	#dispatch(event: MountEvent): void {
-		const state = nextState(this.#state, event);
-		if (state === this.#state) return;
-		this.#log.info({ from: this.#state, to: state, reason: this.#ailment }, "mount state");
-		this.#state = state;
-		this.#since = new Date();
-		if (state === "ready") this.#settled = true;
-		this.#options.events.changed();
-		this.#wakeWaiters();
-	}
-
-	#wakeWaiters(): void {
-		for (const wake of this.#waiters) wake();
 	}
 
 	/** Takes everything down in order; each step has its share of the time that is left. Never rejects. */
@@ -859,15 +590,14 @@ export class MountSupervisor {
 			await this.#cleanUp(async () => {
 				leftWith = await detach(remains, () => (this.#limits ?? byDefault).detachUntil);
 			});
-		this.#layers = [];
-		this.#visible = false;
+		this.#layers.forget();
 		this.#detached.resolve();
 		// As long as it is mounted anywhere, its driver goes on.
 		await this.#cleanUp(async () => dropKept(keptFolderOf(this.#options.directory)));
 		const endUntil = (): number => (this.#limits ?? byDefault).endUntil;
 		await Promise.all([
 			this.#cleanUp(async () => endDriver(remains, endUntil, leftWith)),
-			...[...this.#retired].map(async (retired) => retired.finish(endUntil)),
+			this.#retired.finish(endUntil),
 		]);
 		this.#session = undefined;
 		await this.#cleanUp(async () => removeDirectory(this.#directory));
@@ -881,22 +611,15 @@ export class MountSupervisor {
 	#remains(): Remains {
 		return {
 			target: this.mount.target,
-			layers: this.#layers,
+			layers: this.#layers.entries,
 			directory: this.#directory,
 			session: this.#session,
 			wasBound: this.#bound,
-			hung: this.#hung,
+			hung: this.#answers.isHung,
 			readOnly: this.mount.readOnly,
 			nodeProc: this.#options.nodeProc,
 			log: this.#log,
 			onForcedAbort: () => this.#options.events.forcedAbort(),
 		};
 	}
-}
-
-/** Applications get half of the time to let go, the driver most of the rest to write what it still has. */
-function limitsUntil(deadline: number): { readonly detachUntil: number; readonly endUntil: number } {
-	const now = performance.now();
-	const total = Math.max(0, Math.min(defaultStopMs, deadline - now));
-	return { detachUntil: now + total / 2, endUntil: now + total - Math.min(3000, total / 4) };
 }

@@ -5,7 +5,7 @@
  */
 import { queryObjects } from "node:v8";
 import { Prober } from "../../src/probe/prober.ts";
-import { defaultTiming, type Timing } from "../../src/supervisor/supervise.ts";
+import { defaultTiming, type Timing } from "../../src/supervisor/timing.ts";
 
 const tellEvery = 5;
 Object.assign(defaultTiming, { watchEveryMs: 10, backendEveryMs: 100 } satisfies Partial<Timing>);
