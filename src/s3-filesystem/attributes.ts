@@ -41,7 +41,7 @@ export class NodeAttributes {
 	}
 
 	async #askForMetadata(node: Node): Promise<void> {
-		await this.#tree.paths.reading(node, this.#tree.namespace.ensureMetadata(node));
+		await this.#tree.paths.reading(node, this.#tree.namespace.metadata.ensure(node));
 	}
 
 	async set(
@@ -72,7 +72,7 @@ export class NodeAttributes {
 	async #change(node: Node, changes: PosixMetadata, caller?: RequestContext): Promise<void> {
 		if (Object.keys(changes).length === 0) return;
 		// What the object has must not get lost beside what changes.
-		await this.#tree.namespace.ensureMetadata(node);
+		await this.#tree.namespace.metadata.ensure(node);
 		caller?.signal.throwIfAborted();
 		if (node.kind === "directory") {
 			await this.#markers.put(node, changes);
@@ -137,7 +137,7 @@ export class NodeAttributes {
 		change: (xattrs: Map<string, Buffer>) => void,
 	): Promise<void> {
 		await this.#tree.changeNode(id, caller, async (node) => {
-			await this.#tree.namespace.ensureMetadata(node);
+			await this.#tree.namespace.metadata.ensure(node);
 			caller.signal.throwIfAborted();
 			const xattrs = new Map(node.posix.xattrs);
 			change(xattrs);

@@ -93,7 +93,7 @@ export class Creation {
 			node.version = { etag, sizeBytes: body.length, modifiedMs };
 			node.target = target;
 			node.statusChanged = mtime;
-			namespace.storedAttributes(volume);
+			namespace.pages.storedAttributes(volume);
 			directory.children.set(name, node);
 			putListed(node);
 			this.#tree.touch(directory);
@@ -143,7 +143,7 @@ export class Creation {
 
 	async #posixOfNew(directory: WritableDirectory, mode: number, caller: RequestContext): Promise<PosixMetadata> {
 		// The kernel has asked for what it needed to permit this, though perhaps at another time.
-		if (directory.posixAt === undefined) await this.#tree.namespace.ensureMetadata(directory);
+		if (directory.posixAt === undefined) await this.#tree.namespace.metadata.ensure(directory);
 		return posixOfNew(directory, mode, caller);
 	}
 

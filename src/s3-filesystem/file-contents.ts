@@ -212,7 +212,7 @@ export class FileContents {
 			},
 			properties: async () => {
 				askedAt = performance.now();
-				return this.#namespace.propertiesOf(node);
+				return this.#namespace.properties.of(node);
 			},
 			...(onlyIfAbsent && { onlyIfAbsent }),
 			...(watcher !== undefined && { watcher }),
@@ -288,7 +288,7 @@ export class FileContents {
 		const { draft } = node;
 		if (draft === undefined || !this.isDirty(node)) return;
 		if (!draft.isDirty && node.version !== undefined) {
-			await this.#namespace.ensureMetadata(node);
+			await this.#namespace.metadata.ensure(node);
 			await this.replaceMetadata(node);
 			return;
 		}
@@ -334,7 +334,7 @@ export class FileContents {
 			etag: version.etag,
 			sizeBytes: version.sizeBytes,
 			metadata: formatMetadata({ ...node.posix, mode: modeOf(node), mtime }),
-			properties: await this.#namespace.propertiesOf(node),
+			properties: await this.#namespace.properties.of(node),
 		});
 		// Otherwise it was written meanwhile.
 		if (node.changed === changed) node.posix = { ...node.posix, mtime };
@@ -344,9 +344,9 @@ export class FileContents {
 
 	/** Has the server copy this version of a file, which is about to get another name, to that one's key. */
 	async copyTo(node: FileNode, version: Version, key: string, newName: string): Promise<Version> {
-		const others = await this.#namespace.propertiesAs(node, newName);
+		const others = await this.#namespace.properties.as(node, newName);
 		// With headers of its own a copy has no metadata but what is said.
-		if (others !== undefined) await this.#namespace.ensureMetadata(node);
+		if (others !== undefined) await this.#namespace.metadata.ensure(node);
 		const properties = others ?? this.#namespace.properties.get(node)?.properties;
 		const storedAt = performance.now();
 		const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
@@ -369,7 +369,7 @@ export class FileContents {
 
 	/** What was written here is in the kernel's pages already, if they were right before, and in every handle's view. */
 	#becomes(node: FileNode, version: Version, key = keyOf(node), isPosixKnown = true): void {
-		this.#namespace.storedAttributes(node.volume);
+		this.#namespace.pages.storedAttributes(node.volume);
 		const known = this.#namespace.properties.get(node);
 		if (node.kernelEtag === node.version?.etag) node.kernelEtag = version.etag;
 		// What is written meanwhile is new.

@@ -180,7 +180,7 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	async keep(): Promise<KeptFilesystem> {
-		if (!this.#namespace.isWhole) throw new Error("files of a folder that was removed are still open");
+		if (!this.#namespace.volumes.areWhole) throw new Error("files of a folder that was removed are still open");
 		const files = Array.from(this.#namespace.nodes.all()).filter((node) => node.kind === "file");
 		// There is no key of theirs that could not be somebody else's by now.
 		if (files.some((node) => node.unlinkedKey !== undefined && this.#contents.isDirty(node)))
@@ -219,7 +219,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	init(kernel: KernelLink, connection?: KernelConnection): void {
 		this.#tree.kernel = kernel;
-		this.#namespace.meetServers();
+		this.#namespace.volumes.meetServers();
 		this.#unknownLookups = new UnknownLookups(this.#namespace.nodes, kernel);
 		if (connection === undefined || !canResend(connection)) return;
 		const source: JournalSource = {
@@ -286,7 +286,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	add(volume: VolumeOptions): void {
 		this.#volumes.add(volume);
-		const { directories, names } = this.#namespace.add(volume);
+		const { directories, names } = this.#namespace.volumes.add(volume);
 		this.#journal?.volumesChanged();
 		if (!volume.readOnly) this.#contents.prepareToWrite();
 		for (const { id } of directories) this.#tree.kernel?.invalidateNode(id);
@@ -295,7 +295,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	hide(volume: VolumeOptions): void {
 		this.#volumes.delete(volume);
-		const { directories, names } = this.#namespace.remove(volume);
+		const { directories, names } = this.#namespace.volumes.remove(volume);
 		this.#journal?.volumesChanged();
 		this.#lookForRemains();
 		for (const { parent, name } of names) this.#tree.kernel?.invalidateEntry(parent.id, name);
@@ -303,7 +303,7 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	#lookForRemains(): void {
-		this.#hasRemains = !this.#namespace.isWhole;
+		this.#hasRemains = !this.#namespace.volumes.areWhole;
 		this.#journal?.obstacleChanged();
 	}
 
@@ -456,7 +456,7 @@ class BucketFilesystem implements S3Filesystem {
 		const reader = new DirectoryReader(this.#namespace, directory, this.#tree.nodeLimit);
 		this.#directories.set(handle, reader);
 		this.#journal?.directoryOpened(handle, reader, caller.unique ?? 0);
-		this.#namespace.entered(directory);
+		this.#namespace.metadata.entered(directory);
 		this.#directoriesAhead.opened(directory);
 		return { handle };
 	}
@@ -558,7 +558,7 @@ class BucketFilesystem implements S3Filesystem {
 			names_forgotten_pages: this.#names.forgotten,
 			open_files: this.#files.size,
 			open_directories: this.#directories.size,
-			hidden_keys: this.#namespace.hiddenKeys,
+			hidden_keys: this.#namespace.pages.hiddenKeys,
 			waiting_for_names: this.#paths.waiting,
 			...this.#contents.stats(),
 		};

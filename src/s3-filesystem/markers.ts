@@ -24,7 +24,7 @@ export class Markers {
 		// Neither a bucket nor a removed directory has an object that could hold its attributes: they are kept as long as the node is.
 		if (key !== "") {
 			const askedAt = performance.now();
-			const properties = await namespace.propertiesOf(directory);
+			const properties = await namespace.properties.of(directory);
 			await volume.store.put(key, emptyBody, {
 				metadata: formatMetadata({ ...posix, mode: posix.mode ?? modeOf(directory) }),
 				properties,
@@ -45,7 +45,7 @@ export class Markers {
 		if (directory.hasMarker) return;
 		await this.#tree.locks.with(directory, async () => {
 			// Its object may be there with attributes that nobody has asked for.
-			await this.#tree.namespace.ensureMetadata(directory);
+			await this.#tree.namespace.metadata.ensure(directory);
 			if (directory.hasMarker) return;
 			await this.put(directory, {}).catch((error: unknown) => {
 				// The server has no such objects: this one goes with its last name.

@@ -36,7 +36,7 @@ export class DirectoriesAhead {
 			directory.lookups++;
 		}
 		// Who opens it asks again, and is told what is wrong.
-		this.#namespace.loadPage(directory, "").catch(() => undefined);
+		this.#namespace.pages.load(directory, "").catch(() => undefined);
 		if (this.#held.size <= maximumDirectories) return;
 		const [oldest] = this.#held;
 		if (oldest !== undefined) this.#release(oldest);

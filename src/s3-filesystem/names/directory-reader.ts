@@ -330,7 +330,7 @@ export class DirectoryReader {
 		await Promise.all(
 			nodes.values().map(async (node) => {
 				// One that was replaced or removed since it was listed shows what the listing said.
-				await this.#namespace.ensureMetadata(node).catch(() => undefined);
+				await this.#namespace.metadata.ensure(node).catch(() => undefined);
 			}),
 		);
 		for (const node of this.#filled) if (!nodes.has(node)) this.#namespace.nodes.dropIfUnused(node);
@@ -358,12 +358,12 @@ export class DirectoryReader {
 	async #load(after: string, volume: VolumeOptions): Promise<void> {
 		const directory = this.directory;
 		// Somebody else may wait for it already. What he is told is for all: another try would take as long once more.
-		for (let page = this.#namespace.pageUnderWay(directory, after); page !== undefined;) {
+		for (let page = this.#namespace.pages.underWay(directory, after); page !== undefined;) {
 			await page.catch(unlessGivenUp);
 			if (this.#rangeAfter(after, volume) !== undefined) return;
-			page = this.#namespace.pageUnderWay(directory, after);
+			page = this.#namespace.pages.underWay(directory, after);
 		}
-		await this.#namespace.asReader(directory, after, this.#loadPage(after, volume));
+		await this.#namespace.pages.asReader(directory, after, this.#loadPage(after, volume));
 	}
 
 	async #loadPage(after: string, volume: VolumeOptions): Promise<void> {
@@ -375,12 +375,12 @@ export class DirectoryReader {
 				token: undefined,
 			};
 			this.#next = undefined;
-			const page = await this.#namespace.listPage(volume, {
+			const page = await this.#namespace.pages.list(volume, {
 				prefix: key,
 				...(token !== undefined ? { continuationToken: token } : after !== "" && { startAfter: key + after }),
 				signal: this.#closing.signal,
 			});
-			const { through } = this.#namespace.takePage(directory, inquiry, after, page, key);
+			const { through } = this.#namespace.pages.take(directory, inquiry, after, page, key);
 			if (through === undefined) return;
 			const isFarther = compareKeys(through, after) > 0;
 			if (page.nextToken !== undefined) this.#next = { key, after: isFarther ? through : after, token: page.nextToken };

@@ -34,20 +34,20 @@ test("volumes that are added later make the same tree as those that were there f
 	expect(expected).toEqual(["/: *", "/a: a*", "/a/b: a", "/a/b/c: a/b/c*", "/d: ", "/d/e: d/e*"]);
 	for (const order of orders(folders)) {
 		const namespace = new Namespace([]);
-		for (const folder of order) namespace.add(volume(folder));
+		for (const folder of order) namespace.volumes.add(volume(folder));
 		expect(shape(namespace.root), order.join(" ")).toEqual(expected);
 	}
 });
 
 test("adding a volume tells what the kernel has to forget", () => {
 	const namespace = new Namespace([volume("a/b")]);
-	expect(namespace.add(volume("c"))).toEqual({ directories: [], names: [] });
+	expect(namespace.volumes.add(volume("c"))).toEqual({ directories: [], names: [] });
 	const a = namespace.root.overlay.get("a");
-	expect(namespace.add(volume("a")).directories).toEqual([a]);
-	expect(namespace.add(volume("")).directories).toEqual([namespace.root]);
+	expect(namespace.volumes.add(volume("a")).directories).toEqual([a]);
+	expect(namespace.volumes.add(volume("")).directories).toEqual([namespace.root]);
 	const known = namespace.nodes.directory({ volume: namespace.root.volume, parent: namespace.root, name: "d" });
 	namespace.root.children.set("d", known);
-	expect(namespace.add(volume("d")).names).toEqual([{ parent: namespace.root, name: "d" }]);
+	expect(namespace.volumes.add(volume("d")).names).toEqual([{ parent: namespace.root, name: "d" }]);
 });
 
 test("volumes that are removed leave the tree of those that are left, in any order", () => {
@@ -58,7 +58,7 @@ test("volumes that are removed leave the tree of those that are left, in any ord
 		for (const folder of order) {
 			const gone = left.find((each) => each.folder === folder) ?? volume(folder);
 			left.splice(left.indexOf(gone), 1);
-			namespace.remove(gone);
+			namespace.volumes.remove(gone);
 			const expected = shape(new Namespace(left.map((each) => volume(each.folder))).root);
 			expect(shape(namespace.root), `${order.join(" ")} after ${folder}`).toEqual(expected);
 		}
@@ -78,9 +78,9 @@ test("what is known of a removed volume keeps its keys, and no name leads to it"
 		directory.children.set(name, file);
 		return file;
 	});
-	const told = namespace.remove(inner);
+	const told = namespace.volumes.remove(inner);
 	expect(told.names.map(({ name }) => name)).toEqual(["b", "a"]);
-	expect(namespace.remove(outer).directories).toContain(namespace.root);
+	expect(namespace.volumes.remove(outer).directories).toContain(namespace.root);
 	expect(files.map(keyOf)).toEqual(["x", "y"]);
 	expect([namespace.root.children.size, namespace.root.overlay.size, namespace.root.volume]).toEqual([0, 0, undefined]);
 });
