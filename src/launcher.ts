@@ -60,13 +60,15 @@ export async function launch(options: LauncherOptions): Promise<void> {
 	const environment = { ...options.environment, FLUID_FUSE_RUN_DIR: runDirectory };
 	await makeRunDirectory(runDirectory);
 	const launcher = new Launcher({ ...options, environment });
-	const metrics = createMetrics(async () => {
+	const measuredStatus = async (): Promise<LauncherStatus> => {
 		await launcher.measure();
 		return launcher.status();
-	});
+	};
+	const metrics = createMetrics(measuredStatus);
 	launcher.metrics = metrics;
 	const server = await startProbeServer({
 		status: () => launcher.status(),
+		measuredStatus,
 		metrics,
 		listen: parseListenAddress(environment.FLUID_FUSE_PROBE_ADDRESS),
 		byDefault: (options.variables["FLUID_FUSE_PROBE_ADDRESS"] ?? "") === "",

@@ -1,11 +1,13 @@
 /**
- * The status page's script, for the browser. It asks for `status` every 2 s and shows ages against the launcher's clock, which it learns
+ * The status page's script, for the browser. It asks for `status` every 2 s, for `history` every 15 s, and shows ages against the launcher's clock, which it learns
  * from the Date header: the viewer's may differ. What is text there stays text here: textContent only.
  */
 export const pageScript = String.raw`
 "use strict";
 (() => {
 	const pollMs = 2000;
+	const chartMs = 15_000;
+	const chartPoints = 60;
 	const timeoutMs = 4000;
 
 	const tones = {
@@ -76,6 +78,83 @@ export const pageScript = String.raw`
 		if (ready === mounts.length) return degraded > 0 ? { tone: "warn", word: "Ready, degraded", summary } : { tone: "good", word: "Ready", summary };
 		const broken = mounts.some((mount) => !mount.ready && (mount.lastError !== undefined || judgeMount(mount).tone !== "busy"));
 		return broken ? { tone: "bad", word: "Not ready", summary } : { tone: "busy", word: "Starting", summary };
+	}
+
+	const round = (value) => (value >= 10 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1));
+	function bytes(value) {
+		const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+		let unit = 0;
+		for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
+		return round(value) + " " + units[unit];
+	}
+	const rate = (value) => bytes(value) + "/s";
+	const seconds = (value) => (value >= 1 ? round(value) + " s" : value >= 0.001 ? round(value * 1000) + " ms" : round(value * 1e6) + " µs");
+	const percent = (value) => Math.round(value * 100) + " %";
+	const charts = [
+		["Throughput", rate, [["read", "readBytesPerSecond"], ["written", "writtenBytesPerSecond"]]],
+		["Operations a second", round, [["", "operationsPerSecond"]]],
+		["Nine of ten within", seconds, [["operations", "operationSeconds"], ["first byte of S3", "firstByteSeconds"]]],
+		["Reads from memory", percent, [["", "cacheHits"]]],
+		["Not in the bucket yet", bytes, [["", "pendingBytes"]]],
+		["Open files", round, [["", "openFiles"]]],
+	];
+
+	function createChart() {
+		const figure = document.createElement("figure");
+		const caption = document.createElement("figcaption");
+		const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+		svg.setAttribute("viewBox", "0 0 " + (chartPoints - 1) + " 24");
+		svg.setAttribute("preserveAspectRatio", "none");
+		svg.setAttribute("role", "img");
+		figure.append(caption, svg);
+		return figure;
+	}
+
+	function fillChart(figure, [title, shown, series], past) {
+		const [caption, svg] = figure.children;
+		const most = Math.max(0, ...series.flatMap(([, name]) => past[name]));
+		const said = [];
+		caption.replaceChildren(title);
+		svg.replaceChildren();
+		series.forEach(([label, name], index) => {
+			const values = past[name];
+			const last = values.at(-1);
+			const value = document.createElement("b");
+			value.className = index === 0 ? "first" : "second";
+			value.textContent = (label === "" ? "" : label + " ") + (last === undefined || last === null ? "–" : shown(last));
+			caption.append(index === 0 ? ": " : ", ", value);
+			said.push(value.textContent);
+			const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+			path.setAttribute("class", value.className);
+			let pen = "M";
+			path.setAttribute("d", values.map((each, at) => {
+				if (each === null) {
+					pen = "M";
+					return "";
+				}
+				const place = (chartPoints - values.length + at) + " " + (23 - (most === 0 ? 0 : (22 * each) / most)).toFixed(2);
+				// What stands alone is a dot's breadth.
+				const drawn = pen === "M" ? "M" + place + "h0.3" : "L" + place;
+				pen = "L";
+				return drawn;
+			}).join(""));
+			svg.append(path);
+		});
+		caption.append(", at most " + shown(most));
+		svg.setAttribute("aria-label", title + " in the last quarter of an hour: " + said.join(", ") + " now, at most " + shown(most));
+	}
+
+	function fillCharts({ mounts }) {
+		for (const past of mounts) {
+			const card = cards.get("1 " + past.mount);
+			if (card === undefined || past.readBytesPerSecond.length === 0) continue;
+			const { charts: place } = card.field;
+			charts.forEach((chart, index) => {
+				if (place.children[index] === undefined) place.append(createChart());
+				fillChart(place.children[index], chart, past);
+			});
+			show(place, true);
+		}
 	}
 
 	function createCard() {
@@ -253,9 +332,23 @@ export const pageScript = String.raw`
 		render();
 	}
 
+	async function pollHistory() {
+		try {
+			const response = await fetch("history", { cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
+			if (response.ok) fillCharts(await response.json());
+		} catch {
+			// What is wrong is told by the other one.
+		}
+	}
+
 	async function run() {
+		let chartsAt = -chartMs;
 		for (;;) {
 			await poll();
+			if (lostSince === undefined && performance.now() - chartsAt >= chartMs) {
+				chartsAt = performance.now();
+				await pollHistory();
+			}
 			await new Promise((resolve) => setTimeout(resolve, pollMs));
 		}
 	}

@@ -92,6 +92,16 @@ dd[data-tone] { color: var(--tone); font-weight: 600; }
 	.facts { grid-template-columns: 18.5rem 5.5rem 5.5rem 6rem 10.5rem 4.5rem 5.5rem 1fr; gap: 0.65rem 0.9rem; }
 	.since { grid-column: auto; }
 }
+.charts {
+	display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 0.85rem 1.25rem;
+	margin-top: 0.85rem; padding-top: 0.85rem; border-top: 1px solid var(--line);
+}
+figcaption { font-size: 0.8125rem; line-height: 1.4; color: var(--quiet); }
+figcaption b { font-weight: 600; color: var(--series); }
+figure svg { display: block; width: 100%; height: 2.75rem; margin-top: 0.2rem; border-bottom: 1px solid var(--line); }
+figure path { fill: none; stroke: var(--series); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.first { --series: var(--link); }
+.second { --series: var(--warn); }
 .quiet { color: var(--quiet); font-size: 0.8125rem; }
 .empty { margin-top: 1.5rem; padding: 2.5rem 1.5rem; border: 1px dashed var(--line); border-radius: 0.9rem; text-align: center; color: var(--quiet); }
 

@@ -2,6 +2,7 @@ import { toLauncherError } from "../errors.ts";
 import { logLevels, type LogLevel } from "../log.ts";
 import { checkHealth, healthEndpoints, renderHealth } from "./health.ts";
 import type { HealthEndpoint } from "./health.ts";
+import type { History } from "./history.ts";
 import { metricsContentType } from "./metrics.ts";
 import type { Metrics } from "./metrics.ts";
 import { isOwnHost } from "./own-host.ts";
@@ -53,6 +54,8 @@ export interface ProbeAnswer {
 export interface RouteSources {
 	readonly status: () => LauncherStatus;
 	readonly metrics: Pick<Metrics, "render">;
+	/** What mounts did in the last quarter of an hour. */
+	readonly history: () => History;
 	readonly actions: ProbeActions;
 	/** The last lines of the log. */
 	readonly recentLog: () => string;
@@ -64,7 +67,7 @@ const misdirected =
 export type Routes = (request: Request) => Promise<ProbeAnswer>;
 
 /** Says what each path answers. Everything is read-only, except what a trusted request may ask for. */
-export function createRoutes({ status, metrics, actions, recentLog }: RouteSources): Routes {
+export function createRoutes({ status, metrics, history, actions, recentLog }: RouteSources): Routes {
 	let prestop: Promise<void> | undefined;
 
 	return async ({ method, target, trusted, host, waitedMs }) => {
@@ -92,6 +95,8 @@ export function createRoutes({ status, metrics, actions, recentLog }: RouteSourc
 					const now = status();
 					return json(200, { ...now, mounts: now.mounts.map((mount) => ({ ...mount, measured: undefined })) });
 				};
+			case "/history":
+				return () => answer(200, "application/json; charset=utf-8", JSON.stringify(history()));
 			case "/metrics":
 				return async () => answer(200, metricsContentType, await metrics.render());
 			default: {

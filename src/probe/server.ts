@@ -6,15 +6,19 @@ import type { ListenOptions, Socket } from "node:net";
 import { LauncherError } from "../errors.ts";
 import { launcherSocket } from "./client.ts";
 import type { Logger } from "../log.ts";
+import { HistoryKeeper } from "./history.ts";
 import { formatListenAddress, maxSocketPathBytes } from "./listen-address.ts";
 import type { ListenAddress } from "./listen-address.ts";
 import { createRoutes } from "./routes.ts";
 import type { ProbeAnswer, RouteSources, Routes } from "./routes.ts";
+import type { LauncherStatus } from "./status.ts";
 
 /** How much one client, or a hundred, can hold on to. An honest request takes a millisecond and no body. */
 const limits = { connections: 64, connectionMs: 5000, headerBytes: 8192, closeMs: 300, connectMs: 1000 };
 
-export interface ProbeServerOptions extends RouteSources {
+export interface ProbeServerOptions extends Omit<RouteSources, "history"> {
+	/** The status with what is measured now. */
+	readonly measuredStatus: () => Promise<LauncherStatus>;
 	/** Where to answer besides the launcher's own socket. */
 	readonly listen: ListenAddress;
 	/** Holds `launcher.sock`; has to exist. */
@@ -39,7 +43,8 @@ export interface ProbeServer {
  */
 export async function startProbeServer(options: ProbeServerOptions): Promise<ProbeServer> {
 	const { listen, log } = options;
-	const routes = createRoutes(options);
+	const keeper = new HistoryKeeper(options.measuredStatus);
+	const routes = createRoutes({ ...options, history: () => keeper.history() });
 	const socketPath = launcherSocket(options.runDirectory);
 	const warnings: string[] = [];
 
@@ -74,6 +79,7 @@ export async function startProbeServer(options: ProbeServerOptions): Promise<Pro
 		addresses,
 		warnings,
 		async close() {
+			keeper.end();
 			closed ??= Promise.all(servers.map(closeServer)).then(() => undefined);
 			await closed;
 		},

@@ -1,5 +1,7 @@
 /** Takes the pictures in docs/screenshots of a real launcher with real mounts: `node test/demo/screenshots.ts`, as root. */
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { chromium, type Browser } from "playwright-core";
 import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
@@ -26,6 +28,7 @@ try {
 	try {
 		pod.start();
 		await pod.untilReady(limitMs);
+		await work(pod);
 		await take(browser, pod, port, "healthy");
 
 		pod.writeConfig(pod.renderConfig({ mounts: [...mounts, mountOf(minio, "weights")] }));
@@ -55,6 +58,20 @@ function mountOf({ endpoint }: Minio, name: string): FluidMount {
 		name,
 		options: { endpoint, "access-key": `${secret}/access-key`, "secret-key": `${secret}/secret-key` },
 	};
+}
+
+/** For the charts: minutes in which applications write, read, and look for what is not there, some more and some less. */
+async function work({ target }: Pod): Promise<void> {
+	const until = performance.now() + 4 * 60_000;
+	for (let round = 1; performance.now() < until; round++) {
+		for (const name of ["images", "checkpoints"]) {
+			const file = join(target, name, `${round % 7}.bin`);
+			await writeFile(file, Buffer.alloc((round % 5) * 1024 * 1024, round));
+			await readFile(file);
+			await stat(`${file}.lock`).catch(() => undefined);
+		}
+		await sleep(500 * (round % 3));
+	}
 }
 
 async function take(browser: Browser, pod: Pod, port: number, name: string): Promise<void> {

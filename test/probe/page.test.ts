@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { History } from "../../src/probe/history.ts";
 import type { LauncherStatus } from "../../src/probe/status.ts";
 import { startServer } from "./running-server.ts";
 import { accessDenied, concession, refusal, sampleMount, sampleStatus } from "./sample-status.ts";
@@ -268,7 +269,7 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 		expect(await page.getByRole("heading", { name: hostile }).count()).toBe(1);
 		expect(await page.locator("img, main script").count()).toBe(0);
 		expect(await page.title()).not.toContain("owned");
-		expect(new Set(requested)).toEqual(new Set([`${url}/`, `${url}/status`]));
+		expect(new Set(requested)).toEqual(new Set([`${url}/`, `${url}/status`, `${url}/history`]));
 		expect(problems).toEqual([]);
 	});
 
@@ -282,6 +283,55 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", {
 			"constructor",
 			"",
 		]);
+		expect(problems).toEqual([]);
+	});
+
+	it.each([1, 100])("draws what %d mounts did in the last quarter of an hour", async (count) => {
+		const names = Array.from({ length: count }, (_, index) => `data-${index}`);
+		const { page, problems, url } = await open(
+			sampleStatus({ mounts: [...names, "command"].map((name) => sampleMount({ name })) }),
+		);
+		const none = Array.from({ length: 60 }, () => null);
+		const mounts = names.map((mount, index) => ({
+			mount,
+			readBytesPerSecond: none.map((_, at) => (at === 59 ? 1024 : at * 1024 * 1024)),
+			writtenBytesPerSecond: none.map(() => 0),
+			operationsPerSecond: [1, 12.34],
+			operationSeconds: [null, 0.02, null, 0.0002],
+			firstByteSeconds: none,
+			cacheHits: [0.5, 0.256],
+			pendingBytes: [index === 0 ? 0 : 1024],
+			openFiles: [3],
+		}));
+		await page.route("**/history", (route) => route.fulfill({ json: { everySeconds: 15, mounts } satisfies History }));
+		await page.goto(url);
+		const first = card(page, "data-0");
+		await first.getByRole("img").first().waitFor();
+		const said = await first
+			.getByRole("img")
+			.evaluateAll((charts) => charts.map((chart) => chart.getAttribute("aria-label")));
+		expect(said).toEqual([
+			"Throughput in the last quarter of an hour: read 1 KiB/s, written 0 B/s now, at most 58 MiB/s",
+			"Operations a second in the last quarter of an hour: 12 now, at most 12",
+			"Nine of ten within in the last quarter of an hour: operations 200 µs, first byte of S3 – now, at most 20 ms",
+			"Reads from memory in the last quarter of an hour: 26 % now, at most 50 %",
+			"Not in the bucket yet in the last quarter of an hour: 0 B now, at most 0 B",
+			"Open files in the last quarter of an hour: 3 now, at most 3",
+		]);
+		expect(await first.locator("figcaption").first().innerText()).toBe(
+			"Throughput: read 1 KiB/s, written 0 B/s, at most 58 MiB/s",
+		);
+		const lines = await first.locator("path").evaluateAll((paths) => paths.map((path) => path.getAttribute("d")));
+		// From the left edge upwards to one before the right edge, and down to almost nothing there.
+		expect(lines[0]).toMatch(/^M0 23\.00h0\.3L1 22\.62L.*L58 1\.00L59 23\.00$/);
+		// Two that are apart from each other, and nothing in between.
+		expect(lines[3]).toBe("M57 1.00h0.3M59 22.78h0.3");
+		expect(lines[4]).toBe("");
+		expect(await page.locator(".charts:visible").count()).toBe(count);
+		expect(await card(page, "command").getByRole("img").count()).toBe(0);
+		expect(await page.evaluate(lowContrasts)).toEqual([]);
+		await page.setViewportSize({ width: 360, height: 800 });
+		expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(360);
 		expect(problems).toEqual([]);
 	});
 

@@ -41,6 +41,7 @@ export async function startServer(
 	const logged: string[] = [];
 	const server = await startProbeServer({
 		status,
+		measuredStatus: async () => status(),
 		metrics: createMetrics(status),
 		listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
 		runDirectory,

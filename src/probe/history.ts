@@ -1,0 +1,149 @@
+import { durationBounds, type Measured, type MeasureName, type Sample } from "../filesystem-process/measures.ts";
+import type { LauncherStatus } from "./status.ts";
+
+/** One mount in the last quarter of an hour, the latest last; rates are for a second, and null is what nobody knows. */
+export interface MountHistory {
+	readonly mount: string;
+	readonly readBytesPerSecond: readonly (number | null)[];
+	readonly writtenBytesPerSecond: readonly (number | null)[];
+	readonly operationsPerSecond: readonly (number | null)[];
+	/** Of ten operations nine took no longer; of requests to the server, until their first byte. */
+	readonly operationSeconds: readonly (number | null)[];
+	readonly firstByteSeconds: readonly (number | null)[];
+	/** Share of reads that were answered from memory at once. Several mounts of one process: at the first. */
+	readonly cacheHits: readonly (number | null)[];
+	/** What is written and not in the bucket yet. */
+	readonly pendingBytes: readonly (number | null)[];
+	readonly openFiles: readonly (number | null)[];
+}
+
+/** What `/history` answers. */
+export interface History {
+	readonly everySeconds: number;
+	/** Mounts that measure themselves. */
+	readonly mounts: readonly MountHistory[];
+}
+
+type Point = { readonly [Name in Exclude<keyof MountHistory, "mount">]: number | null };
+type Name = keyof Point;
+
+const everyMs = 15_000;
+const points = (15 * 60_000) / everyMs;
+
+interface Past {
+	measured: Measured;
+	at: number;
+	readonly points: Point[];
+}
+
+/** Looks at what mounts measure now and then, so that there is a past when somebody wants to see it. */
+export class HistoryKeeper {
+	readonly #pasts = new Map<string, Past>();
+	readonly #timer: NodeJS.Timeout;
+
+	/** `status` with what is measured now. */
+	constructor(status: () => Promise<LauncherStatus>, intervalMs: number = everyMs) {
+		let isLooking = false;
+		this.#timer = setInterval(() => {
+			// A driver that hangs is asked once.
+			if (isLooking) return;
+			isLooking = true;
+			status()
+				.then((now) => this.#look(now))
+				// Whoever asks for metrics is told.
+				.catch(() => undefined)
+				.finally(() => (isLooking = false));
+		}, intervalMs).unref();
+	}
+
+	#look({ mounts }: LauncherStatus): void {
+		const at = performance.now();
+		for (const { name, measured } of mounts) {
+			if (measured === undefined) continue;
+			const past = this.#pasts.get(name);
+			if (past === undefined) {
+				this.#pasts.set(name, { measured, at, points: [] });
+				continue;
+			}
+			past.points.push(pointOf(past.measured, measured, (at - past.at) / 1000));
+			if (past.points.length > points) past.points.shift();
+			Object.assign(past, { measured, at });
+		}
+		const names = new Set(mounts.map(({ name }) => name));
+		for (const name of this.#pasts.keys()) if (!names.has(name)) this.#pasts.delete(name);
+	}
+
+	history(): History {
+		const mounts = Array.from(this.#pasts, ([mount, past]): MountHistory => {
+			const of = (name: Name): (number | null)[] => past.points.map((point) => rounded(point[name]));
+			return {
+				mount,
+				readBytesPerSecond: of("readBytesPerSecond"),
+				writtenBytesPerSecond: of("writtenBytesPerSecond"),
+				operationsPerSecond: of("operationsPerSecond"),
+				operationSeconds: of("operationSeconds"),
+				firstByteSeconds: of("firstByteSeconds"),
+				cacheHits: of("cacheHits"),
+				pendingBytes: of("pendingBytes"),
+				openFiles: of("openFiles"),
+			};
+		});
+		return { everySeconds: everyMs / 1000, mounts };
+	}
+
+	end(): void {
+		clearInterval(this.#timer);
+	}
+}
+
+function pointOf(before: Measured, now: Measured, seconds: number): Point {
+	const more = (name: MeasureName, isMeant?: Meant): number => {
+		const difference = sum(now[name], isMeant) - sum(before[name], isMeant);
+		// A process that was started again counts anew.
+		return difference < 0 ? sum(now[name], isMeant) : difference;
+	};
+	const quantile = (name: MeasureName, isMeant?: Meant): number | null =>
+		quantileOf(countsOf(before[name], isMeant), countsOf(now[name], isMeant), 0.9);
+	const reads = more("cache_reads_total");
+	return {
+		readBytesPerSecond: more("read_bytes_total") / seconds,
+		writtenBytesPerSecond: more("written_bytes_total") / seconds,
+		operationsPerSecond: more("operations_total", isOfApplications) / seconds,
+		operationSeconds: quantile("operation_duration_seconds", isOfApplications),
+		firstByteSeconds: quantile("s3_request_first_byte_seconds"),
+		cacheHits: reads > 0 ? more("cache_reads_total", ([result]) => result === "hit") / reads : null,
+		pendingBytes: sum(now.pending_bytes),
+		openFiles: sum(now.open_files),
+	};
+}
+
+function rounded(value: number | null): number | null {
+	return value === null ? null : Number(value.toPrecision(4));
+}
+
+type Meant = (labels: readonly string[]) => boolean;
+
+/** The launcher itself asks for statfs. */
+const isOfApplications: Meant = ([operation]) => operation !== "statfs";
+
+function sum(samples: readonly Sample[] = [], isMeant: Meant = () => true): number {
+	return samples.reduce((total, { labels, value }) => (isMeant(labels) ? total + value : total), 0);
+}
+
+function countsOf(samples: readonly Sample[] = [], isMeant: Meant = () => true): number[] {
+	const meant = samples.filter(({ labels }) => isMeant(labels));
+	return [...durationBounds, Number.POSITIVE_INFINITY].map((_, bucket) =>
+		meant.reduce((total, { counts }) => total + (counts?.[bucket] ?? 0), 0),
+	);
+}
+
+/** The upper bound of the bucket that it is in; of the last one the bound of the one before. */
+function quantileOf(before: readonly number[], now: readonly number[], share: number): number | null {
+	const restarted = now.some((count, bucket) => count < (before[bucket] ?? 0));
+	const counts = now.map((count, bucket) => (restarted ? count : count - (before[bucket] ?? 0)));
+	const all = counts.reduce((total, count) => total + count, 0);
+	if (all === 0) return null;
+	let below = 0;
+	const bucket = counts.findIndex((count) => (below += count) >= share * all);
+	return durationBounds[bucket] ?? durationBounds.at(-1) ?? null;
+}
