@@ -52,7 +52,7 @@ install_packages() {
 	local missing=() entry packages as_root=()
 	# command:package
 	local wanted=(s3fs:s3fs sshfs:sshfs python3:python3 setfattr:attr fusermount3:fuse3 fusermount:fuse3 tini:tini rclone:rclone
-		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3)
+		chromium:chromium pgrep:procps openssl:openssl fio:fio rsync:rsync git:git sqlite3:sqlite3 faketime:faketime)
 	[[ $purpose != full ]] || wanted+=(buildah:buildah podman:podman runc:runc debootstrap:debootstrap zsh:zsh fish:fish groff:groff-base)
 	[[ $purpose != full && $purpose != servers ]] || wanted+=(radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd)
 	[[ $purpose != servers ]] || wanted+=(swift-proxy-server:swift-proxy swift-account-server:swift-account

@@ -26,6 +26,8 @@ import { freePort } from "./listen.ts";
 export interface MinioOptions {
 	/** Serve https, with a certificate for 127.0.0.1 and localhost by the CA in `caFile`. */
 	readonly tls?: boolean;
+	/** Buckets have host names below this one, too; with `tls` the certificate is for those. */
+	readonly domain?: string;
 	/** Where the objects are. If given, it outlives the server; otherwise a temporary folder that `stop` removes. */
 	readonly dataDir?: string;
 	/** Default: any free port. With the port and `dataDir` of a stopped server, "the same" server comes back. */
@@ -105,7 +107,9 @@ async function startIn(home: string, removeHome: () => Promise<void>, options: M
 	const dataDir = options.dataDir ?? join(home, "data");
 	await mkdir(certificates);
 	await mkdir(dataDir, { recursive: true });
-	const caFile = options.tls ? (await createCertificate(certificates)).caFile : undefined;
+	const names = ["IP:127.0.0.1", "DNS:localhost"];
+	if (options.domain !== undefined) names.push(`DNS:${options.domain}`, `DNS:*.${options.domain}`);
+	const caFile = options.tls ? (await createCertificate(certificates, { names })).caFile : undefined;
 	const agent = caFile === undefined ? undefined : new https.Agent({ ca: await readFile(caFile) });
 
 	const port = options.port ?? (await freePort());
@@ -122,6 +126,7 @@ async function startIn(home: string, removeHome: () => Promise<void>, options: M
 			MINIO_ROOT_PASSWORD: rootPassword,
 			MINIO_SITE_REGION: region,
 			MINIO_BROWSER: "off",
+			...(options.domain !== undefined && { MINIO_DOMAIN: options.domain }),
 			// Never looks outside for a newer version.
 			MINIO_UPDATE: "off",
 		},
