@@ -34,7 +34,7 @@ test("npm commands that pages and programs name are in package.json", () => {
 		cwd: projectRoot,
 	}).map((path) => readFileSync(join(projectRoot, path), "utf8"));
 	const named = new Set(
-		texts.flatMap((text) => [...text.matchAll(/npm run (?:-s )?([\w:]+)/g)].map(([, name]) => name)),
+		texts.flatMap((text) => [...text.matchAll(/npm run (?:-s )?([\w:-]+)/g)].map(([, name]) => name)),
 	);
 	expect(named.size).toBeGreaterThan(5);
 	expect([...named].filter((name) => name !== undefined && !Object.hasOwn(scripts, name))).toEqual([]);

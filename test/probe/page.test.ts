@@ -62,7 +62,7 @@ interface View {
 	readonly close: () => Promise<void>;
 }
 
-describe.skipIf(missing && process.env["CI"] === undefined)("the status page", { timeout: 30_000 }, () => {
+describe.skipIf(missing && process.env["CI"] === undefined)("the status page", () => {
 	let browser: Browser;
 	beforeAll(async () => {
 		const args = [
