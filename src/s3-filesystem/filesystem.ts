@@ -21,26 +21,24 @@ import { NodeAttributes } from "./attributes.ts";
 import { Creation } from "./creation.ts";
 import { attempt, rethrow } from "./errors.ts";
 import { FileContents } from "./file-contents.ts";
-import { Journal, type JournalSource, type Outcome, type Past, type Recalled } from "./journal.ts";
+import { Journal, type JournalSource, type Past } from "./journal.ts";
+import { identitiesOf, type KeptFilesystem } from "./kept-filesystem.ts";
 import { Markers } from "./markers.ts";
 import { DirectoriesAhead } from "./names/directories-ahead.ts";
-import { DirectoryReader, type KeptReader } from "./names/directory-reader.ts";
-import { keepNodes, type KeptNodes } from "./names/kept-nodes.ts";
+import { DirectoryReader } from "./names/directory-reader.ts";
+import { keepNodes } from "./names/kept-nodes.ts";
 import { Namespace } from "./names/namespace.ts";
 import { NamesMemory } from "./names/names-memory.ts";
-import { isSymlink, keyOf, type FileNode, type KeptFile, type Node } from "./names/nodes.ts";
+import { isSymlink, keyOf, type FileNode, type Node } from "./names/nodes.ts";
 import { PathLocks } from "./names/path-locks.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import { OpenFiles } from "./open-files.ts";
 import { Removal } from "./removal.ts";
+import { RepeatedRequests } from "./repeated-requests.ts";
 import { Renaming } from "./renaming.ts";
 import { maximumNameBytes, refuseIfNameTooLong, Tree } from "./tree.ts";
-import type { KeptDraft } from "./writing/draft-options.ts";
 import { UnknownLookups } from "./unknown-lookups.ts";
 import { UnlinkedFiles } from "./unlinked-files.ts";
-
-/** So many processes that die with one request in their hands may have died of it. */
-const deadlyTimes = 2;
 
 export interface S3Filesystem extends Filesystem {
 	/** Shows one more bucket, at once; the folder must not be another one's. */
@@ -79,31 +77,6 @@ export interface VolumeState {
 	pendingSeconds: number;
 }
 
-/** What of a filesystem outlives its process: plain data. */
-export interface KeptFilesystem {
-	readonly nodes: KeptNodes;
-	readonly nextHandle: number;
-	/** By the numbers of their nodes. */
-	readonly files: readonly KeptFile[];
-	readonly directories: readonly { readonly handle: number; readonly node: number; readonly reader: KeptReader }[];
-	/** Of a process that has died. */
-	readonly past?: Past;
-	readonly drafts?: ReadonlyMap<number, KeptDraft>;
-}
-
-/** What is to go on of a process that has died. Throws when what it served is not what is to be served. */
-export function keptFrom(recalled: Recalled, volumes: readonly VolumeOptions[]): KeptFilesystem {
-	const { nodes, nextId, numbersOfNames, nextHandle, files, directories, past, drafts } = recalled;
-	const present = identitiesOf(volumes);
-	for (const [folder, identity] of recalled.volumes)
-		if (present.get(folder) !== identity) throw new Error(`the folder "${folder}" shows another bucket`);
-	return { nodes: { nodes, nextId, numbersOfNames }, nextHandle, files, directories, past, drafts };
-}
-
-function identitiesOf(volumes: Iterable<VolumeOptions>): Map<string, string> {
-	return new Map(Array.from(volumes, ({ folder, identity, prefix }) => [folder, `${identity} ${prefix}`]));
-}
-
 /** Shows buckets as a tree of files. SEMANTICS.md says what it promises. `kept`: goes on where another process has left it. */
 export function createS3Filesystem(
 	volumes: readonly VolumeOptions[],
@@ -129,6 +102,7 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #directoriesAhead: DirectoriesAhead;
 	readonly #directories = new Map<number, DirectoryReader>();
 	readonly #journal: Journal | undefined;
+	readonly #requests: RepeatedRequests;
 	readonly #past: Past | undefined;
 	readonly #volumes: Set<VolumeOptions>;
 	#unknownLookups: UnknownLookups | undefined;
@@ -166,6 +140,7 @@ class BucketFilesystem implements S3Filesystem {
 			journal,
 			past: this.#past,
 		}));
+		this.#requests = new RepeatedRequests(tree, journal, this.#past);
 		const contents = this.#contents;
 		const markers = new Markers(tree);
 		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents));
@@ -237,51 +212,8 @@ class BucketFilesystem implements S3Filesystem {
 		this.#journal?.flush();
 	}
 
-	repeated({ unique }: RequestContext): void {
-		if (unique === undefined) return;
-		if (this.#past?.isDeadly === true && (this.#past.repeated.get(unique) ?? 0) >= deadlyTimes)
-			throw new FuseError("EIO", "processes die of this request");
-		this.#journal?.repeated(unique);
-	}
-
-	/** What a process that died has done for this request; undefined: it was not done. */
-	#outcome({ isRepeated, unique = 0 }: RequestContext): Outcome | undefined {
-		return isRepeated === true ? this.#past?.outcomes.get(unique) : undefined;
-	}
-
-	/** Carries out what must not be done twice, unless it is done already: then `again` makes the same answer. */
-	async #once<T>(
-		caller: RequestContext,
-		work: () => Promise<T>,
-		outcomeOf: (result: T) => Outcome,
-		again: (outcome: Outcome) => T,
-	): Promise<T> {
-		const known = this.#outcome(caller);
-		if (known !== undefined) return again(known);
-		const { unique } = caller;
-		if (this.#journal === undefined || unique === undefined) return work();
-		try {
-			const result = await work();
-			this.#journal.done(unique, outcomeOf(result));
-			return result;
-		} catch (error) {
-			this.#journal.forgetSteps(unique);
-			throw error;
-		}
-	}
-
-	async #onceEntry(caller: RequestContext, work: () => Promise<Entry>): Promise<Entry> {
-		const again = ({ node }: Outcome): Entry => this.#tree.counted(this.#tree.node(node));
-		return this.#once(caller, work, ({ node }) => ({ node, handle: 0 }), again);
-	}
-
-	async #onceVoid(caller: RequestContext, work: () => Promise<void>): Promise<void> {
-		await this.#once(
-			caller,
-			work,
-			() => ({ node: 0, handle: 0 }),
-			() => undefined,
-		);
+	repeated(caller: RequestContext): void {
+		this.#requests.begun(caller);
 	}
 
 	add(volume: VolumeOptions): void {
@@ -374,23 +306,23 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	symlink(parent: number, name: string, target: string, caller: RequestContext): Promise<Entry> {
-		return this.#onceEntry(caller, async () => this.#creation.symlink(parent, name, target, caller));
+		return this.#requests.onceEntry(caller, async () => this.#creation.symlink(parent, name, target, caller));
 	}
 
 	mknod(parent: number, name: string, mode: number, caller: RequestContext): Promise<Entry> {
-		return this.#onceEntry(caller, async () => this.#creation.mknod(parent, name, mode, caller));
+		return this.#requests.onceEntry(caller, async () => this.#creation.mknod(parent, name, mode, caller));
 	}
 
 	mkdir(parent: number, name: string, mode: number, caller: RequestContext): Promise<Entry> {
-		return this.#onceEntry(caller, async () => this.#creation.mkdir(parent, name, mode, caller));
+		return this.#requests.onceEntry(caller, async () => this.#creation.mkdir(parent, name, mode, caller));
 	}
 
 	unlink(parent: number, name: string, caller: RequestContext): Promise<void> {
-		return this.#onceVoid(caller, async () => this.#removal.unlink(parent, name, caller));
+		return this.#requests.onceVoid(caller, async () => this.#removal.unlink(parent, name, caller));
 	}
 
 	rmdir(parent: number, name: string, caller: RequestContext): Promise<void> {
-		return this.#onceVoid(caller, async () => this.#removal.rmdir(parent, name, caller));
+		return this.#requests.onceVoid(caller, async () => this.#removal.rmdir(parent, name, caller));
 	}
 
 	rename(
@@ -401,7 +333,9 @@ class BucketFilesystem implements S3Filesystem {
 		flags: number,
 		caller: RequestContext,
 	): Promise<void> {
-		return this.#onceVoid(caller, async () => this.#renaming.rename(parent, name, newParent, newName, flags, caller));
+		return this.#requests.onceVoid(caller, async () =>
+			this.#renaming.rename(parent, name, newParent, newName, flags, caller),
+		);
 	}
 
 	link(): never {
@@ -409,12 +343,12 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	open(id: number, flags: number, caller: RequestContext): Reply<Opened> {
-		const known = this.#outcome(caller);
+		const known = this.#requests.outcome(caller);
 		return known === undefined ? this.#files.open(id, flags, caller) : this.#files.openedBefore(known.handle);
 	}
 
 	create(parent: number, name: string, mode: number, flags: number, caller: RequestContext): Promise<Created> {
-		return this.#once(
+		return this.#requests.once(
 			caller,
 			async () => this.#creation.create(parent, name, mode, flags, caller),
 			({ node, handle }) => ({ node, handle }),
@@ -449,7 +383,7 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	opendir(id: number, _flags: number, caller: RequestContext): Opened {
-		const known = this.#outcome(caller);
+		const known = this.#requests.outcome(caller);
 		if (known !== undefined && this.#directories.has(known.handle)) return { handle: known.handle };
 		const handle = this.#nextHandle++;
 		const directory = this.#tree.directory(id);
@@ -497,11 +431,11 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	setxattr(id: number, name: string, value: Buffer, flags: number, caller: RequestContext): Promise<void> {
-		return this.#onceVoid(caller, async () => this.#attributes.setExtended(id, name, value, flags, caller));
+		return this.#requests.onceVoid(caller, async () => this.#attributes.setExtended(id, name, value, flags, caller));
 	}
 
 	removexattr(id: number, name: string, caller: RequestContext): Promise<void> {
-		return this.#onceVoid(caller, async () => this.#attributes.removeExtended(id, name, caller));
+		return this.#requests.onceVoid(caller, async () => this.#attributes.removeExtended(id, name, caller));
 	}
 
 	async drain(volume?: VolumeOptions): Promise<void> {
