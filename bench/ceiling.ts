@@ -1,6 +1,7 @@
 /** Child: the same work as the mounts', by requests to the bucket with no filesystem. Started by drivers.ts. */
 import { closeSync, openSync, readSync } from "node:fs";
 import type { ListedObject, ObjectStore } from "../src/s3/object-store.ts";
+import { pagesOf } from "../src/s3/pages-of.ts";
 import { createObjectStore } from "../src/s3/store.ts";
 import { filesFolder } from "./workloads/small-files.ts";
 import { keyOf, mebibyte, orderOf, sourceOffset, type FilesJob, type ObjectSet } from "./workloads/workload.ts";
@@ -70,14 +71,9 @@ async function streamWrite(store: ObjectStore, key: string, sizeBytes: number, s
 }
 
 async function list(store: ObjectStore, prefix: string): Promise<ListedObject[]> {
-	const objects: ListedObject[] = [];
-	let token: string | undefined;
-	do {
-		const page = await store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
-		objects.push(...page.objects);
-		token = page.nextToken;
-	} while (token !== undefined);
-	return objects;
+	const listed: ListedObject[] = [];
+	for await (const { objects } of pagesOf(store, { prefix })) listed.push(...objects);
+	return listed;
 }
 
 /** Subfolders at the same time: pages of one listing can only follow each other. */

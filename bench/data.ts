@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { open, type FileHandle } from "node:fs/promises";
 import type { ListedObject, ObjectStore } from "../src/s3/object-store.ts";
+import { pagesOf } from "../src/s3/pages-of.ts";
 import { keyOf, mebibyte, sourceOffset, type ObjectSet } from "./workloads/workload.ts";
 
 /** Random bytes that all content is taken from. */
@@ -57,14 +58,10 @@ export async function uploadObjects(store: ObjectStore, set: ObjectSet, source: 
 
 /** Without the markers of folders. */
 export async function listFiles(store: ObjectStore, prefix: string): Promise<ListedObject[]> {
-	const objects: ListedObject[] = [];
-	let token: string | undefined;
-	do {
-		const page = await store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
-		objects.push(...page.objects.filter(({ key }) => !key.endsWith("/")));
-		token = page.nextToken;
-	} while (token !== undefined);
-	return objects;
+	const files: ListedObject[] = [];
+	for await (const { objects } of pagesOf(store, { prefix }))
+		files.push(...objects.filter(({ key }) => !key.endsWith("/")));
+	return files;
 }
 
 /** Compares what is in the folder with the source, byte by byte. Throws when something differs. */

@@ -1,4 +1,5 @@
 import { FuseError, type RequestContext } from "../fuse/filesystem.ts";
+import { pagesOf } from "../s3/pages-of.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
 import { keyOf, type DirectoryNode, type FileNode } from "./names/nodes.ts";
@@ -76,15 +77,11 @@ export class Removal {
 			if (this.#tree.namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
 			await this.#unlinked.unhideAll(node);
 		}
-		let continuationToken: string | undefined;
-		do {
-			const request = { prefix: key, delimiter: "/", maxKeys: 2 } as const;
-			const page = await store.list({ ...request, ...(continuationToken !== undefined && { continuationToken }) });
-			const { objects, prefixes, undecodableKeys = 0 } = page;
+		// A server may show less than it was asked for, and have more.
+		const pages = pagesOf(store, { prefix: key, delimiter: "/", maxKeys: 2 });
+		for await (const { objects, prefixes, undecodableKeys = 0 } of pages) {
 			const others = objects.filter((object) => object.key !== key);
 			if (others.length + prefixes.length + undecodableKeys > 0) throw new FuseError("ENOTEMPTY");
-			// A server may show less than it was asked for, and have more.
-			continuationToken = page.nextToken;
-		} while (continuationToken !== undefined);
+		}
 	}
 }

@@ -1,5 +1,6 @@
 import { FuseError } from "../../fuse/filesystem.ts";
 import { isReplacedOrGone, type ListedObject, type ObjectStore } from "../../s3/object-store.ts";
+import { pagesOf } from "../../s3/pages-of.ts";
 import { CopiedObjects, flat } from "./copied-objects.ts";
 import { isKeyTooLong } from "./names.ts";
 import { inParallel } from "../../turns.ts";
@@ -63,7 +64,7 @@ export class DirectoryMove {
 		const gone = new Set(this.moved.keys());
 		let isStill = true;
 		this.#marker = undefined;
-		for await (const objects of pagesBelow(this.#store, this.#from)) {
+		for await (const { objects } of pagesOf(this.#store, { prefix: this.#from })) {
 			// All have ended when this fails, so that none copies on while the copies are taken back.
 			await inParallel(objects, copiesAtATime, async (object) => {
 				signal.throwIfAborted();
@@ -124,7 +125,7 @@ export class DirectoryMove {
 /** Deletes below `from` what is below `to`, too, as another process has left it in the middle of that. */
 export async function deleteCopied(store: ObjectStore, from: string, to: string): Promise<void> {
 	const copies = new Map<string, number>();
-	for await (const objects of pagesBelow(store, to))
+	for await (const { objects } of pagesOf(store, { prefix: to }))
 		for (const { key, modifiedMs } of objects) copies.set(flat(key.slice(to.length)), modifiedMs);
 	// What is newer than its copy is somebody else's.
 	await deleteBelow(
@@ -141,7 +142,7 @@ async function deleteBelow(
 	isToGo: (object: ListedObject) => boolean,
 ): Promise<void> {
 	const markers: { readonly key: string; readonly etag: string }[] = [];
-	for await (const objects of pagesBelow(store, prefix)) {
+	for await (const { objects } of pagesOf(store, { prefix })) {
 		const going = objects.filter(isToGo);
 		markers.push(...going.filter(isMarker).map(({ key, etag }) => ({ key: flat(key), etag: flat(etag) })));
 		await deleteVersions(
@@ -166,15 +167,6 @@ async function deleteVersions(
 		);
 		for (const { error } of failures) if (error.kind !== "OBJECT_REPLACED") throw error;
 	}
-}
-
-async function* pagesBelow(store: ObjectStore, prefix: string): AsyncGenerator<readonly ListedObject[]> {
-	let token: string | undefined;
-	do {
-		const page = await store.list({ prefix, ...(token !== undefined && { continuationToken: token }) });
-		yield page.objects;
-		token = page.nextToken;
-	} while (token !== undefined);
 }
 
 function isMarker({ key }: ListedObject): boolean {
