@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -38,6 +38,16 @@ afterEach(async () => {
 function run(file: string, ...args: string[]): { status: number | null; out: string } {
 	const { status, stdout, stderr } = spawnSync(file, args, { encoding: "utf8", timeout: 20_000 });
 	return { status, out: stdout + stderr };
+}
+
+/** How long the threads of this name have run. */
+function ranMs(pid: number, name: string): number {
+	const threads = readdirSync(`/proc/${pid}/task`).map((id) => `/proc/${pid}/task/${id}`);
+	const chosen = threads.filter((thread) => readFileSync(`${thread}/comm`, "utf8").trim() === name);
+	return chosen.reduce(
+		(sum, thread) => sum + Number(readFileSync(`${thread}/schedstat`, "utf8").split(" ")[0]) / 1e6,
+		0,
+	);
 }
 
 function mount(server: Minio, name: string, more: Partial<FluidMount> = {}): FluidMount {
@@ -324,4 +334,14 @@ test("keys that are replaced in their secret are used without a restart", { time
 	} finally {
 		await proxy.stop();
 	}
+});
+
+test("compiles with no other thread, which its exit and that would wait for each other", async () => {
+	const here = createPod([mount(minio, "one")]);
+	here.start();
+	await here.untilReady();
+	expect(ranMs(here.pid, "MainThread")).toBeGreaterThan(50);
+	// They are there, and have found nothing to do.
+	expect(ranMs(here.pid, "V8Worker")).toBeLessThan(ranMs(here.pid, "MainThread") / 100);
+	expect(await here.stop()).toBe(0);
 });

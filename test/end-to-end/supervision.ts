@@ -1,57 +1,45 @@
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
-import { Pod, until, unmountAll } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
-
-let minio: Minio;
-let pod: Pod | undefined;
-
-beforeAll(async () => {
-	minio = await startMinio();
-	await minio.createBucket("data");
-	await minio.put("data", "hello.txt", "hello\n");
-});
-afterAll(async () => minio.stop());
-afterEach(async () => {
-	await pod?.cleanup();
-	pod = undefined;
-});
-
-function createPod(...args: Parameters<typeof minioPod> extends [unknown, unknown, ...infer Rest] ? Rest : never): Pod {
-	pod = new Pod(minioPod(minio, "data", ...args));
-	return pod;
-}
+import { Pod, until, unmountAll, type PodOptions } from "../support/pod.ts";
+import { minioPod, type S3DriverUnderTest } from "../support/s3-drivers.ts";
 
 /** A file of the mount, read by another process: a hung mount must not hang the tests. */
 function readThroughMount(path: string): string {
 	return execFileSync("cat", [path], { encoding: "utf8", timeout: 5000 });
 }
 
-/** How long the threads of this name have run. */
-function ranMs(pid: number, name: string): number {
-	const threads = readdirSync(`/proc/${pid}/task`).map((id) => `/proc/${pid}/task/${id}`);
-	const chosen = threads.filter((thread) => readFileSync(`${thread}/comm`, "utf8").trim() === name);
-	return chosen.reduce(
-		(sum, thread) => sum + Number(readFileSync(`${thread}/schedstat`, "utf8").split(" ")[0]) / 1e6,
-		0,
-	);
-}
-
 function openDescriptors(pid: number): number {
 	return Number(execFileSync("sh", ["-c", `ls /proc/${pid}/fd | wc -l`], { encoding: "utf8" }));
 }
 
-describe.each(s3Drivers())("$title", (driver) => {
+/** What becomes of a mount of this driver when it, the launcher or somebody else ends it: a file of tests for each, since they wait most of their time. */
+export function testSupervision(driver: S3DriverUnderTest): void {
+	let minio: Minio;
+	let pod: Pod | undefined;
+
+	beforeAll(async () => {
+		minio = await startMinio();
+		await minio.createBucket("data");
+		await minio.put("data", "hello.txt", "hello\n");
+	});
+	afterAll(async () => minio.stop());
+	afterEach(async () => {
+		await pod?.cleanup();
+		pod = undefined;
+	});
+
+	const createPod = (more: Partial<PodOptions> = {}): Pod => (pod = new Pod(minioPod(minio, "data", driver, more)));
+
 	test(
 		"comes back after its driver is killed twenty times in a row, and leaves nothing behind",
 		{ timeout: 120_000 },
 		async () => {
-			const here = createPod(driver);
+			const here = createPod();
 			const { target } = here;
 			here.start();
 			await here.untilReady();
@@ -59,18 +47,20 @@ describe.each(s3Drivers())("$title", (driver) => {
 			for (let kill = 1; kill <= 20; kill++) {
 				const { pid } = await here.mount();
 				process.kill(pid ?? 0, "SIGKILL");
-				const killedAt = performance.now();
 				await until(
 					async () => {
 						const mount = await here.mount();
 						return mount.ready && mount.restarts === kill;
 					},
-					10_000,
+					20_000,
 					() => `not back after kill ${kill}:\n${here.output}`,
 				);
-				expect(performance.now() - killedAt).toBeLessThan(5000);
 				expect(readThroughMount(join(target, "hello.txt"))).toBe("hello\n");
 			}
+			// After a second each time, with a fifth of jitter.
+			const waits = here.log.filter(({ msg }) => msg === "mount broken").map(({ retryInMs }) => Number(retryInMs));
+			expect(waits).toHaveLength(20);
+			expect(Math.max(...waits)).toBeLessThanOrEqual(1200);
 			const children = here.descendants();
 			expect(children.filter(({ state }) => state.startsWith("Z"))).toEqual([]);
 			expect(children).toHaveLength(1);
@@ -87,7 +77,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	);
 
 	test("goes on while it cannot look at the mounts, since that says nothing about them", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		here.start();
 		await here.untilReady();
 		const { pid } = await here.mount();
@@ -104,7 +94,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("a new launcher mounts over what a killed one has left, and heals who had it mounted", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		const { target, folder } = here;
 		here.start();
 		await here.untilReady();
@@ -137,7 +127,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("a frozen driver makes it not ready within 5 s while probes answer fast, with one stuck process at most", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		here.start();
 		await here.untilReady();
 		const { pid = 0 } = await here.mount();
@@ -169,7 +159,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("a driver that is frozen with a request swallowed is aborted past the limit, and its caller freed", async () => {
-		const here = createPod(driver, { env: { FLUID_FUSE_HANG_TIMEOUT: "5s" } });
+		const here = createPod({ env: { FLUID_FUSE_HANG_TIMEOUT: "5s" } });
 		const { target } = here;
 		here.start();
 		await here.untilReady();
@@ -198,7 +188,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("SIGTERM with a frozen driver ends within the stop timeout", async () => {
-		const here = createPod(driver, { env: { FLUID_FUSE_STOP_TIMEOUT: "6s" } });
+		const here = createPod({ env: { FLUID_FUSE_STOP_TIMEOUT: "6s" } });
 		here.start();
 		await here.untilReady();
 		const { pid = 0 } = await here.mount();
@@ -211,7 +201,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("somebody's umount of the target means stop, not mount again", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		const { target } = here;
 		here.start();
 		await here.untilReady();
@@ -222,7 +212,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("somebody's umount while the driver is dead and about to be started again means stop as well", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		here.start();
 		await here.untilReady();
 		process.kill((await here.mount()).pid ?? 0, "SIGKILL");
@@ -238,7 +228,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("SIGTERM while the driver is still starting ends at once, and is no forced abort", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		here.start();
 		await until(
 			() => here.output.includes('"driver started"'),
@@ -253,7 +243,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("a preStop of umount followed by SIGTERM at once leaves no mount behind", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		const { target } = here;
 		here.start();
 		await here.untilReady();
@@ -264,7 +254,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("prestop unmounts, ends the launcher with 0, and may be called again", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		here.start();
 		await here.untilReady();
 		const [first, second] = await Promise.all([here.command("prestop"), here.command("prestop")]);
@@ -280,7 +270,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	])(
 		"a busy mount at SIGTERM (%s) gets time, then is detached within the stop timeout, and the log names who held it, and %s",
 		async (mode) => {
-			const here = createPod(driver, { accessModes: [mode], env: { FLUID_FUSE_STOP_TIMEOUT: "6s" } });
+			const here = createPod({ accessModes: [mode], env: { FLUID_FUSE_STOP_TIMEOUT: "6s" } });
 			const { target } = here;
 			here.start();
 			await here.untilReady();
@@ -307,7 +297,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	);
 
 	test("what an application wrote and closed before SIGTERM is in the bucket", async () => {
-		const here = createPod(driver, { accessModes: ["ReadWriteMany"] });
+		const here = createPod({ accessModes: ["ReadWriteMany"] });
 		const { target } = here;
 		here.start();
 		await here.untilReady();
@@ -318,7 +308,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("never touches a filesystem of somebody else at the target", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		const { target } = here;
 		execFileSync("mkdir", [target]);
 		execFileSync("mount", ["-t", "tmpfs", "somebody", target]);
@@ -335,7 +325,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 
 	test("mounts as soon as somebody else's filesystem has gone", async () => {
-		const here = createPod(driver);
+		const here = createPod();
 		const { target } = here;
 		execFileSync("mkdir", [target]);
 		execFileSync("mount", ["-t", "tmpfs", "somebody", target]);
@@ -349,14 +339,4 @@ describe.each(s3Drivers())("$title", (driver) => {
 		await here.untilReady(10_000);
 		expect(await here.stop()).toBe(0);
 	});
-});
-
-test("compiles with no other thread, which its exit and that would wait for each other", async () => {
-	const here = createPod({ title: "native", name: "native" });
-	here.start();
-	await here.untilReady();
-	expect(ranMs(here.pid, "MainThread")).toBeGreaterThan(50);
-	// They are there, and have found nothing to do.
-	expect(ranMs(here.pid, "V8Worker")).toBeLessThan(ranMs(here.pid, "MainThread") / 100);
-	expect(await here.stop()).toBe(0);
-});
+}
