@@ -3,6 +3,7 @@ import { symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseMountOptions } from "../../src/config/option-layers.ts";
+import { s3CsiDrivers } from "../../src/drivers/csi/index.ts";
 import type { Secret } from "../../src/secrets/secret.ts";
 import { projectRoot } from "../support/pod.ts";
 import {
@@ -518,7 +519,7 @@ describe("the driver is chosen", () => {
 describe("sources that are not buckets", () => {
 	it("are refused: PVCs, NFS and local folders", async () => {
 		expect(await faultsOf(fixture("pvc.json"))).toEqual([
-			'mounts[0].mountPoint: no driver serves volumes of the CSI driver "nas.csi.example.com", expected one of s3.csi.aws.com, s3.csi.scality.com, ru.yandex.s3.csi, ch.ctrox.csi.s3-driver, com.tencent.cloud.csi.cosfs: mount its storage under an address of its own, or add a driver that has it in csiDrivers (docs/vendors.md)',
+			`mounts[0].mountPoint: no driver serves volumes of the CSI driver "nas.csi.example.com", expected one of ${s3CsiDrivers.join(", ")}: mount its storage under an address of its own, or add a driver that has it in csiDrivers (docs/vendors.md)`,
 		]);
 		for (const driver of ["goofys", "s3fs"]) {
 			expect(await faultsOf(fixture("nfs.json"), { FLUID_FUSE_DRIVER: driver })).toEqual([

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, type PodOptions } from "../support/pod.ts";
-import { bucketsPod, s3Drivers } from "../support/s3-drivers.ts";
+import { bucketsPod, testedDrivers } from "../support/s3-drivers.ts";
 
 const name = "s3.example.test";
 let folder: string;
@@ -50,7 +50,7 @@ describe("a certificate for the buckets' own host names", () => {
 	});
 	afterAll(async () => minio.stop());
 
-	test.each(s3Drivers())("is enough, with $title", async ({ name: driver, programs }) => {
+	test.each(testedDrivers())("is enough, with $title", async ({ name: driver, programs }) => {
 		// The server's own name leads nowhere.
 		setHosts(`127.0.0.1 plain.${name}`);
 		const { mounts, ...others } = bucketsPod(minio, `https://${name}:${minio.port}`, ["plain"]);
@@ -67,7 +67,7 @@ describe("a certificate for the buckets' own host names", () => {
 		expect(await here.stop()).toBe(0);
 	});
 
-	test.each(s3Drivers())("is not asked for a bucket with dots, with $title", async ({ name: driver, programs }) => {
+	test.each(testedDrivers())("is not asked for a bucket with dots, with $title", async ({ name: driver, programs }) => {
 		setHosts(`127.0.0.1 ${name}`);
 		const here = await startPod({
 			...bucketsPod(minio, `https://${name}:${minio.port}`, ["dots.in.its-name"]),

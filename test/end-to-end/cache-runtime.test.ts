@@ -8,7 +8,7 @@ import { renderRuntimeConfig, type CacheRuntime, type CacheRuntimeClass } from "
 import type { Dataset } from "../support/fluid-config.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, projectRoot, until, type FluidMount } from "../support/pod.ts";
-import { s3Drivers } from "../support/s3-drivers.ts";
+import { testedDrivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let pod: Pod | undefined;
@@ -56,7 +56,7 @@ function createPod(mounts: readonly FluidMount[], client: Readonly<Record<string
 /** In another process: a mount that hangs must not hang the tests. */
 const read = (...path: string[]): string => execFileSync("cat", [join(...path)], { encoding: "utf8", timeout: 5000 });
 
-describe.each(s3Drivers())("a CacheRuntime's pod with $title", ({ name, programs }) => {
+describe.each(testedDrivers())("a CacheRuntime's pod with $title", ({ name, programs }) => {
 	test("serves its one mount at the root, and leaves nothing on the node", { timeout: 60_000 }, async () => {
 		const path = programs === undefined ? {} : { PATH: `${programs}:${process.env["PATH"]}` };
 		const here = createPod([mountOf("data", "/")], {}, { FLUID_FUSE_DRIVER: name, ...path });

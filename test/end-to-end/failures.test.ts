@@ -9,7 +9,7 @@ import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { freePort } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until, type PodOptions } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, s3Drivers, testedDrivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let secured: Minio;
@@ -56,7 +56,7 @@ function changed(
 	};
 }
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	const servesWithoutBackend = driver.name === "native";
 	const usual = (): PodOptions => minioPod(minio, "data", driver);
 

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { OpenFile } from "../support/application.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, testedDrivers } from "../support/s3-drivers.ts";
 
 /** Far from the 25 s of the default, and enough for a busy machine; by itself it takes less than two. */
 const soonMs = 8000;
@@ -40,7 +40,7 @@ async function usedPod(...args: Parameters<typeof minioPod> extends [unknown, un
 	return { here: pod, published };
 }
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	test.each([
 		["an application that only has the volume mounted is nobody to wait for", "/proc"],
 		["nor is it where the node cannot be seen", "/nowhere"],

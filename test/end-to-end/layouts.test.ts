@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until, type FluidMount, type PodOptions, unmountAll } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, testedDrivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let pod: Pod | undefined;
@@ -46,7 +46,7 @@ function fails(...[file, ...args]: [string, ...string[]]): string {
 	return stderr;
 }
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	/** The usual pod with other mounts, each with the keys of the usual one. */
 	function podWith(mounts: readonly FluidMount[], more: Partial<PodOptions> = {}): PodOptions {
 		const usual = minioPod(minio, "one", driver, more);
@@ -362,7 +362,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 });
 
-describe.each(s3Drivers())("a file that Fluid wrote is served by $title", (driver) => {
+describe.each(testedDrivers())("a file that Fluid wrote is served by $title", (driver) => {
 	const fixtures = join(import.meta.dirname, "../fixtures/fluid");
 
 	/** The file with the test's own server and folder in place of those that it was written for. */

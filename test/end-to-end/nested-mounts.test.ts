@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, until, type FluidMount, type PodOptions } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, testedDrivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let pod: Pod | undefined;
@@ -36,7 +36,7 @@ async function mountsBelow(folder: string): Promise<string[]> {
 	return (await readMountinfo()).map(({ mountPoint }) => mountPoint).filter((path) => path.startsWith(folder));
 }
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	function createPod(mounts: readonly FluidMount[], more: Partial<PodOptions> = {}): Pod {
 		const usual = minioPod(minio, "outer", driver, more);
 		const keys = usual.mounts[0]?.options ?? {};

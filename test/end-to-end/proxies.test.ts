@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { listen } from "../support/listen.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, testedDrivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let proxy: http.Server;
@@ -40,7 +40,7 @@ afterEach(async () => {
 	proxied = 0;
 });
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	async function hello(endpoint: string, variable: string): Promise<string> {
 		pod = new Pod(minioPod({ ...minio, endpoint }, "data", driver, { env: { [variable]: proxyUrl } }));
 		pod.start();

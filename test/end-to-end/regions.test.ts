@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, type PodOptions } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, testedDrivers } from "../support/s3-drivers.ts";
 
 /** Not what anybody would guess. */
 const region = "eu-central-7";
@@ -35,7 +35,7 @@ const redirect = (status: number, code: string, headers: Readonly<Record<string,
 		body: `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>Elsewhere.</Message></Error>`,
 	}) as const;
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	function start(endpoint: string, options: Readonly<Record<string, string>> = {}): Pod {
 		const base = minioPod({ ...minio, endpoint }, "data", driver);
 		const mounts = base.mounts.map((mount) => ({ ...mount, options: { ...mount.options, ...options } }));

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, projectRoot, until } from "../support/pod.ts";
-import { minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { minioPod, testedDrivers } from "../support/s3-drivers.ts";
 
 /** Every odd character that both drivers can pass on. */
 const rootPassword = String.raw`#p+w/=%$&!@~^*()<>{}[]'";,?|\S-_.secret-0815`;
@@ -86,7 +86,7 @@ async function everythingItSays(here: Pod): Promise<string> {
 	return [...answers, ...commands.map(({ stdout, stderr }) => stdout + stderr), here.output].join("\n");
 }
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	test("a crash of no process writes what it has in memory to a disk, whatever the container allows", async () => {
 		const here = createPod(minioPod(minio, "data", driver));
 		const allowing = join(here.folder, "allowing");
@@ -203,7 +203,7 @@ describe.each(s3Drivers())("$title", (driver) => {
 	});
 });
 
-describe.each(s3Drivers().filter(({ name }) => name !== "native"))("keys in files for $title", (driver) => {
+describe.each(testedDrivers().filter(({ name }) => name !== "native"))("keys in files for $title", (driver) => {
 	/** Without a look into what is mounted there. */
 	const keyFiles = (here: Pod): string[] =>
 		readdirSync(join(here.runDirectory, "mounts")).flatMap((id) => {

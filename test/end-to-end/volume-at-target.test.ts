@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { requestLauncher } from "../../src/probe/client.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until } from "../support/pod.ts";
-import { bucketsPod, minioPod, s3Drivers } from "../support/s3-drivers.ts";
+import { bucketsPod, minioPod, s3Drivers, testedDrivers } from "../support/s3-drivers.ts";
 
 let minio: Minio;
 let pod: Pod | undefined;
@@ -55,7 +55,7 @@ const untilDead = async (path: string): Promise<void> =>
 		() => `${path} is not dead`,
 	);
 
-describe.each(s3Drivers())("$title, where the volume is mounted at targetPath itself", (driver) => {
+describe.each(testedDrivers())("$title, where the volume is mounted at targetPath itself", (driver) => {
 	test("mounts on it, seen on the node, and leaves the folder as it was", { timeout: 60_000 }, async () => {
 		const here = createPod(driver);
 		const volume = await typesAt(here, here.target);

@@ -26,6 +26,12 @@ export function s3Drivers(): S3DriverUnderTest[] {
 	return drivers;
 }
 
+/** Those of them that every feature is tried with: `npm test` names native alone, and `npm run test:full` none. */
+export function testedDrivers(): S3DriverUnderTest[] {
+	const only = process.env["TEST_DRIVERS"]?.split(",");
+	return s3Drivers().filter(({ name }) => only === undefined || only.includes(name));
+}
+
 function isLink(path: string): boolean {
 	try {
 		return readlinkSync(path) !== "";

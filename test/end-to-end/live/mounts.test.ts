@@ -5,7 +5,7 @@ import { readMountinfo } from "../../../src/mounts/mountinfo.ts";
 import { OpenFile, Reader } from "../../support/application.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";
 import { Pod, until, type FluidMount, type PodOptions } from "../../support/pod.ts";
-import { s3Drivers } from "../../support/s3-drivers.ts";
+import { testedDrivers } from "../../support/s3-drivers.ts";
 
 let minio: Minio;
 let pod: Pod | undefined;
@@ -85,7 +85,7 @@ async function changeDone(here: Pod, number: number): Promise<string> {
 	return state;
 }
 
-describe.each(s3Drivers())("$title: mounts that run", (driver) => {
+describe.each(testedDrivers())("$title: mounts that run", (driver) => {
 	const more: Partial<PodOptions> = {
 		env: { FLUID_FUSE_DRIVER: driver.name },
 		...(driver.programs !== undefined && { programs: driver.programs }),

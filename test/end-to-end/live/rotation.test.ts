@@ -7,7 +7,7 @@ import { OpenFile, Reader } from "../../support/application.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";
 import { MinioUsers, type User } from "../../support/minio-users.ts";
 import { Pod, until, type FluidMount } from "../../support/pod.ts";
-import { s3Drivers } from "../../support/s3-drivers.ts";
+import { testedDrivers } from "../../support/s3-drivers.ts";
 
 let minio: Minio;
 let users: MinioUsers;
@@ -127,7 +127,7 @@ test(
 	},
 );
 
-describe.each(s3Drivers())("$title", (driver) => {
+describe.each(testedDrivers())("$title", (driver) => {
 	test(
 		"rotations are in use within five seconds, also when the old key is gone then; others are left alone",
 		{
