@@ -24,6 +24,7 @@ rclone_version=v1.76.0
 seaweedfs_version=v0.0.0-20261109003541-7506e5f91cd6 # it has no versions as a Go module
 moto_version=5.2.5
 s3proxy_version=4.1.0
+s3mock_version=5.2.0
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fluid-fuse
 bin=$cache/bin
@@ -203,6 +204,15 @@ install_s3proxy() {
 	echo "$s3proxy_version" >"$folder/s3proxy.version"
 }
 
+install_s3mock() {
+	[[ -f $bin/s3mock.jar && -f $bin/s3mock.jar.version && $(<"$bin/s3mock.jar.version") == "$s3mock_version" ]] && return
+	say "getting S3Mock"
+	quietly mvn -B -ntp dependency:copy "-Dartifact=com.adobe.testing:s3mock:$s3mock_version:jar:exec" "-DoutputDirectory=$build" ||
+		fail "could not get S3Mock: see above; check the network, then run this again"
+	mv "$build/s3mock-$s3mock_version-exec.jar" "$bin/s3mock.jar"
+	echo "$s3mock_version" >"$bin/s3mock.jar.version"
+}
+
 # Static, and independent of a go.work in a folder above.
 export CGO_ENABLED=0 GOWORK=off
 
@@ -233,6 +243,7 @@ if [[ $purpose == servers ]]; then
 	install_binary weed "$seaweedfs_version" build_weed
 	install_moto
 	install_s3proxy
+	install_s3mock
 fi
 
 # Its first command would build it otherwise, and print that in the middle of the story.
