@@ -38,6 +38,11 @@ export default defineConfig([
 		output: { ...output, file: "dist/fluid-fuse.js" },
 	},
 	{
+		input: "src/filesystem-process/thread.ts",
+		platform: "node",
+		output: { ...output, file: "dist/thread.js" },
+	},
+	{
 		input: "src/s3/identity/aws-providers.ts",
 		platform: "node",
 		plugins: [lazyHttp],

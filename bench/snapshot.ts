@@ -9,7 +9,13 @@ import { program, projectRoot } from "../test/support/pod.ts";
  */
 export async function snapshotProgram(folder: string): Promise<string> {
 	await execa(program, ["--version"]);
-	for (const path of ["bin/fluid-fuse", "dist/fluid-fuse.js", "dist/aws-providers.js", "package.json"]) {
+	for (const path of [
+		"bin/fluid-fuse",
+		"dist/fluid-fuse.js",
+		"dist/thread.js",
+		"dist/aws-providers.js",
+		"package.json",
+	]) {
 		await mkdir(dirname(join(folder, path)), { recursive: true });
 		await copyFile(join(projectRoot, path), join(folder, path));
 	}

@@ -37,6 +37,7 @@ const rooms = [
 	"named-file.ts",
 	"bytes.ts",
 	"signals.ts",
+	"threads.ts",
 	"turns.ts",
 	"version.ts",
 	"within.ts",

@@ -41,6 +41,13 @@ const options = z.strictObject({
 		},
 		{ min: 16 * mebibyte },
 	),
+	threads: integer(
+		{
+			description:
+				"Threads beside the main one that receive large parts of objects and answer large reads; 0: none. They start when there is such work, and each takes some 15 MB. Default: none where fewer than four processors can be used, otherwise two less than those, 8 at most.",
+		},
+		{ min: 0, max: 64 },
+	),
 	"read-ahead": size({ description: "How far one sequential reader is read ahead of at most. Default: 64Mi." }),
 	"cache-dir": path({ description: "Folder on a disk where parts of objects, and what is being written, are kept." }),
 	"cache-size": size(
@@ -298,7 +305,15 @@ function libfuseProblem(line: string, mountpoint: string): LauncherError | undef
 }
 
 /** Options that are the process's, and count for all its mounts from its start on. */
-const processOptions = ["memory", "cache-dir", "cache-size", "write-buffer", "allow-other", "transport"] as const;
+const processOptions = [
+	"memory",
+	"threads",
+	"cache-dir",
+	"cache-size",
+	"write-buffer",
+	"allow-other",
+	"transport",
+] as const;
 
 function changedForAll(before: NativeMount, after: NativeMount): string[] {
 	return processOptions.filter((name) => before.options[name] !== after.options[name]);
@@ -331,6 +346,7 @@ function filesystemConfig(
 		volumes: members.map((member) => volumeConfig(member, variables)),
 		logLevel: log.level,
 		...(given.memory !== undefined && { memoryBytes: given.memory }),
+		...(given.threads !== undefined && { threads: given.threads }),
 		readAheadBytes: readAheadOf(members),
 		stagingDirectory:
 			cacheDirectory === undefined

@@ -76,6 +76,8 @@ const filesystem = z.strictObject({
 	volumes: z.array(volume),
 	logLevel: z.string(),
 	memoryBytes: z.number().optional(),
+	/** Beside the main one; 0: none. Default: as many as the processors are worth. */
+	threads: z.number().optional(),
 	readAheadBytes: z.number(),
 	stagingDirectory: z.string(),
 	stagingLimitBytes: z.number().optional(),

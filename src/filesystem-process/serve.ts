@@ -1,5 +1,6 @@
 import { memoryUsage } from "node:process";
 import { LauncherError } from "../errors.ts";
+import { FarReplies } from "../fuse/far-replies.ts";
 import type { Filesystem, KernelConnection } from "../fuse/filesystem.ts";
 import { serveLibfuse } from "../fuse/libfuse.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
@@ -7,8 +8,10 @@ import { serve, type FuseSession, type PausableSession } from "../fuse/session.t
 import { createLog, type Logger, type LogLevel } from "../log.ts";
 import { recall, type KeptFilesystem, type Recalled } from "../s3-filesystem/index.ts";
 import { createRedactor } from "../secrets/redact.ts";
+import type { Threads } from "../threads.ts";
 import { version } from "../version.ts";
 import { within } from "../within.ts";
+import { createThreads } from "./data-threads.ts";
 import { handOver, readMemory } from "./handover.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
 import { observed } from "./observed.ts";
@@ -93,11 +96,12 @@ export async function serveFilesystem(
 	let isServing = false;
 	try {
 		const past = pastOf(config);
-		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing }, past?.kept);
+		const threads = createThreads(log, config.threads);
+		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing, threads }, past?.kept);
 		const filesystem = observed(served.filesystem, { countsOf: served.countsOf, log, tracing });
 		for (const told of early.splice(0)) obey(told);
 		if (past !== undefined) tell({ kind: "taken-over" });
-		const session = await begin(config, filesystem, log, past?.connection);
+		const session = await begin(config, { filesystem, log, threads, connection: past?.connection });
 		tellStats = () => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
@@ -148,9 +152,17 @@ const libfuseValidMs = 1000;
 
 async function begin(
 	{ mount, volumes }: FilesystemConfig,
-	filesystem: Filesystem,
-	logger: Logger,
-	connection: KernelConnection | undefined,
+	{
+		filesystem,
+		log: logger,
+		threads,
+		connection,
+	}: {
+		readonly filesystem: Filesystem;
+		readonly log: Logger;
+		readonly threads: Threads | undefined;
+		readonly connection: KernelConnection | undefined;
+	},
 ): Promise<FuseSession | PausableSession> {
 	const log = (level: "warn" | "error", fields: object, message: string): void => logger[level](fields, message);
 	switch (mount.kind) {
@@ -158,7 +170,14 @@ async function begin(
 		case "taken-over":
 		case "continued": {
 			const resend = mount.kind === "continued";
-			return serve({ fd: fuseDescriptor, filesystem, log, resend, ...(connection !== undefined && { connection }) });
+			return serve({
+				fd: fuseDescriptor,
+				filesystem,
+				log,
+				resend,
+				farReplies: threads && new FarReplies(threads),
+				...(connection !== undefined && { connection }),
+			});
 		}
 		case "libfuse": {
 			const validMs = Math.min(libfuseValidMs, ...volumes.map(({ ttlMs }) => ttlMs));

@@ -15,9 +15,11 @@ import { defaultBudgetBytes } from "../s3-filesystem/reading/memory-budget.ts";
 import { createIdentity, type Identity } from "../s3/identity/identity.ts";
 import type { CredentialsSource, ObjectStore, StoreEvent } from "../s3/object-store.ts";
 import type { ServerKnowledge } from "../s3/server-knowledge.ts";
+import { FarConnections } from "../s3/http/far-connections.ts";
 import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
+import type { Threads } from "../threads.ts";
 import { withEither } from "../within.ts";
 import { VolumeCounts } from "./counts.ts";
 import { sharedMeasures, stateMeasures, type Measured } from "./measures.ts";
@@ -42,6 +44,7 @@ interface Surroundings {
 	/** To the launcher. */
 	readonly tell: (report: Report) => void;
 	readonly tracing: Tracing;
+	readonly threads: Threads | undefined;
 }
 
 /** What is not for the process as a whole. */
@@ -69,6 +72,7 @@ export class ServedVolumes {
 	readonly #settings: { readAheadBytes: number };
 	readonly #volumes = new Map<string, ServedVolume>();
 	readonly #servers: KnownServers;
+	readonly #farConnections: FarConnections | undefined;
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
 	readonly #troubles = new Map<DiskUse, Trouble>();
@@ -83,7 +87,8 @@ export class ServedVolumes {
 	constructor(config: FilesystemConfig, surroundings: Surroundings, kept?: KeptFilesystem | Recalled) {
 		this.#config = config;
 		this.#surroundings = surroundings;
-		const { log, redactor } = surroundings;
+		const { log, redactor, threads } = surroundings;
+		this.#farConnections = threads && new FarConnections(threads);
 		this.#servers = new KnownServers({
 			log,
 			redact: (text) => redactor.redact(text),
@@ -98,6 +103,7 @@ export class ServedVolumes {
 		if (cache !== undefined) void removeAbandoned(dirname(stagingDirectory));
 		const settings = {
 			memoryBytes,
+			sharesMemory: this.#farConnections !== undefined,
 			readAheadBytes: config.readAheadBytes,
 			stagingDirectory,
 			stagingLimitBytes:
@@ -324,6 +330,7 @@ export class ServedVolumes {
 		return createObjectStore({
 			...storeOptions(config, variables, this.#credentialsOf(config)),
 			knowledge: this.#servers.at(config),
+			farConnections: this.#farConnections,
 			onEvent: (event) => {
 				this.#count(event);
 				counts.take(event);

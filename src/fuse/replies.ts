@@ -4,6 +4,7 @@ import { sizes } from "./abi.ts";
 import type { Call } from "./call.ts";
 import type { Page } from "./directory-page.ts";
 import type { Encoder } from "./encode.ts";
+import type { FarReplies } from "./far-replies.ts";
 import type { ReadResult } from "./filesystem.ts";
 
 /** Tells what the kernel did not take, by its name in errno(3). */
@@ -17,12 +18,15 @@ export class Replies {
 	readonly #fd: number;
 	readonly #refused: Refused;
 	readonly #before: (() => void) | undefined;
+	readonly #far: FarReplies | undefined;
+	#underWay = 0;
 	readonly #small = Buffer.alloc(sizes.replyHeader + 256);
 	readonly #smallView = new DataView(this.#small.buffer, this.#small.byteOffset, this.#small.length);
 	readonly #header = this.#small.subarray(0, sizes.replyHeader);
 
-	/** `before` is called before each answer. */
-	constructor(fd: number, refused: Refused, before?: () => void) {
+	/** `before` is called before each answer. `far`: those who take over large ones. */
+	constructor(fd: number, refused: Refused, before?: () => void, far?: FarReplies) {
+		this.#far = far;
 		this.#fd = fd;
 		this.#refused = refused;
 		this.#before = before;
@@ -40,11 +44,30 @@ export class Replies {
 
 	/** Sends what was read without a copy, and gives it back to the filesystem. */
 	data(call: Call, result: ReadResult): void {
+		if (this.#writesFar(call, result)) return;
 		try {
 			this.#views(call, result.views);
 		} finally {
 			result.release?.();
 		}
+	}
+
+	#writesFar(call: Call, result: ReadResult): boolean {
+		if (this.#far?.takes(result.views) !== true) return false;
+		this.#before?.();
+		this.#writeHeader(this.#smallView, call, lengthOf(result.views), 0);
+		this.#underWay++;
+		this.#far.write(this.#fd, this.#header, result.views, (code) => {
+			this.#underWay--;
+			result.release?.();
+			if (code !== undefined) this.#writeFailed(call, code);
+		});
+		return true;
+	}
+
+	/** Answers that others write. */
+	get underWay(): number {
+		return this.#underWay;
 	}
 
 	page(call: Call, { bytes, usedBytes }: Page): void {
@@ -60,19 +83,18 @@ export class Replies {
 			fs.writeSync(this.#fd, this.#header);
 		} catch (error) {
 			// There is nothing else that it could be told.
-			if (!isGone(error)) this.#refused(call, codeOf(error));
+			const code = codeOf(error);
+			if (!isGone(code)) this.#refused(call, code);
 		}
 	}
 
 	#views(call: Call, views: readonly Uint8Array[]): void {
 		this.#before?.();
-		let bodyBytes = 0;
-		for (const view of views) bodyBytes += view.length;
-		this.#writeHeader(this.#smallView, call, bodyBytes, 0);
+		this.#writeHeader(this.#smallView, call, lengthOf(views), 0);
 		try {
 			fs.writevSync(this.#fd, [this.#header, ...views]);
 		} catch (error) {
-			this.#writeFailed(call, error);
+			this.#writeFailed(call, codeOf(error));
 		}
 	}
 
@@ -81,13 +103,13 @@ export class Replies {
 		try {
 			fs.writeSync(this.#fd, buffer, 0, lengthBytes);
 		} catch (error) {
-			this.#writeFailed(call, error);
+			this.#writeFailed(call, codeOf(error));
 		}
 	}
 
-	#writeFailed(call: Call, error: unknown): void {
-		if (isGone(error)) return;
-		this.#refused(call, codeOf(error));
+	#writeFailed(call: Call, code: string): void {
+		if (isGone(code)) return;
+		this.#refused(call, code);
 		// The request is still there, such as when the reply was longer than what was asked for; its caller must not wait for ever.
 		this.error(call, constants.errno.EIO);
 	}
@@ -101,9 +123,12 @@ export class Replies {
 }
 
 /** ENOENT: nobody waits for this answer any more. ENODEV: unmounted, as the readers will find too. */
-function isGone(error: unknown): boolean {
-	const code = codeOf(error);
+function isGone(code: string): boolean {
 	return code === "ENOENT" || code === "ENODEV";
+}
+
+function lengthOf(views: readonly Uint8Array[]): number {
+	return views.reduce((sum, { length }) => sum + length, 0);
 }
 
 function codeOf(error: unknown): string {

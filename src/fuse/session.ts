@@ -7,6 +7,7 @@ import { Request } from "./decode.ts";
 import { Page } from "./directory-page.ts";
 import { encodeNothing } from "./encode.ts";
 import { errnoOf } from "./errno.ts";
+import type { FarReplies } from "./far-replies.ts";
 import { FuseError, type Filesystem, type KernelConnection, type KernelLink, type Reply } from "./filesystem.ts";
 import { decodeOffer, encodeConnection, encodeVersion, negotiate, type KernelOffer } from "./init.ts";
 import { Interrupts } from "./interrupts.ts";
@@ -24,6 +25,8 @@ export interface ServeOptions {
 	readonly connection?: KernelConnection;
 	/** That process has died: what it has read and not answered is asked for again. Default: false. */
 	readonly resend?: boolean;
+	/** Other threads, for large answers. Default: this one gives all. */
+	readonly farReplies?: FarReplies | undefined;
 	/** Requests that are waited for at a time. Each holds a thread of libuv's pool, so that must be larger. Default: 4. */
 	readonly readers?: number;
 	/** The largest write in bytes, a multiple of 4096. Older kernels send 128 KiB at most. Default: 1 MiB. */
@@ -124,6 +127,7 @@ class DeviceSession implements PausableSession, Answers {
 			options.fd,
 			(call, code) => options.log?.("error", { opcode: call.opcode, code }, "the kernel refused an answer"),
 			options.filesystem.beforeAnswer && (() => options.filesystem.beforeAnswer?.()),
+			options.farReplies,
 		);
 		this.#notifier = new Notifier(options.fd);
 		this.ended = this.#end.promise;
@@ -161,7 +165,7 @@ class DeviceSession implements PausableSession, Answers {
 
 	get #isAtWork(): boolean {
 		if (this.#reading > 0 || this.#calls.count > 0 || this.#unattended.size > 0 || this.#keptRequests > 0) return true;
-		return this.#notifier.isSending;
+		return this.#notifier.isSending || this.#replies.underWay > 0;
 	}
 
 	resume(): void {

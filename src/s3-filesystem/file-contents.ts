@@ -58,7 +58,9 @@ export class FileContents {
 		this.#journal = journal;
 		this.#namespace = namespace;
 		this.#paths = paths;
-		this.#budget = createMemoryBudget(settings.memoryBytes);
+		this.#budget = createMemoryBudget(settings.memoryBytes, { isShared: settings.sharesMemory === true });
+		if (settings.sharesMemory === true && !this.#budget.isShared)
+			settings.log?.("warn", { memoryBytes: settings.memoryBytes }, "no memory for all threads: one of them does all");
 		const diskCache =
 			settings.cache &&
 			createDiskCache({

@@ -18,6 +18,8 @@ export interface S3Call {
 	readonly body?: SentBody;
 	/** SHA-256 of the body in hex, if it is signed. */
 	readonly bodyHash?: string;
+	/** Asked for before each try: where its answer goes. */
+	readonly into?: () => Buffer;
 	readonly accept?: Exchange["accept"];
 	/** The most that its answer may have, if it is collected. Default: 1 MiB. */
 	readonly maximumAnswerBytes?: number;

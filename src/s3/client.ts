@@ -2,7 +2,8 @@ import { LauncherError } from "../errors.ts";
 import { givenUp, type RequestHeaders, type S3Call } from "./call.ts";
 import { shareBytes } from "./http/answer-room.ts";
 import { Concurrency } from "./http/concurrency.ts";
-import { ExchangeError, type Answer, type Connection } from "./http/connection.ts";
+import { ExchangeError, type Answer, type Exchanger } from "./http/connection.ts";
+import type { Pool } from "./http/pool.ts";
 import { S3Error, type ObjectStoreOptions, type StaticCredentials } from "./object-store.ts";
 import { requestHead } from "./request-head.ts";
 import { backoffMs, RetryPace } from "./retry-pace.ts";
@@ -45,6 +46,7 @@ interface TryOutcome {
 /** A request that is being tried. */
 interface Attempt {
 	readonly call: S3Call;
+	readonly into: Buffer | undefined;
 	readonly site: Site;
 	readonly credentials: StaticCredentials | undefined;
 	readonly clockOffsetMs: number;
@@ -123,7 +125,7 @@ export class Client {
 
 	close(): void {
 		this.#isClosed = true;
-		this.#site.pool.close();
+		this.#site.close();
 		this.#concurrency.close(new S3Error("ABORTED", "the store is closed"));
 		for (const wake of this.#sleepers) wake();
 	}
@@ -242,10 +244,11 @@ export class Client {
 		});
 		let outcome: "ok" | "throttled" | "other" = "other";
 		let site = this.#site;
+		let pool: Pool | undefined;
 		const startedAt = performance.now();
 		// To wait for one's turn is not to fail.
 		if (tries.failingSince !== undefined) tries.failingSince += startedAt - queuedAt;
-		let connection: Connection | undefined;
+		let connection: Exchanger | undefined;
 		let credentials: StaticCredentials | undefined;
 		let sentAt: number | undefined;
 		try {
@@ -253,9 +256,11 @@ export class Client {
 			// They may have brought the region along.
 			site = this.#site;
 			const maximumIdleMs = tries.isFresh ? 0 : (call.maximumIdleMs ?? Number.POSITIVE_INFINITY);
-			connection = await site.pool.take({ maximumIdleMs, signal: call.signal });
+			const into = call.into?.();
+			pool = site.poolFor(into);
+			connection = await pool.take({ maximumIdleMs, signal: call.signal });
 			if (this.#isClosed) throw givenUp(call);
-			const attempt = { call, site, credentials, clockOffsetMs: this.#clockOffsetMs, queuedAt };
+			const attempt = { call, into, site, credentials, clockOffsetMs: this.#clockOffsetMs, queuedAt };
 			sentAt = performance.now();
 			const answer = await this.#send(attempt, connection, tries.asksBeforeBody);
 			let verdict = this.#judge(attempt, answer, sentAt);
@@ -282,7 +287,7 @@ export class Client {
 			throw thrown;
 		} finally {
 			if (connection !== undefined) {
-				if (this.#site === site) site.pool.give(connection);
+				if (this.#site === site) pool?.give(connection);
 				else connection.close();
 			}
 			this.#concurrency.give(turn, outcome);
@@ -330,7 +335,7 @@ export class Client {
 	}
 
 	/** The same question with GET, whose answer may have a body. If it finds nothing wrong, the first answer counts. */
-	async #askAgain(attempt: Attempt, connection: Connection, first: Verdict): Promise<Verdict> {
+	async #askAgain(attempt: Attempt, connection: Exchanger, first: Verdict): Promise<Verdict> {
 		if (!connection.isUsable) return first;
 		const { call } = attempt;
 		const headers = (): RequestHeaders => ({ ...call.headers?.(), range: "bytes=0-0" });
@@ -340,8 +345,8 @@ export class Client {
 		return second.kind === "ok" ? first : second;
 	}
 
-	async #send(attempt: Attempt, connection: Connection, asksBeforeBody: boolean): Promise<Answer> {
-		const { call } = attempt;
+	async #send(attempt: Attempt, connection: Exchanger, asksBeforeBody: boolean): Promise<Answer> {
+		const { call, into } = attempt;
 		const { body, method, workBytes } = call;
 		const expectsContinue = asksBeforeBody && body !== undefined;
 		return connection.exchange({
@@ -349,6 +354,7 @@ export class Client {
 			body,
 			expectsContinue,
 			isHead: method === "HEAD",
+			into,
 			accept: call.accept,
 			maximumBytes: call.maximumAnswerBytes ?? shareBytes,
 			onProgress: call.onProgress,
@@ -427,9 +433,9 @@ export class Client {
 		if (region === this.#region) return;
 		this.#region = region;
 		if (this.#options.endpoint !== undefined) return;
-		const { pool } = this.#site;
+		const before = this.#site;
 		this.#site = createSite(this.#options, this.#region);
-		pool.closeIdle();
+		before.closeIdle();
 	}
 }
 

@@ -1,3 +1,4 @@
+import type { FarConnections } from "./http/far-connections.ts";
 import type { Doubt } from "./doubt.ts";
 import type { S3Error, S3ErrorKind } from "./s3-error.ts";
 import type { ServerKnowledge } from "./server-knowledge.ts";
@@ -224,6 +225,8 @@ export interface ObjectStoreOptions {
 	readonly maximumRequests?: number;
 	/** Of the server, shared with other stores; tells what it lacks. Default: none yet. */
 	readonly knowledge?: ServerKnowledge;
+	/** Of other threads, for what is read into memory that they see. Default: this one does all. */
+	readonly farConnections?: FarConnections | undefined;
 	readonly onEvent?: (event: StoreEvent) => void;
 }
 

@@ -27,8 +27,7 @@ export async function readObject(
 	let wrongRanges = 0;
 	let verify: Verifier | undefined;
 
-	const accept = (head: ResponseHead): Buffer | undefined => {
-		if (head.status < 200 || head.status >= 300) return undefined;
+	const accept = (head: ResponseHead): void => {
 		const found = withoutQuotes(head.headers.get("etag") ?? "");
 		// Before a byte is taken: the server, or a cache in front of it, may know nothing of If-Match.
 		if (found !== "" && found !== etag)
@@ -44,7 +43,6 @@ export async function readObject(
 			throw new S3Error(kind, `${place}: ${problem}`, { status: head.status });
 		}
 		if (isWhole && from === 0) verify = verifierFor(head.headers);
-		return into.subarray(from);
 	};
 
 	for (let isAgain = false; ; isAgain = true) {
@@ -64,6 +62,7 @@ export async function readObject(
 					...(!isWhole || from > 0 ? { range } : request.asksChecksum ? { "x-amz-checksum-mode": "ENABLED" } : {}),
 				};
 			},
+			into: () => into.subarray(filledBytes),
 			accept,
 			onProgress: (bytes) => {
 				filledBytes = from + bytes;

@@ -7,7 +7,12 @@ import type { ObjectStoreOptions } from "./object-store.ts";
 /** Where the bucket is, and the connections that lead there. */
 export interface Site {
 	readonly address: BucketAddress;
-	readonly pool: Pool;
+	/** For an answer that is collected, or that goes there. */
+	poolFor(into: Buffer | undefined): Pool;
+	/** Nothing more is asked for there. */
+	closeIdle(): void;
+	/** Requests under way fail. */
+	close(): void;
 	/** Before the path in the request line: what an HTTP proxy needs. */
 	readonly absolute: string;
 	/** Headers for that proxy. */
@@ -16,15 +21,37 @@ export interface Site {
 
 /** Throws a LauncherError if there is no URL for that bucket. */
 export function createSite(options: ObjectStoreOptions, region: string): Site {
-	const { endpoint, bucket, pathStyle, ca, insecureSkipVerify = false, proxyEnv = {}, timeouts } = options;
+	const {
+		endpoint,
+		bucket,
+		pathStyle,
+		ca,
+		insecureSkipVerify = false,
+		proxyEnv = {},
+		timeouts,
+		farConnections,
+	} = options;
 	const address = bucketAddress({ endpoint, region, bucket, pathStyle });
 	const { origin } = address;
 	const proxy = proxyFor(origin, proxyEnv);
 	const connectMs = timeouts?.connectMs ?? 5000;
-	const pool = new Pool(new Dialer({ url: origin, proxy, ca, verifies: !insecureSkipVerify, connectMs }));
+	const destination = { url: origin, proxy, ca, verifies: !insecureSkipVerify, connectMs };
+	const pool = new Pool(new Dialer(destination));
+	const farPool = farConnections && new Pool(farConnections.dialer(destination));
+	const pools = {
+		poolFor: (into: Buffer | undefined) => (farConnections?.takes(into) === true ? (farPool ?? pool) : pool),
+		closeIdle() {
+			pool.closeIdle();
+			farPool?.closeIdle();
+		},
+		close() {
+			pool.close();
+			farPool?.close();
+		},
+	};
 	// A tunnel needs neither.
-	if (proxy === undefined || origin.protocol === "https:") return { address, pool, absolute: "", proxyLines: "" };
+	if (proxy === undefined || origin.protocol === "https:") return { address, ...pools, absolute: "", proxyLines: "" };
 	const authorization = proxyAuthorization(proxy);
 	const proxyLines = authorization === undefined ? "" : `proxy-authorization: ${authorization}\r\n`;
-	return { address, pool, absolute: origin.origin, proxyLines };
+	return { address, ...pools, absolute: origin.origin, proxyLines };
 }

@@ -1,10 +1,13 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { requestLauncher } from "../../src/probe/client.ts";
+import { fuseServers } from "../../bench/machine.ts";
+import { MiB, noise } from "../s3/bucket.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../support/minio.ts";
 import { Pod, program, until, type FluidMount, type PodOptions, unmountAll } from "../support/pod.ts";
@@ -278,6 +281,30 @@ test("a mount is there while its server cannot be reached, answers with errors, 
 	} finally {
 		await proxy.stop();
 	}
+});
+
+test("large files are read by other threads, if so wanted, and come back right when the process is killed", async () => {
+	const content = noise(40 * MiB);
+	await minio.put("two", "large", content);
+	const here = createPod([mount(minio, "two", { options: { threads: "2" } })]);
+	await here.untilReady();
+	const digest = createHash("md5").update(content).digest("hex");
+	const threadsOf = (): number => readdirSync(`/proc/${fuseServers(here.pid)[0]}/task`).length;
+	const read = (): string => {
+		const path = join(here.target, "large");
+		// Not what the kernel has.
+		run("dd", "of=/dev/null", `if=${path}`, "iflag=nocache", "count=0");
+		return run("md5sum", path).out.slice(0, 32);
+	};
+	const atFirst = threadsOf();
+	for (let round = 0; round < 4; round++) expect(read()).toBe(digest);
+	expect(threadsOf()).toBeGreaterThan(atFirst);
+	process.kill(fuseServers(here.pid)[0] ?? Number.NaN, "SIGKILL");
+	await until(
+		() => read() === digest,
+		30_000,
+		() => here.output,
+	);
 });
 
 test("what is being written when the pod is stopped is in the bucket afterwards", async () => {

@@ -4,13 +4,14 @@
  */
 import { closeSync } from "node:fs";
 import { flushCompileCache } from "node:module";
+import { FarReplies } from "../../src/fuse/far-replies.ts";
 import type { Filesystem } from "../../src/fuse/filesystem.ts";
 import { serveLibfuse } from "../../src/fuse/libfuse.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { serve, type FuseSession } from "../../src/fuse/session.ts";
 import { S3Error, type ObjectStore } from "../../src/s3/object-store.ts";
-import { createObjectStore } from "../../src/s3/store.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
+import { createTestStore, testThreads } from "../support/threads.ts";
 import type { ToFilesystem, FromFilesystem, ServedBucket } from "./mounted-bucket.ts";
 
 const say = (message: FromFilesystem): void => void process.send?.(message);
@@ -24,7 +25,7 @@ async function run(served: ServedBucket): Promise<void> {
 	const log = (level: string, fields: object, message: string): void => {
 		if (level !== "debug") say({ kind: "log", level, message, fields });
 	};
-	const plainStore = createObjectStore({
+	const plainStore = createTestStore({
 		...storeOptions,
 		endpoint: new URL(storeOptions.endpoint),
 		pathStyle: true,
@@ -39,6 +40,7 @@ async function run(served: ServedBucket): Promise<void> {
 	const store = withFailuresTold(plainStore, (message) => log("info", {}, message));
 	const filesystem = createS3Filesystem([{ ...volume, folder: "", readOnly, store }], {
 		...settings,
+		sharesMemory: testThreads !== undefined,
 		log,
 		onDiskTrouble: (use, problem) => log("warn", {}, `disk of ${use}: ${problem?.message ?? "in order again"}`),
 	});
@@ -91,7 +93,10 @@ async function mountDirectly({ target, readOnly }: ServedBucket, filesystem: Fil
 		allowOther: true,
 		signal: AbortSignal.timeout(20_000),
 	});
-	return { session: serve({ fd, filesystem, log }), close: () => closeSync(fd) };
+	return {
+		session: serve({ fd, filesystem, log, farReplies: testThreads && new FarReplies(testThreads, 1) }),
+		close: () => closeSync(fd),
+	};
 }
 
 async function mountByLibfuse(served: ServedBucket, filesystem: Filesystem, log: Log): Promise<Served> {

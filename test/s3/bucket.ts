@@ -1,14 +1,14 @@
 import { readFileSync } from "node:fs";
 
 import { S3Error, type ObjectStore, type ObjectStoreOptions, type UploadBody } from "../../src/s3/object-store.ts";
-import { createObjectStore } from "../../src/s3/store.ts";
 import type { Minio } from "../support/minio.ts";
+import { createTestStore } from "../support/threads.ts";
 
 export const MiB = 1024 ** 2;
 
 /** A store of the bucket named `bucket` on that server, or on a proxy in front of it. */
 export function storeOn(minio: Minio, options: Partial<ObjectStoreOptions> = {}): ObjectStore {
-	return createObjectStore({
+	return createTestStore({
 		endpoint: new URL(minio.endpoint),
 		region: minio.region,
 		bucket: "bucket",

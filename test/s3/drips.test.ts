@@ -1,10 +1,10 @@
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ObjectStore } from "../../src/s3/object-store.ts";
-import { createObjectStore } from "../../src/s3/store.ts";
 import { failureOf, MiB } from "./bucket.ts";
 import { operationNames, operationsOf, type OperationName } from "./operations.ts";
 import { startRawServer, type RawServer } from "./raw-server.ts";
+import { createTestStore } from "../support/threads.ts";
 
 /** Servers that neither answer nor are silent. */
 let server: RawServer;
@@ -13,7 +13,7 @@ let answer: (socket: Socket, head: string) => void;
 
 beforeEach(async () => {
 	server = await startRawServer((socket, head) => answer(socket, head));
-	store = createObjectStore({
+	store = createTestStore({
 		endpoint: server.url,
 		region: "us-east-1",
 		bucket: "bucket",

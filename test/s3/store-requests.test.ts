@@ -3,9 +3,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 
 import type { ObjectStore, ObjectStoreOptions } from "../../src/s3/object-store.ts";
-import { createObjectStore } from "../../src/s3/store.ts";
 import { listen } from "../support/listen.ts";
 import { bodyOf, failureOf } from "./bucket.ts";
+import { createTestStore } from "../support/threads.ts";
 
 /** What other servers than MinIO are sent, and how their answers are understood. */
 let close: (() => void) | undefined;
@@ -47,7 +47,7 @@ async function record(
 		});
 	});
 	const port = await listen(server);
-	const store = createObjectStore({
+	const store = createTestStore({
 		endpoint: new URL(`http://127.0.0.1:${port}`),
 		region: "us-east-1",
 		bucket: "bucket",
@@ -304,7 +304,7 @@ test("names the bucket in the host where that is how, and asks a proxy for it", 
 	const { requests, port } = await record();
 	const options = { region: undefined, bucket: "bucket", pathStyle: false, credentials: undefined };
 	const proxyEnv = { HTTP_PROXY: `http://user:p%40ss@127.0.0.1:${port}`, NO_PROXY: "10.0.0.0/8" };
-	const virtual = createObjectStore({ ...options, endpoint: new URL("http://s3.example.com"), proxyEnv });
+	const virtual = createTestStore({ ...options, endpoint: new URL("http://s3.example.com"), proxyEnv });
 	expect((await virtual.head("a")).etag).toBe(etag);
 	expect(requests[0]).toMatchObject({
 		url: "http://bucket.s3.example.com/a",
@@ -321,7 +321,7 @@ test("names the bucket in the host where that is how, and asks a proxy for it", 
 test("keeps the endpoint's path", async () => {
 	const { store, requests, port } = await record();
 	store.close();
-	const below = createObjectStore({
+	const below = createTestStore({
 		endpoint: new URL(`http://127.0.0.1:${port}/s3/`),
 		region: undefined,
 		bucket: "bucket",

@@ -2,10 +2,10 @@ import type { Socket } from "node:net";
 import { memoryUsage } from "node:process";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ObjectStore } from "../../src/s3/object-store.ts";
-import { createObjectStore } from "../../src/s3/store.ts";
 import { failureOf, MiB } from "./bucket.ts";
 import { operationNames, operationsOf, type OperationName } from "./operations.ts";
 import { startRawServer, type RawServer } from "./raw-server.ts";
+import { createTestStore } from "../support/threads.ts";
 
 /** Servers that say more than there is to be said. */
 let server: RawServer;
@@ -16,7 +16,7 @@ let sentBytes = 0;
 beforeEach(async () => {
 	sentBytes = 0;
 	server = await startRawServer((socket, head) => answer(socket, head));
-	store = createObjectStore({
+	store = createTestStore({
 		endpoint: server.url,
 		region: "us-east-1",
 		bucket: "bucket",
@@ -104,7 +104,7 @@ describe.each([403, 503, 301])("of an error %s the start says what it is", (stat
 		["of terabytes", "content-length: 9000000000000", (bytes: Buffer) => bytes],
 	] as const)("%s", async (_, header, wrap) => {
 		store.close();
-		store = createObjectStore({
+		store = createTestStore({
 			endpoint: server.url,
 			region: "us-east-1",
 			bucket: "bucket",

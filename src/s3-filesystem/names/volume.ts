@@ -30,6 +30,8 @@ export interface VolumeOptions {
 export interface FilesystemSettings {
 	/** For parts that are read, in bytes. */
 	readonly memoryBytes: number;
+	/** Other threads are to see them. Default: false. */
+	readonly sharesMemory?: boolean;
 	/** Of one stream at most, in bytes. What reads next goes by what it is then. */
 	readonly readAheadBytes: number;
 	/** Private to this process; holds what is not uploaded yet. Made when something is to be written. */

@@ -1,14 +1,32 @@
 import { mebibyte } from "../../bytes.ts";
 import { containerMemoryBytes } from "./container-memory.ts";
-import type { MemoryBudget, PooledBuffer, Urgency } from "./memory.ts";
+import type { Memory, MemoryBudget, PooledBuffer, Urgency } from "./memory.ts";
+import { OwnMemory } from "./own-memory.ts";
+import { SharedMemory } from "./shared-memory.ts";
 
 const pageBytes = 4096;
-/** Buffers of this size and more are kept for the next one that needs such: fresh pages cost more than a copy. */
-const smallestKeptBytes = 256 * 1024;
+/** Up to here each size has its own buffers. */
+const exactBytes = 256 * 1024;
 
-/** Of reads alone a few MiB are needed at least; what is asked for beyond the limit is refused, not waited for. */
-export function createMemoryBudget(limitBytes: number): MemoryBudget {
-	return new Budget(limitBytes);
+/**
+ * Of reads alone a few MiB are needed at least; what is asked for beyond the limit is refused, not waited for. `isShared`: all threads are to see
+ * what is in its buffers.
+ */
+export function createMemoryBudget(
+	limitBytes: number,
+	{ isShared = false }: { readonly isShared?: boolean } = {},
+): MemoryBudget {
+	return new Budget(limitBytes, (isShared ? sharedMemory(limitBytes) : undefined) ?? new OwnMemory(limitBytes));
+}
+
+/** Undefined: the system does not even promise so much in one piece. */
+function sharedMemory(limitBytes: number): SharedMemory | undefined {
+	try {
+		return new SharedMemory(limitBytes);
+	} catch (error) {
+		if (error instanceof RangeError) return undefined;
+		throw error;
+	}
 }
 
 /** A quarter of what the container may use, or of the machine; at least 32 MiB and at most 512 MiB. */
@@ -19,18 +37,21 @@ export function defaultBudgetBytes(memoryBytes: number = containerMemoryBytes())
 
 class Budget implements MemoryBudget {
 	readonly limitBytes: number;
-	#usedBytes = 0;
-	/** Buffers that nobody uses, by their size; the last one given back is the first to be used again. */
-	readonly #kept = new Map<number, Buffer[]>();
+	readonly #memory: Memory;
 	readonly #reclaimers: ((wantedBytes: number, urgency: Urgency) => number)[] = [];
 	readonly #listeners: (() => void)[] = [];
 
-	constructor(limitBytes: number) {
+	constructor(limitBytes: number, memory: Memory) {
 		this.limitBytes = limitBytes;
+		this.#memory = memory;
+	}
+
+	get isShared(): boolean {
+		return this.#memory instanceof SharedMemory;
 	}
 
 	get usedBytes(): number {
-		return this.#usedBytes;
+		return this.#memory.usedBytes;
 	}
 
 	addReclaimer(reclaim: (wantedBytes: number, urgency: Urgency) => number): void {
@@ -43,24 +64,15 @@ class Budget implements MemoryBudget {
 
 	tryAllocate(sizeBytes: number, urgency: Urgency = "need"): PooledBuffer | undefined {
 		const wholeBytes = allocatedBytes(sizeBytes);
-		const missingBytes = (): number => this.#usedBytes + wholeBytes - this.limitBytes;
-		const kept = this.#kept.get(wholeBytes);
-		let buffer = kept?.pop();
-		if (buffer === undefined && missingBytes() > 0) this.#letGo(missingBytes());
+		let whole = this.#memory.take(wholeBytes);
 		for (const reclaim of this.#reclaimers) {
-			while (buffer === undefined && missingBytes() > 0) {
-				const reclaimedBytes = reclaim(missingBytes(), urgency);
-				buffer = this.#kept.get(wholeBytes)?.pop();
-				if (buffer === undefined) this.#letGo(missingBytes());
+			while (whole === undefined) {
+				const reclaimedBytes = reclaim(this.#memory.missing(wholeBytes), urgency);
+				whole = this.#memory.take(wholeBytes);
 				if (reclaimedBytes <= 0) break;
 			}
 		}
-		if (buffer === undefined) {
-			if (missingBytes() > 0) return undefined;
-			this.#usedBytes += wholeBytes;
-			buffer = Buffer.allocUnsafeSlow(wholeBytes);
-		}
-		return this.#lend(buffer, sizeBytes);
+		return whole && this.#lend(whole, sizeBytes);
 	}
 
 	#lend(whole: Buffer, sizeBytes: number): PooledBuffer {
@@ -70,40 +82,16 @@ class Budget implements MemoryBudget {
 			free: () => {
 				if (!isLent) return;
 				isLent = false;
-				if (whole.length < smallestKeptBytes) this.#giveUp(whole);
-				else {
-					const kept = this.#kept.get(whole.length);
-					if (kept === undefined) this.#kept.set(whole.length, [whole]);
-					else kept.push(whole);
-				}
+				this.#memory.give(whole);
 				for (const listener of this.#listeners) listener();
 			},
 		};
-	}
-
-	/** Gives up buffers that nobody uses, of whatever size. */
-	#letGo(wantedBytes: number): void {
-		let goneBytes = 0;
-		for (const kept of this.#kept.values()) {
-			while (goneBytes < wantedBytes) {
-				const whole = kept.pop();
-				if (whole === undefined) break;
-				goneBytes += whole.length;
-				this.#giveUp(whole);
-			}
-		}
-	}
-
-	#giveUp(whole: Buffer): void {
-		this.#usedBytes -= whole.length;
-		// Its memory goes now. Otherwise that is up to the garbage collector, which knows nothing of the budget.
-		(whole.buffer as ArrayBuffer).transfer(0);
 	}
 }
 
 /** Whole pages for small ones. Of the others there are four sizes to each power of two, so that most fit what was given back before. */
 function allocatedBytes(sizeBytes: number): number {
-	if (sizeBytes <= smallestKeptBytes - pageBytes) return Math.ceil(Math.max(1, sizeBytes) / pageBytes) * pageBytes;
+	if (sizeBytes <= exactBytes - pageBytes) return Math.ceil(Math.max(1, sizeBytes) / pageBytes) * pageBytes;
 	const stepBytes = Math.max(pageBytes, 2 ** Math.floor(Math.log2(sizeBytes)) / 4);
 	return Math.ceil(sizeBytes / stepBytes) * stepBytes;
 }

@@ -1,6 +1,8 @@
 /** The one memory budget of all that the filesystem holds: parts that are read, and what is on its way to the server. */
 export interface MemoryBudget {
 	readonly limitBytes: number;
+	/** All threads see what is in its buffers. */
+	readonly isShared: boolean;
 	/** With the buffers that are kept for the next one who needs such. */
 	readonly usedBytes: number;
 	/**
@@ -21,4 +23,15 @@ export interface PooledBuffer {
 	readonly buffer: Buffer;
 	/** Once. The buffer is empty, or somebody else's, from then on. */
 	free(): void;
+}
+
+/** Where buffers come from and go to, never more of them than a limit. */
+export interface Memory {
+	/** With what is kept for the next one that needs such. */
+	readonly usedBytes: number;
+	/** Of exactly that size; undefined: too much is in use. */
+	take(sizeBytes: number): Buffer | undefined;
+	/** How much has to be given back, if so, for that to succeed. */
+	missing(sizeBytes: number): number;
+	give(buffer: Buffer): void;
 }

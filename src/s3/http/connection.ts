@@ -13,14 +13,13 @@ export interface Exchange {
 	readonly expectsContinue?: boolean;
 	/** The answer to a HEAD has no body, whatever its headers say. */
 	readonly isHead?: boolean;
-	/**
-	 * Where the answer's body goes, which must be exactly as long; undefined: it is collected. What it throws the exchange rejects
-	 * with, before a byte of the body is taken.
-	 */
-	readonly accept?: ((head: ResponseHead) => Buffer | undefined) | undefined;
+	/** Where the body of a successful answer goes, which must be exactly as long; undefined: it is collected. */
+	readonly into?: Buffer | undefined;
+	/** Sees a successful answer before its body counts. What it throws the exchange rejects with. */
+	readonly accept?: ((head: ResponseHead) => void) | undefined;
 	/** The most that a successful answer may have that is collected. Of an error the start is taken. */
 	readonly maximumBytes: number;
-	/** Told how many bytes are in the buffer that `accept` gave. */
+	/** Told how many bytes are in `into`. */
 	readonly onProgress?: ((filledBytes: number) => void) | undefined;
 	/** From the request's last byte to the end of the answer's headers, however many bytes come meanwhile. */
 	readonly firstByteMs: number;
@@ -29,6 +28,19 @@ export interface Exchange {
 	/** As long as the server works on it, it may keep the answer open with a byte now and then, but no longer than this. */
 	readonly keepAliveMs?: number | undefined;
 	readonly signal?: AbortSignal | undefined;
+}
+
+/** Carries requests to a server, one after the other. */
+export interface Exchanger {
+	readonly isUsable: boolean;
+	/** Called once, when it can no longer be used. */
+	onEnd: (() => void) | undefined;
+	/**
+	 * Sends one request and waits for its answer; calls must not overlap. Rejects with an ExchangeError, or with what `accept` or the body throws.
+	 * Nothing is written to `into` from then on.
+	 */
+	exchange(exchange: Exchange): Promise<Answer>;
+	close(): void;
 }
 
 export interface SentBody {
@@ -126,7 +138,7 @@ interface Current {
  *
  * Made before its socket, since the socket is told where to put what it reads when it is made.
  */
-export class Connection {
+export class Connection implements Exchanger {
 	/** Of the socket: https://nodejs.org/api/net.html#new-netsocketoptions */
 	readonly onread = {
 		buffer: (): Buffer => this.#nextBuffer(),
@@ -135,7 +147,6 @@ export class Connection {
 			return true;
 		},
 	};
-	/** Called once, when it can no longer be used. */
 	onEnd: (() => void) | undefined;
 	#socket: Socket | undefined;
 	#receiving: Receiving = { kind: "idle" };
@@ -168,7 +179,6 @@ export class Connection {
 		return this.#isUsable;
 	}
 
-	/** Sends one request and waits for its answer; calls must not overlap. Rejects with an ExchangeError, or with what `accept` or the body throws. */
 	async exchange(exchange: Exchange): Promise<Answer> {
 		if (this.#current !== undefined || !this.#isUsable) throw new Error("the connection cannot be used");
 		const current: Current = {
@@ -394,9 +404,10 @@ export class Connection {
 			this.#done({ body: noBytes, filledBytes: 0 }, current, rest.length > 0);
 			return;
 		}
-		const into = exchange.accept?.(head);
-		this.#begin(paceOf(exchange, into));
 		const isError = head.status >= 300;
+		if (!isError) exchange.accept?.(head);
+		const into = isError ? undefined : exchange.into;
+		this.#begin(paceOf(exchange, into));
 		const sink =
 			into === undefined
 				? collectingSink(current.room, isError ? errorStartBytes : undefined)

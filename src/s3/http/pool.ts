@@ -1,24 +1,28 @@
-import type { Connection } from "./connection.ts";
-import type { Dialer } from "./dialer.ts";
+import type { Exchanger } from "./connection.ts";
 
 /** Amazon closes what is idle for longer; a request that meets that has to be sent twice. */
 const idleLimitMs = 15_000;
 
+/** Makes connections; rejects with an ExchangeError. */
+export interface Dials {
+	dial(signal?: AbortSignal): Promise<Exchanger>;
+}
+
 interface Idle {
-	readonly connection: Connection;
+	readonly connection: Exchanger;
 	readonly sinceMs: number;
 }
 
 /** Connections to one server that wait for their next request. */
 export class Pool {
-	readonly #dialer: Dialer;
+	readonly #dialer: Dials;
 	/** The one used last is last. */
 	readonly #idle: Idle[] = [];
-	readonly #open = new Set<Connection>();
+	readonly #open = new Set<Exchanger>();
 	#timer: NodeJS.Timeout | undefined;
 	#isClosed = false;
 
-	constructor(dialer: Dialer) {
+	constructor(dialer: Dials) {
 		this.#dialer = dialer;
 	}
 
@@ -26,7 +30,7 @@ export class Pool {
 	async take(options: {
 		readonly maximumIdleMs: number;
 		readonly signal?: AbortSignal | undefined;
-	}): Promise<Connection> {
+	}): Promise<Exchanger> {
 		const latest = this.#idle.at(-1);
 		if (latest !== undefined && performance.now() - latest.sinceMs < options.maximumIdleMs) {
 			this.#idle.pop();
@@ -39,7 +43,7 @@ export class Pool {
 		return connection;
 	}
 
-	give(connection: Connection): void {
+	give(connection: Exchanger): void {
 		if (!connection.isUsable) return;
 		this.#idle.push({ connection, sinceMs: performance.now() });
 		this.#timer ??= setTimeout(() => this.#closeOld(), idleLimitMs).unref();
@@ -65,7 +69,7 @@ export class Pool {
 		if (this.#idle.length > 0) this.#timer = setTimeout(() => this.#closeOld(), idleLimitMs).unref();
 	}
 
-	#forget(connection: Connection): void {
+	#forget(connection: Exchanger): void {
 		this.#open.delete(connection);
 		const position = this.#idle.findIndex((idle) => idle.connection === connection);
 		if (position !== -1) this.#idle.splice(position, 1);

@@ -6,12 +6,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vite
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
 import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
 import type { ObjectStore, ObjectVersion } from "../../../src/s3/object-store.ts";
-import { createObjectStore } from "../../../src/s3/store.ts";
 import { startFaultProxy, type FaultProxy } from "../../support/fault-proxy.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";
 import type { Order, Outcome } from "./read-streams.ts";
 import { KiB, MiB, readInOrder, readOf } from "./reads.ts";
 import { stamped } from "./stamped.ts";
+import { createTestStore, testThreads } from "../../support/threads.ts";
 
 const bucket = "reading";
 const content = randomBytes(64 * MiB);
@@ -38,7 +38,7 @@ afterAll(async () => {
 
 function createStore(endpoint = minio.endpoint): ObjectStore {
 	received = { bytes: 0, requests: 0 };
-	const store = createObjectStore({
+	const store = createTestStore({
 		endpoint: new URL(endpoint),
 		region: minio.region,
 		bucket,
@@ -61,7 +61,7 @@ async function versionOf(store: ObjectStore, key: string): Promise<ObjectVersion
 }
 
 function createMemory(budgetBytes = 128 * MiB) {
-	const budget = createMemoryBudget(budgetBytes);
+	const budget = createMemoryBudget(budgetBytes, { isShared: testThreads !== undefined });
 	return { budget, reading: createReading({ budget }) };
 }
 

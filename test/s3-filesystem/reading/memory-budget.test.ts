@@ -14,16 +14,79 @@ function allocateNow(budget: ReturnType<typeof createMemoryBudget>, sizeBytes: n
 	return memory;
 }
 
-test("gives buffers of the size that was asked for, until the budget is used up", () => {
-	const budget = createMemoryBudget(4 * MiB);
-	const sizes = [1, 5000, 300 * KiB, MiB, 1.5 * MiB];
-	const buffers = sizes.map((size) => allocateNow(budget, size));
-	expect(buffers.map(({ buffer }) => buffer.length)).toEqual(sizes);
-	expect(budget.usedBytes).toBeGreaterThanOrEqual(2.8 * MiB);
-	expect(budget.tryAllocate(1.5 * MiB)).toBeUndefined();
-	for (const memory of buffers) memory.free();
-	expect(allocateNow(budget, 4 * MiB).buffer).toHaveLength(4 * MiB);
-	expect(budget.usedBytes).toBe(4 * MiB);
+describe.each([
+	["its own memory", false],
+	["memory that all threads see", true],
+])("with %s", (_, isShared) => {
+	test("gives buffers of the size that was asked for, until the budget is used up", () => {
+		const budget = createMemoryBudget(4 * MiB, { isShared });
+		const sizes = [1, 5000, 300 * KiB, MiB, 1.5 * MiB];
+		const buffers = sizes.map((size) => allocateNow(budget, size));
+		expect(buffers.map(({ buffer }) => buffer.length)).toEqual(sizes);
+		expect(budget.usedBytes).toBeGreaterThanOrEqual(2.8 * MiB);
+		expect(budget.tryAllocate(1.5 * MiB)).toBeUndefined();
+		for (const memory of buffers) memory.free();
+		expect(allocateNow(budget, 4 * MiB).buffer).toHaveLength(4 * MiB);
+		expect(budget.usedBytes).toBe(4 * MiB);
+	});
+
+	test("never uses more than its limit, whatever is taken and given back", () => {
+		const size = fc.oneof(
+			fc.nat(10_000),
+			fc.integer({ min: 1, max: 3 * MiB }),
+			fc.constantFrom(MiB, 2 * MiB, 256 * KiB),
+		);
+		fc.assert(
+			fc.property(fc.array(fc.oneof(size, fc.constant("free" as const)), { maxLength: 80 }), (steps) => {
+				const budget = createMemoryBudget(8 * MiB, { isShared });
+				const held: PooledBuffer[] = [];
+				for (const step of steps) {
+					if (step === "free") held.shift()?.free();
+					else {
+						const memory = budget.tryAllocate(step);
+						if (memory !== undefined) held.push(memory);
+					}
+					const heldBytes = held.reduce((sum, { buffer }) => sum + buffer.length, 0);
+					expect(budget.usedBytes).toBeLessThanOrEqual(8 * MiB);
+					expect(budget.usedBytes).toBeGreaterThanOrEqual(heldBytes);
+				}
+				for (const memory of held) memory.free();
+				expect(allocateNow(budget, 8 * MiB).buffer).toHaveLength(8 * MiB);
+			}),
+		);
+	});
+
+	test("takes a buffer back only once", () => {
+		const budget = createMemoryBudget(4 * MiB, { isShared });
+		const small = allocateNow(budget, 100);
+		small.free();
+		small.free();
+		expect(budget.usedBytes).toBe(0);
+		const large = allocateNow(budget, MiB);
+		large.free();
+		large.free();
+		const [one, other] = [allocateNow(budget, MiB).buffer.fill(1), allocateNow(budget, MiB).buffer.fill(2)];
+		expect([one.includes(2), other.includes(1)]).toEqual([false, false]);
+	});
+
+	test("asks the reclaimers when memory is short, the oldest first, and says whether it is for a wish", () => {
+		const budget = createMemoryBudget(4 * MiB, { isShared });
+		const held = [allocateNow(budget, 2 * MiB), allocateNow(budget, 2 * MiB)];
+		const asked: string[] = [];
+		budget.addReclaimer((wantedBytes, urgency) => {
+			asked.push(`first ${wantedBytes / MiB} ${urgency}`);
+			return 0;
+		});
+		budget.addReclaimer((wantedBytes, urgency) => {
+			asked.push(`second ${wantedBytes / MiB} ${urgency}`);
+			const memory = urgency === "need" ? held.pop() : undefined;
+			memory?.free();
+			return memory === undefined ? 0 : 2 * MiB;
+		});
+		expect(budget.tryAllocate(MiB, "wish")).toBeUndefined();
+		expect(allocateNow(budget, MiB).buffer).toHaveLength(MiB);
+		expect(asked).toEqual(["first 1 wish", "second 1 wish", "first 1 need", "second 1 need"]);
+	});
 });
 
 test("uses large buffers again, and counts those that wait for it", () => {
@@ -36,16 +99,30 @@ test("uses large buffers again, and counts those that wait for it", () => {
 	expect(budget.usedBytes).toBe(MiB);
 });
 
-test("takes a buffer back only once", () => {
-	const budget = createMemoryBudget(4 * MiB);
-	const small = allocateNow(budget, 100);
-	small.free();
-	small.free();
-	expect(budget.usedBytes).toBe(0);
-	const large = allocateNow(budget, MiB);
-	large.free();
-	large.free();
-	expect(allocateNow(budget, MiB).buffer.buffer).not.toBe(allocateNow(budget, MiB).buffer.buffer);
+test("lends no byte of shared memory twice", () => {
+	const size = fc.oneof(fc.nat(10_000), fc.integer({ min: 1, max: 3 * MiB }), fc.constantFrom(MiB, 2 * MiB, 256 * KiB));
+	fc.assert(
+		fc.property(
+			fc.array(
+				fc.oneof(
+					size,
+					fc.nat(20).map((index) => ({ free: index })),
+				),
+				{ maxLength: 80 },
+			),
+			(steps) => {
+				const budget = createMemoryBudget(8 * MiB, { isShared: true });
+				const held: PooledBuffer[] = [];
+				for (const step of steps) {
+					if (typeof step === "object") held.splice(step.free, 1)[0]?.free();
+					else held.push(...[budget.tryAllocate(step)].flatMap((memory) => memory ?? []));
+					const inOrder = held.map(({ buffer }) => buffer).toSorted((a, b) => a.byteOffset - b.byteOffset);
+					for (const [index, { byteOffset, length }] of inOrder.entries())
+						expect(byteOffset + length).toBeLessThanOrEqual(inOrder[index + 1]?.byteOffset ?? 8 * MiB);
+				}
+			},
+		),
+	);
 });
 
 test("frees memory at once, not when the garbage is collected", () => {
@@ -56,25 +133,6 @@ test("frees memory at once, not when the garbage is collected", () => {
 	expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100 * MiB);
 });
 
-test("asks the reclaimers when memory is short, the oldest first, and says whether it is for a wish", () => {
-	const budget = createMemoryBudget(4 * MiB);
-	const held = [allocateNow(budget, 2 * MiB), allocateNow(budget, 2 * MiB)];
-	const asked: string[] = [];
-	budget.addReclaimer((wantedBytes, urgency) => {
-		asked.push(`first ${wantedBytes / MiB} ${urgency}`);
-		return 0;
-	});
-	budget.addReclaimer((wantedBytes, urgency) => {
-		asked.push(`second ${wantedBytes / MiB} ${urgency}`);
-		const memory = urgency === "need" ? held.pop() : undefined;
-		memory?.free();
-		return memory === undefined ? 0 : 2 * MiB;
-	});
-	expect(budget.tryAllocate(MiB, "wish")).toBeUndefined();
-	expect(allocateNow(budget, MiB).buffer).toHaveLength(MiB);
-	expect(asked).toEqual(["first 1 wish", "second 1 wish", "first 1 need", "second 1 need"]);
-});
-
 test("tells who listens what was given back", () => {
 	const budget = createMemoryBudget(4 * MiB);
 	let frees = 0;
@@ -82,28 +140,6 @@ test("tells who listens what was given back", () => {
 	allocateNow(budget, MiB).free();
 	allocateNow(budget, 100).free();
 	expect(frees).toBe(2);
-});
-
-test("never uses more than its limit, whatever is taken and given back", () => {
-	const size = fc.oneof(fc.nat(10_000), fc.integer({ min: 1, max: 3 * MiB }), fc.constantFrom(MiB, 2 * MiB, 256 * KiB));
-	fc.assert(
-		fc.property(fc.array(fc.oneof(size, fc.constant("free" as const)), { maxLength: 80 }), (steps) => {
-			const budget = createMemoryBudget(8 * MiB);
-			const held: PooledBuffer[] = [];
-			for (const step of steps) {
-				if (step === "free") held.shift()?.free();
-				else {
-					const memory = budget.tryAllocate(step);
-					if (memory !== undefined) held.push(memory);
-				}
-				const heldBytes = held.reduce((sum, { buffer }) => sum + buffer.length, 0);
-				expect(budget.usedBytes).toBeLessThanOrEqual(8 * MiB);
-				expect(budget.usedBytes).toBeGreaterThanOrEqual(heldBytes);
-			}
-			for (const memory of held) memory.free();
-			expect(allocateNow(budget, 8 * MiB).buffer).toHaveLength(8 * MiB);
-		}),
-	);
 });
 
 describe("of the container", () => {

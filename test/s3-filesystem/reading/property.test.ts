@@ -64,6 +64,7 @@ const world = fc.record({
 	/** Of a hundred pieces. */
 	failures: fc.constantFrom(0, 0, 2, 10),
 	delays: fc.constantFrom(0, 5, 40),
+	isShared: fc.boolean(),
 	seed: fc.nat(),
 });
 
@@ -71,7 +72,7 @@ test("whatever is read is what is in the file, and everything ends, with delays,
 	await fc.assert(
 		fc.asyncProperty(world, fc.array(step, { minLength: 1, maxLength: 60 }), async (world, steps) => {
 			const { sizesBytes, budgetBytes, readAheadBytes, pieceBytes, failures, delays } = world;
-			const budget = createMemoryBudget(budgetBytes);
+			const budget = createMemoryBudget(budgetBytes, { isShared: world.isShared });
 			const reading = createReading({ budget, maximumReadAheadBytes: readAheadBytes });
 			let state = world.seed >>> 0;
 			const chance = (): number => {

@@ -1,8 +1,8 @@
 import { createMemoryBudget } from "../../../src/s3-filesystem/reading/memory-budget.ts";
 import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
-import { createObjectStore } from "../../../src/s3/store.ts";
 import { readInOrder } from "./reads.ts";
 import { isStamped } from "./stamped.ts";
+import { createTestStore, testThreads } from "../../support/threads.ts";
 
 /** What the test wants to be read, all files at the same time. */
 export interface Order {
@@ -26,7 +26,7 @@ export interface Outcome {
 /** In a process of its own, since its memory is what is measured. */
 async function readStreams(order: Order): Promise<Outcome> {
 	const { endpoint, accessKeyId, secretAccessKey, bucket, keys, budgetBytes } = order;
-	const store = createObjectStore({
+	const store = createTestStore({
 		endpoint: new URL(endpoint),
 		region: "us-east-1",
 		bucket,
@@ -39,7 +39,7 @@ async function readStreams(order: Order): Promise<Outcome> {
 			return { key, etag, sizeBytes };
 		}),
 	);
-	const budget = createMemoryBudget(budgetBytes);
+	const budget = createMemoryBudget(budgetBytes, { isShared: testThreads !== undefined });
 	const reading = createReading({ budget });
 	const rssBeforeBytes = process.memoryUsage.rss();
 	let [isRight, readBytes, mostUsedBytes, mostRssBytes] = [true, 0, 0, 0];

@@ -54,7 +54,7 @@ describe("understands an answer wherever its bytes are cut:", () => {
 			expect((await ask()).body.toString()).toBe(numbers);
 			const into = Buffer.alloc(20);
 			const progress: number[] = [];
-			const { filledBytes } = await ask({ accept: () => into, onProgress: (bytes) => progress.push(bytes) });
+			const { filledBytes } = await ask({ into, onProgress: (bytes) => progress.push(bytes) });
 			expect([filledBytes, into.toString(), progress.at(-1)]).toEqual([20, numbers, 20]);
 		}
 		expect([server.connections, connection.isUsable]).toEqual([1, true]);
@@ -113,7 +113,7 @@ describe("takes an answer for what it is:", () => {
 		for (let round = 0; round < 3; round++) {
 			const small = await ask({ head: "GET /small HTTP/1.1\r\n\r\n" });
 			const into = Buffer.alloc(large.length);
-			await ask({ accept: () => into });
+			await ask({ into });
 			expect([small.body.toString(), into.equals(large)]).toEqual(["small", true]);
 		}
 	});
@@ -161,7 +161,7 @@ describe("ends the connection rather than to take one answer's bytes for another
 		["fewer chunks than the buffer takes", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n0\r\n0\r\n\r\n"],
 	])("%s", async (_, text) => {
 		answer = (socket) => socket.write(text);
-		expect(await failureOf(ask({ accept: () => Buffer.alloc(20) }))).toMatchObject({ code: "EPROTO", isStale: false });
+		expect(await failureOf(ask({ into: Buffer.alloc(20) }))).toMatchObject({ code: "EPROTO", isStale: false });
 		expect(connection.isUsable).toBe(false);
 	});
 
@@ -212,7 +212,7 @@ describe("tells how it failed:", () => {
 			repeat(socket, "x".repeat(600), pieces);
 		};
 		// It takes longer than that in all; in each half second 512 bytes, which come at once, are enough.
-		const { filledBytes } = await ask({ idleMs: 500, accept: () => Buffer.alloc(bytes) });
+		const { filledBytes } = await ask({ idleMs: 500, into: Buffer.alloc(bytes) });
 		expect(filledBytes).toBe(bytes);
 	});
 
@@ -232,7 +232,7 @@ describe("tells how it failed:", () => {
 		};
 		const into = Buffer.alloc(20);
 		const controller = new AbortController();
-		const work = failureOf(ask({ accept: () => into, signal: controller.signal }));
+		const work = failureOf(ask({ into, signal: controller.signal }));
 		await expect.poll(() => into[14]).not.toBe(0);
 		controller.abort();
 		expect(await work).toMatchObject({ code: "ABORTED" });
@@ -275,7 +275,7 @@ describe("does not wait for a server without end that sends", () => {
 		expect(performance.now() - before).toBeLessThan(2000);
 		connection = await server.dial();
 		// Since when nothing went forward.
-		const { lastByteAt } = await failureOf(ask({ ...limits, accept: () => Buffer.alloc(5000) }));
+		const { lastByteAt } = await failureOf(ask({ ...limits, into: Buffer.alloc(5000) }));
 		expect(performance.now() - lastByteAt).toBeGreaterThan(150);
 	});
 

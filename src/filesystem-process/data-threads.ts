@@ -1,0 +1,28 @@
+import { availableParallelism } from "node:os";
+import type { Logger } from "../log.ts";
+import { Threads } from "../threads.ts";
+
+/** With fewer processors there is nothing to be gained: what threads take over, the main one has to tell them. */
+const leastProcessors = 4;
+/** The main one tells no more of them what to do. */
+const maximumThreads = 8;
+
+/** Threads that carry bytes; undefined: none are wanted. */
+export function createThreads(log: Logger, wanted = defaultThreads(availableParallelism())): Threads | undefined {
+	if (wanted === 0) return undefined;
+	const isBundle = import.meta.url.endsWith(".js");
+	return new Threads({
+		maximum: wanted,
+		program: new URL(isBundle ? "thread.js" : "thread.ts", import.meta.url),
+		// What it was told to do is lost, with answers that programs wait for: as any bug, it ends the process.
+		died(error) {
+			throw error;
+		},
+		refused: (error) => log.warn({ err: error }, "no more threads can be started"),
+	});
+}
+
+/** `processors`: what the container may use, or the machine has. */
+export function defaultThreads(processors: number): number {
+	return processors < leastProcessors ? 0 : Math.min(maximumThreads, processors - 2);
+}

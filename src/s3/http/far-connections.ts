@@ -1,0 +1,163 @@
+import type { Thread, Threads } from "../../threads.ts";
+import { ExchangeError, type Answer, type Exchange, type Exchanger } from "./connection.ts";
+import type { Destination } from "./dialer.ts";
+import type { FarOrder, FarReport, Order, Seen, Told } from "./far-messages.ts";
+import type { Dials } from "./pool.ts";
+
+/** Less is not worth the messages. */
+const worthwhileBytes = 256 * 1024;
+
+/** Connections that other threads have, and that receive straight into shared memory: what this thread sees of them. */
+export class FarConnections {
+	readonly #threads: Threads;
+	readonly #leastBytes: number;
+	readonly #connections = new Map<number, FarConnection>();
+	#destinations = 0;
+	#ids = 0;
+
+	/** `leastBytes`: of what they are used for. */
+	constructor(threads: Threads, leastBytes = worthwhileBytes) {
+		this.#threads = threads;
+		this.#leastBytes = leastBytes;
+		threads.listen<FarReport>("far-connections", ({ id, told }) => this.#connections.get(id)?.told(told));
+	}
+
+	/** Whether another thread can and should receive what goes there. */
+	takes(into: Buffer | undefined): boolean {
+		if (into === undefined || into.length < this.#leastBytes) return false;
+		return into.buffer instanceof SharedArrayBuffer && this.#threads.isRunning;
+	}
+
+	/** Makes connections by whichever thread has least to do. */
+	dialer({ url, proxy, ca, verifies = true, connectMs }: Destination): Dials {
+		const id = ++this.#destinations;
+		const order = { kind: "destination", url: url.href, proxy: proxy?.href, ca, verifies, connectMs } as const;
+		const told = new WeakSet<Thread>();
+		return {
+			dial: async (signal) => {
+				const thread = this.#threads.pick();
+				if (!told.has(thread)) post(thread, id, order);
+				told.add(thread);
+				const number = ++this.#ids;
+				const connection = new FarConnection(thread, number, () => this.#connections.delete(number));
+				this.#connections.set(number, connection);
+				await connection.dial(id, signal);
+				return connection;
+			},
+		};
+	}
+}
+
+/** What a thread was told to do ends when it says so and not before: until then it writes into the memory that it was lent. */
+class FarConnection implements Exchanger {
+	onEnd: (() => void) | undefined;
+	readonly #thread: Thread;
+	readonly #id: number;
+	readonly #gone: () => void;
+	#isUsable = true;
+	/** The thread is about to say that it is not. */
+	#isClosing = false;
+	#work: PromiseWithResolvers<Answer | undefined> | undefined;
+	#exchange: Exchange | undefined;
+	/** The answer is refused: what the exchange ends with. */
+	#refusal: { readonly reason: unknown } | undefined;
+
+	constructor(thread: Thread, id: number, gone: () => void) {
+		this.#thread = thread;
+		this.#id = id;
+		this.#gone = gone;
+	}
+
+	get isUsable(): boolean {
+		return this.#isUsable && !this.#isClosing;
+	}
+
+	async dial(destination: number, signal: AbortSignal | undefined): Promise<void> {
+		await this.#do({ kind: "dial", destination }, signal);
+	}
+
+	async exchange(exchange: Exchange): Promise<Answer> {
+		const { head, into, maximumBytes, firstByteMs, idleMs, signal } = exchange;
+		if (!this.isUsable || into === undefined) throw new Error("the connection cannot be used");
+		this.#exchange = exchange;
+		const answer = await this.#do({ kind: "exchange", head, into, maximumBytes, firstByteMs, idleMs }, signal);
+		if (answer === undefined) throw new Error("an exchange that ended without an answer");
+		return answer;
+	}
+
+	close(): void {
+		if (!this.isUsable) return;
+		this.#isClosing = true;
+		post(this.#thread, this.#id, { kind: "close" });
+	}
+
+	told(report: Told): void {
+		switch (report.kind) {
+			case "dialed":
+				this.#work?.resolve(undefined);
+				return;
+			case "progress":
+				this.#see(report);
+				return;
+			case "answered": {
+				const { body, ...answer } = report.answer;
+				this.#isClosing ||= !report.isUsable;
+				this.#see(report);
+				if (this.#refusal !== undefined) this.#work?.reject(this.#refusal.reason);
+				else this.#work?.resolve({ ...answer, body: Buffer.from(body.buffer, body.byteOffset, body.length) });
+				return;
+			}
+			case "failed":
+				this.#isClosing = true;
+				this.#see(report);
+				this.#work?.reject(
+					this.#refusal === undefined ? new ExchangeError(report.message, report) : this.#refusal.reason,
+				);
+				return;
+			case "ended":
+				this.#isUsable = false;
+				// The thread has still to say of what it was told meanwhile that it does not do it.
+				if (this.#work === undefined) this.#gone();
+				this.onEnd?.();
+				return;
+			default:
+				report satisfies never;
+		}
+	}
+
+	async #do(order: Order, signal: AbortSignal | undefined): Promise<Answer | undefined> {
+		if (this.#work !== undefined) throw new Error("the connection is at work");
+		const abort = (): void => post(this.#thread, this.#id, { kind: "abort" });
+		this.#work = Promise.withResolvers();
+		this.#thread.tasks++;
+		post(this.#thread, this.#id, order);
+		signal?.addEventListener("abort", abort);
+		if (signal?.aborted === true) abort();
+		try {
+			return await this.#work.promise;
+		} finally {
+			signal?.removeEventListener("abort", abort);
+			this.#thread.tasks--;
+			this.#work = undefined;
+			this.#exchange = undefined;
+			this.#refusal = undefined;
+			if (!this.#isUsable) this.#gone();
+		}
+	}
+
+	#see({ head, filledBytes }: Seen): void {
+		if (this.#refusal !== undefined) return;
+		try {
+			if (head !== undefined) this.#exchange?.accept?.(head);
+			if (filledBytes > 0) this.#exchange?.onProgress?.(filledBytes);
+		} catch (reason) {
+			this.#refusal = { reason };
+			this.close();
+		}
+	}
+}
+
+function post(thread: Thread, id: number, order: Order): void {
+	const message: FarOrder = { to: "connections", id, order };
+	thread.post(message);
+}

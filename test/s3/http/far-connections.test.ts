@@ -1,0 +1,177 @@
+import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+
+import type { Answer, Exchange, ExchangeError, Exchanger } from "../../../src/s3/http/connection.ts";
+import { FarConnections } from "../../../src/s3/http/far-connections.ts";
+import { startThreads } from "../../support/threads.ts";
+import { MiB, noise } from "../bucket.ts";
+import { startRawServer, type RawServer } from "../raw-server.ts";
+
+let far: FarConnections;
+let server: RawServer;
+let connection: Exchanger;
+let answer: (socket: Socket) => void;
+
+beforeAll(async () => {
+	far = new FarConnections(await startThreads(2));
+});
+
+beforeEach(async () => {
+	server = await startRawServer((socket) => answer(socket));
+	connection = await dial();
+});
+
+afterEach(async () => {
+	connection.close();
+	await server.stop();
+});
+
+async function dial(signal?: AbortSignal): Promise<Exchanger> {
+	return far.dialer({ url: server.url, proxy: undefined, ca: undefined, connectMs: 2000 }).dial(signal);
+}
+
+async function ask(options: Partial<Exchange> & { readonly into: Buffer }): Promise<Answer> {
+	const head = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+	return connection.exchange({ head, firstByteMs: 10_000, idleMs: 10_000, maximumBytes: MiB, ...options });
+}
+
+async function failureOf(work: Promise<unknown>): Promise<ExchangeError> {
+	return work.then(
+		() => {
+			throw new Error("it did not fail");
+		},
+		(error: unknown) => error as ExchangeError,
+	);
+}
+
+function shared(sizeBytes: number): Buffer {
+	return Buffer.from(new SharedArrayBuffer(sizeBytes));
+}
+
+const headOf = (sizeBytes: number): string => `HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: ${sizeBytes}\r\n\r\n`;
+
+test("another thread fills the memory, and tells how far it is", async () => {
+	const content = noise(9 * MiB);
+	answer = (socket) => {
+		socket.write(headOf(content.length));
+		socket.write(content);
+	};
+	for (let round = 0; round < 5; round++) {
+		const into = shared(content.length);
+		const progress: number[] = [];
+		let wasRight = true;
+		let etag: string | undefined;
+		const before = performance.now();
+		const { status, filledBytes, firstByteAt } = await ask({
+			into,
+			accept(head) {
+				etag = head.headers.get("etag");
+			},
+			onProgress(bytes) {
+				const from = progress.at(-1) ?? 0;
+				progress.push(bytes);
+				wasRight &&= into.subarray(from, bytes).equals(content.subarray(from, bytes));
+			},
+		});
+		expect([status, filledBytes, etag, wasRight]).toEqual([200, content.length, '"x"', true]);
+		expect(progress).toEqual(progress.toSorted((a, b) => a - b));
+		expect(progress[0]).toBeLessThan(content.length);
+		expect(progress.at(-1)).toBe(content.length);
+		// By the clock of who asks.
+		expect(firstByteAt).toBeGreaterThan(before);
+		expect(firstByteAt).toBeLessThan(performance.now());
+	}
+	expect([server.connections, connection.isUsable]).toEqual([1, true]);
+});
+
+test("what is given up has ended only when no byte comes any more", async () => {
+	const sizeBytes = 64 * MiB;
+	const piece = Buffer.alloc(MiB, 1);
+	const sockets: Socket[] = [];
+	answer = (socket) => {
+		sockets.push(socket);
+		socket.write(headOf(sizeBytes));
+		const send = (): void => {
+			while (!socket.destroyed && socket.write(piece));
+		};
+		socket.on("drain", send);
+		send();
+	};
+	for (let round = 0; round < 10; round++) {
+		const into = shared(sizeBytes);
+		const controller = new AbortController();
+		const onProgress = (bytes: number): void => {
+			if (bytes > round * MiB) controller.abort();
+		};
+		expect(await failureOf(ask({ into, onProgress, signal: controller.signal }))).toMatchObject({ code: "ABORTED" });
+		// It is somebody else's by now.
+		into.fill(2);
+		await delay(20);
+		expect(into.includes(1)).toBe(false);
+		expect(connection.isUsable).toBe(false);
+		connection = await dial();
+	}
+});
+
+test("an answer that is refused ends with the reason, when no byte comes any more", async () => {
+	const refusal = new Error("not this one");
+	answer = (socket) => {
+		socket.write(headOf(8 * MiB));
+		socket.write(Buffer.alloc(8 * MiB - 1, 1));
+	};
+	const into = shared(8 * MiB);
+	const progress: number[] = [];
+	const accept = (): never => {
+		throw refusal;
+	};
+	expect(await failureOf(ask({ into, accept, onProgress: (bytes) => progress.push(bytes) }))).toBe(refusal);
+	into.fill(2);
+	await delay(20);
+	expect([into.includes(1), progress, connection.isUsable]).toEqual([false, [], false]);
+});
+
+test("an error is collected, and nothing of it is in the memory", async () => {
+	answer = (socket) => socket.write("HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nabsent");
+	const into = shared(20);
+	const { status, body, filledBytes } = await ask({ into, accept: () => expect.unreachable() });
+	expect([status, body.toString(), filledBytes, into.every((byte) => byte === 0)]).toEqual([404, "absent", 0, true]);
+	expect(connection.isUsable).toBe(true);
+});
+
+test("a connection that breaks says since when nothing came, and what is there", async () => {
+	answer = (socket) => {
+		socket.write(headOf(2 * MiB));
+		socket.write(Buffer.alloc(MiB), () => setTimeout(() => socket.destroy(), 100));
+	};
+	const progress: number[] = [];
+	const error = await failureOf(ask({ into: shared(2 * MiB), onProgress: (bytes) => progress.push(bytes) }));
+	expect(error).toMatchObject({ name: "ExchangeError", code: "ECONNRESET", isStale: false });
+	expect(performance.now() - error.lastByteAt).toBeGreaterThan(80);
+	expect([progress.at(-1), connection.isUsable]).toEqual([MiB, false]);
+});
+
+test("one that the server has closed while it was idle is known as such", async () => {
+	const sockets: Socket[] = [];
+	answer = (socket) => {
+		sockets.push(socket);
+		socket.write(`${headOf(4)}abcd`);
+	};
+	let ends = 0;
+	connection.onEnd = () => ends++;
+	await ask({ into: shared(4) });
+	sockets[0]?.destroy();
+	const error = await failureOf(ask({ into: shared(4) }));
+	expect(error).toMatchObject({ code: "ECONNRESET", isStale: true });
+	await expect.poll(() => [connection.isUsable, ends]).toEqual([false, 1]);
+});
+
+test("a server that nobody reaches, and who does not wait for it", async () => {
+	await server.stop();
+	expect(await failureOf(dial())).toMatchObject({ code: "ECONNREFUSED" });
+	expect(await failureOf(dial(AbortSignal.abort()))).toMatchObject({
+		code: expect.stringMatching(/ABORTED|ECONNREFUSED/),
+	});
+	server = await startRawServer((socket) => answer(socket));
+	connection = await dial();
+});
