@@ -222,7 +222,7 @@ test("what is being written is kept in a folder of its own on the cache's disk, 
 		const { session: next } = await start({ ...keys, "cache-dir": cache });
 		await until(
 			() => !readdirSync(writing).includes(own),
-			5000,
+			30_000,
 			() => "still there",
 		);
 		expect(readdirSync(writing)).toHaveLength(1);
@@ -230,7 +230,7 @@ test("what is being written is kept in a folder of its own on the cache's disk, 
 		await next.stop({ graceMs: 0 });
 		await until(
 			() => readdirSync(writing).length === 0,
-			5000,
+			30_000,
 			() => "still there",
 		);
 	} finally {

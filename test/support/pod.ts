@@ -216,7 +216,7 @@ export class Pod {
 		return found;
 	}
 
-	async untilReady(timeoutMs = 20_000): Promise<void> {
+	async untilReady(timeoutMs = 45_000): Promise<void> {
 		await until(
 			async () => (await this.ask("/readyz")).statusCode === 200,
 			timeoutMs,
