@@ -1,12 +1,14 @@
 import { defineConfig } from "vitest/config";
 
-/** Minutes each: gigabytes, whole applications, games that are played for long, processes that are killed again and again. `npm test` leaves them out, `npm run test:full` does not. */
+/** Minutes each: gigabytes, whole applications, games that are played for long, processes that are killed or exchanged again and again, the second transport. `npm test` leaves them out, `npm run test:full` does not. */
 const long = [
 	...["applications", "faults", "large", "model", "model-concurrent", "semantics-libfuse", "many-names"].map(
 		(name) => `test/s3-filesystem/${name}.test.ts`,
 	),
 	"test/demo/demo.test.ts",
 	"test/drivers/continue.test.ts",
+	"test/drivers/exchange.test.ts",
+	"test/end-to-end/libfuse.test.ts",
 	"test/end-to-end/soak.test.ts",
 	"test/end-to-end/supervision-goofys.test.ts",
 	"test/end-to-end/supervision-s3fs.test.ts",

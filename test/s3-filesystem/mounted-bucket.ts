@@ -11,7 +11,7 @@ import type { ObjectStoreOptions, StaticCredentials } from "../../src/s3/object-
 import type { FilesystemSettings, VolumeOptions } from "../../src/s3-filesystem/index.ts";
 import { readMountinfo } from "../../src/mounts/mountinfo.ts";
 import { answerOf } from "../support/child-answer.ts";
-import { projectRoot } from "../support/pod.ts";
+import { bucketServer, projectRoot } from "../support/pod.ts";
 import { plainVolume } from "./plain-volume.ts";
 
 const MiB = 1024 ** 2;
@@ -102,12 +102,12 @@ export class MountedBucket {
 		const folder = await mkdtemp(join(tmpdir(), "fluid-fuse-mounted-"));
 		const stagingDirectory = settings?.stagingDirectory ?? join(folder, "staging");
 		await mkdir(join(folder, "mount"));
-		const server = fork(join(import.meta.dirname, "serve-bucket.ts"), {
+		const server = fork(bucketServer, {
 			// Not inside the mount, and no debugger's port.
 			cwd: projectRoot,
 			...(options.isAlone === true
 				? { execPath: "unshare", execArgv: ["--pid", "--fork", "--kill-child", process.execPath] }
-				: { execArgv: [] }),
+				: { execArgv: ["--enable-source-maps"] }),
 			stdio: ["ignore", "ignore", "pipe", "ipc"],
 			serialization: "advanced",
 			env: { ...process.env, UV_THREADPOOL_SIZE: "16", ...options.env },

@@ -22,6 +22,9 @@ export const projectRoot = resolve(import.meta.dirname, "../..");
 /** The program as users start it. */
 export const program = join(projectRoot, "bin/fluid-fuse");
 
+/** `test/s3-filesystem/serve-bucket.ts` in one file. */
+export const bucketServer = join(projectRoot, "node_modules/.cache/serve-bucket/serve-bucket.js");
+
 /** Where `npm run setup` puts what it builds. */
 export const cachedBinaries = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "fluid-fuse/bin");
 
