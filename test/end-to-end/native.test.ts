@@ -365,7 +365,6 @@ test("keys that are replaced in their secret are used without a restart", { time
 
 test("compiles with no other thread, which its exit and that would wait for each other", async () => {
 	const here = createPod([mount(minio, "one")]);
-	here.start();
 	await here.untilReady();
 	expect(ranMs(here.pid, "MainThread")).toBeGreaterThan(50);
 	// They are there, and have found nothing to do.
