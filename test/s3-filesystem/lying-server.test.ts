@@ -146,8 +146,9 @@ test.each(cases)(
 			if (found !== undefined && !found.equals(bytes)) misread.push(path);
 		}
 		await here.unmount();
-		expect(misread).toEqual([]);
-		expect(await differences(game, prefix)).toEqual([]);
+		const said = [...game.failures, ...here.log].join("\n");
+		expect(misread, said).toEqual([]);
+		expect(await differences(game, prefix), said).toEqual([]);
 		// Together, one lie keeps another one from being told.
 		expect(told.every(({ told: { count } }) => count > 0) || told.length > 1).toBe(true);
 		expect(game.succeeded, game.failures.join("\n")).toBeGreaterThan(18);
