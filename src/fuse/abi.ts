@@ -92,7 +92,7 @@ export const setattrValid = {
 
 export const getattrFlags = { handle: 1 } as const;
 export const openFlags = { clearsSetId: 1 } as const;
-export const writeFlags = { clearsSetId: 4 } as const;
+export const writeFlags = { fromCache: 1, clearsSetId: 4 } as const;
 export const fsyncFlags = { dataOnly: 1 } as const;
 export const notifyCodes = { invalidateInode: 2, invalidateEntry: 3, resend: 7 } as const;
 

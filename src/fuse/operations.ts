@@ -1,3 +1,4 @@
+import { constants } from "node:fs";
 import { fsyncFlags, getattrFlags, opcodes, openFlags, writeFlags } from "./abi.ts";
 import type { Call } from "./call.ts";
 import { decodeChanges, decodeChangesHandle, type Request } from "./decode.ts";
@@ -131,8 +132,12 @@ export function perform(
 			if (filesystem.write === undefined) throw new FuseError("EBADF");
 			const data = answers.keepUntilAnswered(request, 40, request.uint32(16));
 			call.clearsSetId = (request.uint32(20) & writeFlags.clearsSetId) !== 0;
-			const written = filesystem.write(node, request.uint64(0), request.uint64(8), data, call);
-			return answers.settle(call, written, sendCount, () => answers.kernel.invalidateNode(node));
+			const offset = request.uint64(8);
+			const written = filesystem.write(node, request.uint64(0), offset, data, call);
+			const isDirect = (request.uint32(32) & constants.O_DIRECT) !== 0;
+			const isFromCache = (request.uint32(20) & writeFlags.fromCache) !== 0;
+			const settled = isDirect && !isFromCache ? droppingPages(answers.kernel, node, offset, written) : written;
+			return answers.settle(call, settled, sendCount, () => answers.kernel.invalidateNode(node));
 		}
 		case opcodes.flush: {
 			if (filesystem.flush === undefined) throw new FuseError("ENOSYS");
@@ -198,6 +203,21 @@ export function perform(
 		default:
 			throw new FuseError("ENOSYS");
 	}
+}
+
+/**
+ * What somebody has read meanwhile is of before: the kernel drops it at the end of a direct write that a program waits for, but not of one that it
+ * does not wait for (AIO), and tells neither from the other.
+ */
+async function droppingPages(
+	kernel: KernelLink,
+	node: number,
+	offset: number,
+	written: Reply<number>,
+): Promise<number> {
+	const bytes = await written;
+	await kernel.dropPages?.(node, offset, bytes);
+	return bytes;
 }
 
 function performRename(

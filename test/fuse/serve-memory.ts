@@ -3,7 +3,8 @@
  * libfuse. Told what to do, and asked for its numbers, over Node's channel.
  *
  * Some names are special. `slow…`: an open waits until it is interrupted. `wait…`: each read takes a moment. `broken…`: an open fails
- * in a way that no filesystem should, and `long…`: a read answers more than it was asked for.
+ * in a way that no filesystem should, `long…`: a read answers more than it was asked for. `late…`: what is
+ * written is there a while later, when it is answered.
  */
 import { flushCompileCache } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -52,13 +53,13 @@ class TestFilesystem extends MemoryFilesystem {
 	}
 
 	override write(id: number, handle: number, offset: number, data: Buffer, context: RequestContext): Reply<number> {
-		return this.#special.get(id) === "wait"
-			? this.#slowWrite(id, handle, offset, data)
-			: super.write(id, handle, offset, data, context);
+		const kind = this.#special.get(id);
+		if (kind === "late") return sleep(500).then(() => super.write(id, handle, offset, data));
+		return kind === "wait" ? this.#slowWrite(id, handle, offset, data) : super.write(id, handle, offset, data, context);
 	}
 
 	#marked<E extends Entry>(name: string, entry: E): E {
-		const kind = /^(slow|wait|broken|long)/.exec(name)?.[0];
+		const kind = /^(slow|wait|broken|long|late)/.exec(name)?.[0];
 		if (kind !== undefined) this.#special.set(entry.node, kind);
 		return entry;
 	}

@@ -22,6 +22,8 @@ export const xfstests: Suite = {
 	async run(path, stage, tests) {
 		const test = { name: "s3://test/", pod: await stage.mount("test") };
 		const scratch = { name: "s3://scratch/", pod: await stage.mount("scratch") };
+		// Some of its tests are other users.
+		for (const { pod } of [test, scratch]) await chmod(pod.folder, 0o755);
 		const programs = join(stage.folder, "programs");
 		const socket = join(stage.folder, "mounts.sock");
 		await mkdir(programs);
@@ -114,7 +116,7 @@ async function mount(device: Device | undefined, words: readonly string[]): Prom
 	pod.start();
 	await pod.untilReady();
 	const others = options.filter((option) => option !== "ro" && option !== "rw" && option !== "defaults");
-	if (others.length > 0) await execa("mount", ["-o", ["remount", ...others].join(","), pod.target]);
+	if (others.length > 0) await execa("mount", ["-i", "-o", ["remount", ...others].join(","), pod.target]);
 	return "";
 }
 
