@@ -257,7 +257,7 @@ export class Client {
 			site = this.#site;
 			const maximumIdleMs = tries.isFresh ? 0 : (call.maximumIdleMs ?? Number.POSITIVE_INFINITY);
 			const into = call.into?.();
-			pool = site.poolFor(into);
+			pool = site.poolFor({ into, body: call.body });
 			connection = await pool.take({ maximumIdleMs, signal: call.signal });
 			if (this.#isClosed) throw givenUp(call);
 			const attempt = { call, into, site, credentials, clockOffsetMs: this.#clockOffsetMs, queuedAt };

@@ -152,6 +152,8 @@ export interface ObjectProperties {
 /** Bytes to send, again from the start when a request is tried again. */
 export interface UploadBody {
 	readonly sizeBytes: number;
+	/** A file that begins with the same bytes, for another thread to read them there. Whoever calls it closes the descriptor. */
+	readonly open?: () => number;
 	/** CRC-32 of all bytes, if it is known already. */
 	readonly crc32?: number;
 	/** Pieces in order. Each is only used until the next one is asked for. */
@@ -225,7 +227,7 @@ export interface ObjectStoreOptions {
 	readonly maximumRequests?: number;
 	/** Of the server, shared with other stores; tells what it lacks. Default: none yet. */
 	readonly knowledge?: ServerKnowledge;
-	/** Of other threads, for what is read into memory that they see. Default: this one does all. */
+	/** Of other threads, for what is read into memory that they see, or sent from a file. Default: this one does all. */
 	readonly farConnections?: FarConnections | undefined;
 	readonly onEvent?: (event: StoreEvent) => void;
 }

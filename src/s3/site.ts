@@ -1,4 +1,5 @@
 import { bucketAddress, type BucketAddress } from "./bucket-address.ts";
+import type { Carried } from "./http/connection.ts";
 import { Dialer, proxyAuthorization } from "./http/dialer.ts";
 import { Pool } from "./http/pool.ts";
 import { proxyFor } from "./http/proxy.ts";
@@ -7,8 +8,8 @@ import type { ObjectStoreOptions } from "./object-store.ts";
 /** Where the bucket is, and the connections that lead there. */
 export interface Site {
 	readonly address: BucketAddress;
-	/** For an answer that is collected, or that goes there. */
-	poolFor(into: Buffer | undefined): Pool;
+	/** For an exchange with these. */
+	poolFor(carried: Carried): Pool;
 	/** Nothing more is asked for there. */
 	closeIdle(): void;
 	/** Requests under way fail. */
@@ -39,7 +40,7 @@ export function createSite(options: ObjectStoreOptions, region: string): Site {
 	const pool = new Pool(new Dialer(destination));
 	const farPool = farConnections && new Pool(farConnections.dialer(destination));
 	const pools = {
-		poolFor: (into: Buffer | undefined) => (farConnections?.takes(into) === true ? (farPool ?? pool) : pool),
+		poolFor: (carried: Carried) => (farConnections?.takes(carried) === true ? (farPool ?? pool) : pool),
 		closeIdle() {
 			pool.closeIdle();
 			farPool?.closeIdle();

@@ -1,4 +1,4 @@
-import { ftruncateSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import { ftruncateSync, openSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 
@@ -204,8 +204,14 @@ export class StagedPart {
 		return {
 			sizeBytes,
 			...(this.#checksum?.sizeBytes === sizeBytes && { crc32: this.#checksum.value }),
+			...(this.#ranges.has(0, sizeBytes) && { open: () => this.#openAgain() }),
 			read: () => this.#chunks(sizeBytes),
 		};
+	}
+
+	/** The same file, wherever it is by now, for somebody who may still read it when this one closes it. */
+	#openAgain(): number {
+		return this.#staging.fromDisk(() => openSync(`/proc/self/fd/${this.#staging.files.get(this.path)}`, "r"));
 	}
 
 	/** Nothing is staged any more, and the file goes; what it took of the limit is given back once its memory is free. */

@@ -30,6 +30,9 @@ export interface Exchange {
 	readonly signal?: AbortSignal | undefined;
 }
 
+/** What takes time to carry. */
+export type Carried = Pick<Exchange, "into" | "body">;
+
 /** Carries requests to a server, one after the other. */
 export interface Exchanger {
 	readonly isUsable: boolean;
@@ -45,6 +48,8 @@ export interface Exchanger {
 
 export interface SentBody {
 	readonly sizeBytes: number;
+	/** A file that begins with the same bytes, for another thread to read them there. Whoever calls it closes the descriptor. */
+	readonly open?: () => number;
 	/** Pieces in order. Each is only used until the next one is asked for. */
 	read(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }

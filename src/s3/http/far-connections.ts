@@ -1,13 +1,14 @@
+import { closeSync } from "node:fs";
 import type { Thread, Threads } from "../../threads.ts";
-import { ExchangeError, type Answer, type Exchange, type Exchanger } from "./connection.ts";
+import { ExchangeError, type Answer, type Carried, type Exchange, type Exchanger } from "./connection.ts";
 import type { Destination } from "./dialer.ts";
-import type { FarOrder, FarReport, Order, Seen, Told } from "./far-messages.ts";
+import { unreadable, type FarOrder, type FarReport, type Order, type Seen, type Told } from "./far-messages.ts";
 import type { Dials } from "./pool.ts";
 
 /** Less is not worth the messages. */
 const worthwhileBytes = 256 * 1024;
 
-/** Connections that other threads have, and that receive straight into shared memory: what this thread sees of them. */
+/** Connections that other threads have, that receive straight into shared memory, and send from files: what this thread sees of them. */
 export class FarConnections {
 	readonly #threads: Threads;
 	readonly #leastBytes: number;
@@ -22,10 +23,13 @@ export class FarConnections {
 		threads.listen<FarReport>("far-connections", ({ id, told }) => this.#connections.get(id)?.told(told));
 	}
 
-	/** Whether another thread can and should receive what goes there. */
-	takes(into: Buffer | undefined): boolean {
-		if (into === undefined || into.length < this.#leastBytes) return false;
-		return into.buffer instanceof SharedArrayBuffer && this.#threads.isRunning;
+	/** Whether another thread can and should receive, or send, these. */
+	takes({ into, body }: Carried): boolean {
+		const canCarry =
+			body === undefined
+				? into !== undefined && into.length >= this.#leastBytes && into.buffer instanceof SharedArrayBuffer
+				: body.open !== undefined && body.sizeBytes >= this.#leastBytes;
+		return canCarry && this.#threads.isRunning;
 	}
 
 	/** Makes connections by whichever thread has least to do. */
@@ -48,7 +52,7 @@ export class FarConnections {
 	}
 }
 
-/** What a thread was told to do ends when it says so and not before: until then it writes into the memory that it was lent. */
+/** What a thread was told to do ends when it says so and not before: until then it writes into the memory that it was lent, or reads the file. */
 class FarConnection implements Exchanger {
 	onEnd: (() => void) | undefined;
 	readonly #thread: Thread;
@@ -77,12 +81,22 @@ class FarConnection implements Exchanger {
 	}
 
 	async exchange(exchange: Exchange): Promise<Answer> {
-		const { head, into, maximumBytes, firstByteMs, idleMs, signal } = exchange;
-		if (!this.isUsable || into === undefined) throw new Error("the connection cannot be used");
+		const { head, into, body, expectsContinue = false, maximumBytes, firstByteMs, idleMs, signal } = exchange;
+		if (!this.isUsable) throw new Error("the connection cannot be used");
+		const file = body?.open && { descriptor: body.open(), sizeBytes: body.sizeBytes };
 		this.#exchange = exchange;
-		const answer = await this.#do({ kind: "exchange", head, into, maximumBytes, firstByteMs, idleMs }, signal);
-		if (answer === undefined) throw new Error("an exchange that ended without an answer");
-		return answer;
+		const order = { kind: "exchange", head, into, body: file, expectsContinue } as const;
+		try {
+			const answer = await this.#do({ ...order, maximumBytes, firstByteMs, idleMs }, signal);
+			if (answer === undefined) throw new Error("an exchange that ended without an answer");
+			return answer;
+		} catch (error) {
+			// Whose file it is knows what is wrong with it, and says so.
+			if (error instanceof ExchangeError && error.code === unreadable) for await (const _ of body?.read() ?? []);
+			throw error;
+		} finally {
+			if (file !== undefined) closeSync(file.descriptor);
+		}
 	}
 
 	close(): void {

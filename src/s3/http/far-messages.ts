@@ -21,10 +21,11 @@ export type Order =
 			readonly connectMs: number;
 	  }
 	| { readonly kind: "dial"; readonly destination: number }
-	| ({ readonly kind: "exchange"; readonly into: Uint8Array } & Pick<
-			Exchange,
-			"head" | "maximumBytes" | "firstByteMs" | "idleMs"
-	  >)
+	| ({
+			readonly kind: "exchange";
+			readonly into: Uint8Array | undefined;
+			readonly body: { readonly descriptor: number; readonly sizeBytes: number } | undefined;
+	  } & Pick<Exchange, "head" | "expectsContinue" | "maximumBytes" | "firstByteMs" | "idleMs">)
 	/** What it is at is not wanted any more; its end is told all the same. */
 	| { readonly kind: "abort" }
 	| { readonly kind: "close" };
@@ -46,7 +47,7 @@ export type Told =
 			/** Of the connection. */
 			readonly isUsable: boolean;
 	  } & Seen)
-	/** Nothing comes into the memory that was lent from now on. */
+	/** Nothing comes into the memory that was lent from now on, and nothing is read of the file. */
 	| ({
 			readonly kind: "failed";
 			readonly message: string;
@@ -62,3 +63,6 @@ export interface Seen {
 	readonly head?: ResponseHead;
 	readonly filledBytes: number;
 }
+
+/** Of a failure: the file of the body cannot be read. */
+export const unreadable = "UNREADABLE";

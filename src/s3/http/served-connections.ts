@@ -1,7 +1,8 @@
 import { mebibyte } from "../../bytes.ts";
+import { readSync } from "node:fs";
 import { ExchangeError, type Connection } from "./connection.ts";
 import { Dialer } from "./dialer.ts";
-import type { FarOrder, FarReport, Order, Seen, Told } from "./far-messages.ts";
+import { unreadable, type FarOrder, type FarReport, type Order, type Seen, type Told } from "./far-messages.ts";
 import type { ResponseHead } from "./response-head.ts";
 
 /** After so many bytes the other thread is told of them, after twice as many again, and from 1 MiB on after each: that is how the kernel asks. */
@@ -71,7 +72,10 @@ export class ServedConnections {
 		}
 	}
 
-	async #exchange(id: number, { into, head: request, ...limits }: Extract<Order, { kind: "exchange" }>): Promise<void> {
+	async #exchange(
+		id: number,
+		{ into, body: file, head: request, ...limits }: Extract<Order, { kind: "exchange" }>,
+	): Promise<void> {
 		const served = this.#served.get(id);
 		let head: ResponseHead | undefined;
 		let filledBytes = 0;
@@ -90,14 +94,15 @@ export class ServedConnections {
 			const { body, ...answer } = await connection.exchange({
 				...limits,
 				head: request,
-				into: Buffer.from(into.buffer, into.byteOffset, into.length),
+				into: into && Buffer.from(into.buffer, into.byteOffset, into.length),
+				body: file && { ...file, read: () => piecesOf(file) },
 				signal: served.abort.signal,
 				accept(found) {
 					head = found;
 				},
 				onProgress: (bytes) => {
 					filledBytes = bytes;
-					if (bytes < tellAtBytes || bytes === into.length) return;
+					if (bytes < tellAtBytes || bytes === into?.length) return;
 					while (tellAtBytes <= bytes) tellAtBytes += Math.min(tellAtBytes, tellEveryBytes);
 					this.#tell(id, { kind: "progress", ...seen() });
 				},
@@ -128,4 +133,37 @@ export class ServedConnections {
 	#tell(id: number, told: Told): void {
 		this.#post({ to: "far-connections", id, told });
 	}
+}
+
+const pieceBytes = mebibyte;
+/** Of bodies that are sent, to be used again. */
+const spares: Buffer[] = [];
+
+function* piecesOf({
+	descriptor,
+	sizeBytes,
+}: {
+	readonly descriptor: number;
+	readonly sizeBytes: number;
+}): Generator<Buffer> {
+	const piece = spares.pop() ?? Buffer.allocUnsafeSlow(pieceBytes);
+	try {
+		for (let at = 0; at < sizeBytes;) {
+			const count = read(descriptor, piece.subarray(0, sizeBytes - at), at);
+			at += count;
+			yield piece.subarray(0, count);
+		}
+	} finally {
+		spares.push(piece);
+	}
+}
+
+function read(descriptor: number, into: Buffer, at: number): number {
+	try {
+		const count = readSync(descriptor, into, 0, into.length, at);
+		if (count > 0) return count;
+	} catch (error) {
+		throw new ExchangeError((error as Error).message, { code: unreadable });
+	}
+	throw new ExchangeError("the file is shorter than it was", { code: unreadable });
 }

@@ -3,10 +3,10 @@ import { Draft } from "../../../src/s3-filesystem/writing/draft.ts";
 import type { DraftOptions } from "../../../src/s3-filesystem/writing/draft-options.ts";
 import type { Staging, StagingOptions } from "../../../src/s3-filesystem/writing/staging.ts";
 import type { ObjectStore, ObjectVersion, StoreEvent } from "../../../src/s3/object-store.ts";
-import { createObjectStore } from "../../../src/s3/store.ts";
 import { startMinio, type Minio } from "../../support/minio.ts";
 import { stagingDirectory } from "./drafts.ts";
 import { MeasuredStaging } from "./measured-staging.ts";
+import { createTestStore } from "../../support/threads.ts";
 
 export const MiB = 1024 ** 2;
 
@@ -34,7 +34,7 @@ export async function startRealBucket(): Promise<RealBucket> {
 	const stores: ObjectStore[] = [];
 	const requests: RealBucket["requests"] = [];
 	const storeAt = (endpoint: string, retryForMs: number): ObjectStore => {
-		const store = createObjectStore({
+		const store = createTestStore({
 			endpoint: new URL(endpoint),
 			region: minio.region,
 			bucket: "writing",

@@ -1,9 +1,17 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { openSync, readdirSync } from "node:fs";
+import http from "node:http";
 import type { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { Answer, Exchange, ExchangeError, Exchanger } from "../../../src/s3/http/connection.ts";
 import { FarConnections } from "../../../src/s3/http/far-connections.ts";
+import { listen } from "../../support/listen.ts";
 import { startThreads } from "../../support/threads.ts";
 import { MiB, noise } from "../bucket.ts";
 import { startRawServer, type RawServer } from "../raw-server.ts";
@@ -31,7 +39,7 @@ async function dial(signal?: AbortSignal): Promise<Exchanger> {
 	return far.dialer({ url: server.url, proxy: undefined, ca: undefined, connectMs: 2000 }).dial(signal);
 }
 
-async function ask(options: Partial<Exchange> & { readonly into: Buffer }): Promise<Answer> {
+async function ask(options: Partial<Exchange>): Promise<Answer> {
 	const head = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 	return connection.exchange({ head, firstByteMs: 10_000, idleMs: 10_000, maximumBytes: MiB, ...options });
 }
@@ -174,4 +182,50 @@ test("a server that nobody reaches, and who does not wait for it", async () => {
 	});
 	server = await startRawServer((socket) => answer(socket));
 	connection = await dial();
+});
+
+describe("a body that lies in a file", () => {
+	let directory: string;
+	beforeEach(async () => {
+		directory = await mkdtemp(join(tmpdir(), "far-"));
+	});
+	afterEach(async () => rm(directory, { recursive: true }));
+
+	test("is sent from there, as much of it as is wanted", async () => {
+		const content = noise(5 * MiB + 1);
+		const path = join(directory, "body");
+		await writeFile(path, Buffer.concat([content, Buffer.alloc(MiB)]));
+		const received = http.createServer((request, response) => {
+			void buffer(request).then((body) => response.end(createHash("md5").update(body).digest("hex")));
+		});
+		const url = new URL(`http://127.0.0.1:${await listen(received)}`);
+		connection = await far.dialer({ url, proxy: undefined, ca: undefined, connectMs: 2000 }).dial();
+		const body = { sizeBytes: content.length, open: () => openSync(path, "r"), read: () => expect.unreachable() };
+		expect([far.takes({ body }), far.takes({ body: { ...body, sizeBytes: 1000 } })]).toEqual([true, false]);
+		const descriptors = readdirSync("/proc/self/fd").length;
+		for (let round = 0; round < 3; round++) {
+			const head = `PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: ${content.length}\r\n\r\n`;
+			const { status, body: digest } = await ask({ head, body });
+			expect([status, digest.toString()]).toEqual([200, createHash("md5").update(content).digest("hex")]);
+		}
+		expect(readdirSync("/proc/self/fd").length).toBe(descriptors);
+		received.close();
+		received.closeAllConnections();
+	});
+
+	test("and that cannot be read there ends with what its owner says of that", async () => {
+		answer = () => undefined;
+		const problem = new Error("the disk is broken");
+		const read = (): never => {
+			throw problem;
+		};
+		const head = "PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+		const empty = { sizeBytes: 10, open: () => openSync("/dev/null", "r") };
+		expect(await failureOf(ask({ head, body: { ...empty, read } }))).toBe(problem);
+		expect(connection.isUsable).toBe(false);
+		connection = await dial();
+		// Or is there again.
+		const body = { ...empty, read: () => [Buffer.alloc(10)] };
+		expect(await failureOf(ask({ head, body }))).toMatchObject({ name: "ExchangeError", code: "UNREADABLE" });
+	});
 });
