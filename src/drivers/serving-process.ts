@@ -187,34 +187,52 @@ export class ServingProcess {
 			{ pid, signal: dead.endSignal },
 			"the filesystem's process has died, and applications wait for another one",
 		);
-		void dead.process.ended.then((ending) => {
-			const isOutside = ending.kind === "failed" && toLauncherError(ending.cause).code === "DRIVER_KILLED";
-			if (ending.kind === "failed" && !isOutside) this.#deaths.push(diedAt);
-			if (ending.kind === "failed") log.warn({ err: ending.cause, pid }, "why it has died");
-		});
-		let next: NativeServer | undefined;
+		this.#died(dead);
 		try {
-			// What changes from now on, whoever serves then is told.
-			const { stagingDirectory } = this.#config;
-			const refusesRepeated = this.#deaths.length >= deathsOfOne;
-			const config = { ...this.#configOf({ kind: "continued", refusesRepeated }), stagingDirectory };
-			next = this.#start(config);
-			this.#other = next;
-			next.send({ kind: "serve", config });
-			if ((await next.answer(["taken-over"], continueMs)) === undefined) throw new Error("it could not take over");
+			let next = await this.#startAgain();
+			for (let times = 1; !next.hasTakenOver; times++) {
+				// One that was ended is no reason to give up; what ends by itself would do so again.
+				const isEnded = next.endSignal !== undefined && !this.#isStopping;
+				if (!isEnded || times > maximumDeaths) throw new Error("it could not take over");
+				this.#died(next);
+				next = await this.#startAgain();
+			}
 			this.#current = next;
-			this.#config = config;
 			const waitedMs = Math.round(performance.now() - diedAt);
 			log.info({ pid: next.process.pid, before: pid, waitedMs }, "another process goes on where it was");
 			onContinued?.(waitedMs / 1000);
 		} catch (error) {
 			this.#cannotContinue = true;
 			log.warn({ err: error }, "no other process could go on, and the mount is made anew");
-			await next?.process.stop({ graceMs: 0 });
+			await this.#other?.process.stop({ graceMs: 0 });
 		}
 		this.#other = undefined;
 		for (const order of this.#later.splice(0)) this.#current.send(order);
 		this.#closeIfOver();
+	}
+
+	#died({ process: { pid, ended } }: NativeServer): void {
+		const { log } = this.#options.context;
+		const diedAt = performance.now();
+		void ended.then((ending) => {
+			const isOutside = ending.kind === "failed" && toLauncherError(ending.cause).code === "DRIVER_KILLED";
+			if (ending.kind === "failed" && !isOutside) this.#deaths.push(diedAt);
+			if (ending.kind === "failed") log.warn({ err: ending.cause, pid }, "why it has died");
+		});
+	}
+
+	/** Resolves when it has taken over, has ended, or is too late. */
+	async #startAgain(): Promise<NativeServer> {
+		const { stagingDirectory } = this.#config;
+		const refusesRepeated = this.#deaths.length >= deathsOfOne;
+		// What changes from now on, whoever serves then is told.
+		const config = { ...this.#configOf({ kind: "continued", refusesRepeated }), stagingDirectory };
+		const next = this.#start(config);
+		this.#other = next;
+		this.#config = config;
+		next.send({ kind: "serve", config });
+		await next.answer(["taken-over"], continueMs);
+		return next;
 	}
 
 	#start(config: FilesystemConfig): NativeServer {

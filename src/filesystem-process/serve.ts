@@ -116,7 +116,7 @@ export async function serveFilesystem(
 		clearInterval(timer);
 		const failed = ending?.kind === "failed";
 		if (failed) log.error({ err: ending.cause }, "the kernel's requests cannot be read");
-		const isSaved = await served.end();
+		const isSaved = await served.end({ isUnmounted: ending !== undefined });
 		log.info({ requests: session.requests, ...served.stats() }, "filesystem ended");
 		const exitCode = failed || !isSaved ? 1 : 0;
 		if (failed) return { exitCode, signal: "SIGABRT" };

@@ -13,19 +13,28 @@ import {
 } from "node:fs";
 import { lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** In each folder, and locked for as long as its process lives. */
 const markName = "owner";
 const markText = "Here fluid-fuse keeps what is not in its bucket yet. Unlocked, nobody needs it any more.\n";
+/** Of a process that another one goes on for when it dies. */
+const heritableMarkText =
+	"Here fluid-fuse keeps what is not in its bucket yet. Unlocked for a minute, nobody needs it any more.\n";
+const markTexts = [markText, heritableMarkText];
+/** Longer than another process may take to be there. */
+const heirMs = 60_000;
 const folderName = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Where one process keeps what is written until it is in its bucket, beside those of other processes. */
 export class StagingFolder {
 	readonly #path: string;
+	readonly #markText: string;
 	#lock: number | undefined;
 
-	constructor(path: string) {
+	constructor(path: string, { isHeritable = false }: { readonly isHeritable?: boolean } = {}) {
 		this.#path = path;
+		this.#markText = isHeritable ? heritableMarkText : markText;
 	}
 
 	/** One of a process that has died, if it has made any: before others take it for abandoned. */
@@ -37,7 +46,8 @@ export class StagingFolder {
 			// There is none, or it could not be marked.
 			return;
 		}
-		const { status } = lockMark(lock);
+		// Somebody may look at this moment whether it is locked.
+		const { status } = lockMark(lock, waitingLockArguments);
 		if (status === 0) this.#lock = lock;
 		else closeSync(lock);
 	}
@@ -50,7 +60,7 @@ export class StagingFolder {
 		let lock: number | undefined;
 		try {
 			const mark = join(unfinished, markName);
-			writeFileSync(mark, markText, { mode: 0o600 });
+			writeFileSync(mark, this.#markText, { mode: 0o600 });
 			// Only to be read: the disk can still be made read-only.
 			lock = openSync(mark, "r");
 			const { status } = lockMark(lock);
@@ -68,23 +78,36 @@ export class StagingFolder {
 }
 
 /** Removes what processes have left that are gone: nobody can make objects of it any more. Never rejects: what is in its way is there next time, too. */
-export async function removeAbandoned(parent: string): Promise<void> {
+export async function removeAbandoned(parent: string, graceMs = heirMs): Promise<void> {
 	const names = await readdir(parent).catch(() => []);
+	const heritable: string[] = [];
 	for (const name of names) {
+		const folder = join(parent, name);
 		// Another process may be doing the same.
-		if (folderName.test(name)) await removeIfAbandoned(join(parent, name)).catch(() => undefined);
+		if (!folderName.test(name)) continue;
+		if ((await removeIfAbandoned(folder, markText).catch(() => undefined)) === heritableMarkText)
+			heritable.push(folder);
 	}
+	if (heritable.length === 0) return;
+	// Whoever is to go on with it has locked it by then.
+	await sleep(graceMs, undefined, { ref: false });
+	for (const folder of heritable) await removeIfAbandoned(folder, heritableMarkText).catch(() => undefined);
 }
 
-async function removeIfAbandoned(folder: string): Promise<void> {
-	if (!(await lstat(folder)).isDirectory()) return;
+/** If it has that mark. Returns the mark that it has; undefined: it is in use, or not ours. */
+async function removeIfAbandoned(folder: string, wanted: string): Promise<string | undefined> {
+	if (!(await lstat(folder)).isDirectory()) return undefined;
 	const mark = await open(join(folder, markName), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 	try {
-		const { buffer, bytesRead } = await mark.read(Buffer.alloc(markText.length + 1), 0, markText.length + 1, 0);
-		if (buffer.toString("latin1", 0, bytesRead) !== markText) return;
+		const length = Math.max(...markTexts.map((text) => text.length)) + 1;
+		const { buffer, bytesRead } = await mark.read(Buffer.alloc(length), 0, length, 0);
+		const found = buffer.toString("latin1", 0, bytesRead);
+		if (!markTexts.includes(found)) return undefined;
 		const flock = spawn("flock", lockArguments, { env: toolEnvironment(), stdio: stdioWith(mark.fd) });
 		const [exitCode] = (await once(flock, "exit")) as [number | null];
-		if (exitCode === 0) await removeStagingFolder(folder);
+		if (exitCode !== 0) return undefined;
+		if (found === wanted) await removeStagingFolder(folder);
+		return found;
 	} finally {
 		await mark.close();
 	}
@@ -100,13 +123,14 @@ export async function removeStagingFolder(folder: string): Promise<void> {
 	await rmdir(folder);
 }
 
-function lockMark(mark: number): { readonly status: number | null } {
+function lockMark(mark: number, how = lockArguments): { readonly status: number | null } {
 	const options = { env: toolEnvironment(), stdio: stdioWith(mark), timeout: 5000 };
-	return spawnSync("flock", lockArguments, options);
+	return spawnSync("flock", how, options);
 }
 
 /** flock(1) locks what it is given as its descriptor 3, and the lock is that of everybody who has the same open file. */
 const lockArguments = ["--exclusive", "--nonblock", "3"];
+const waitingLockArguments = ["--exclusive", "--timeout", "3", "3"];
 
 function stdioWith(descriptor: number): ("ignore" | number)[] {
 	return ["ignore", "ignore", "ignore", descriptor];

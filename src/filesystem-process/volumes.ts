@@ -98,7 +98,7 @@ export class ServedVolumes {
 		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
 		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
 		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
-		const stagingFolder = new StagingFolder(stagingDirectory);
+		const stagingFolder = new StagingFolder(stagingDirectory, { isHeritable: config.journalDirectory !== undefined });
 		if (cache !== undefined && config.mount.kind === "continued") stagingFolder.takeOver();
 		if (cache !== undefined) void removeAbandoned(dirname(stagingDirectory));
 		const settings = {
@@ -245,8 +245,8 @@ export class ServedVolumes {
 		void this.filesystem.drain().catch(() => undefined);
 	}
 
-	/** Says whether everything is in its bucket. */
-	async end(): Promise<boolean> {
+	/** Says whether everything is in its bucket. `isUnmounted`: nobody goes on with what is not. */
+	async end({ isUnmounted }: { readonly isUnmounted: boolean }): Promise<boolean> {
 		let isSaved = true;
 		try {
 			await this.filesystem.drain();
@@ -254,6 +254,8 @@ export class ServedVolumes {
 			this.#surroundings.log.error({ err: error }, "not everything could be uploaded");
 			isSaved = false;
 		}
+		// Applications write on.
+		if (!isUnmounted && this.#config.journalDirectory !== undefined) return isSaved;
 		// Otherwise there is none, or whoever comes next finds it.
 		await removeStagingFolder(this.#config.stagingDirectory).catch(() => undefined);
 		return isSaved;

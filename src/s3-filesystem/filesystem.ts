@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import {
 	FuseError,
 	type AttributeChanges,
@@ -116,10 +117,12 @@ class BucketFilesystem implements S3Filesystem {
 		this.#past = kept?.past;
 		const onTrouble = (error: unknown): void =>
 			log?.("warn", { err: error }, "what a process after this one would need cannot be written down");
+		const mountId = kept?.past?.mountId ?? randomUUID();
 		if (directory !== undefined)
 			this.#journal = new Journal({
 				directory,
 				version,
+				mountId,
 				onTrouble,
 				...(kept?.past !== undefined && { past: kept.past }),
 			});
@@ -143,7 +146,8 @@ class BucketFilesystem implements S3Filesystem {
 		this.#requests = new RepeatedRequests(tree, journal, this.#past);
 		const contents = this.#contents;
 		const markers = new Markers(tree);
-		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents));
+		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents, mountId));
+		this.#namespace.onReplaced = (node) => unlinked.replaced(node);
 		const takeHandle = (): number => this.#nextHandle++;
 		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log, journal }));
 		this.#attributes = new NodeAttributes(tree, contents, markers);

@@ -34,6 +34,8 @@ export interface Recalled {
 
 /** Of requests that may not have been answered, by what identifies them. */
 export interface Past {
+	/** Unlike any other mount's, and the same for all processes that serve it one after the other. */
+	readonly mountId: string;
 	readonly outcomes: ReadonlyMap<number, Outcome>;
 	/** How far they had come. */
 	readonly steps: ReadonlyMap<number, unknown>;
@@ -91,6 +93,7 @@ const againMs = 60_000;
 
 interface Beginning {
 	readonly version: string;
+	readonly mountId: string;
 	readonly connection: KernelConnection;
 	readonly nextId: number;
 	readonly nextHandle: number;
@@ -104,6 +107,7 @@ interface Beginning {
 export class Journal implements NodeWatcher {
 	readonly #directory: string;
 	readonly #version: string;
+	readonly #mountId: string;
 	readonly #onTrouble: (error: unknown) => void;
 	readonly #file: RecordFile;
 	readonly #frame = new Encoder();
@@ -123,10 +127,13 @@ export class Journal implements NodeWatcher {
 	/** Of requests that are under way, by what identifies them. */
 	readonly #steps: Map<number, unknown>;
 	readonly #repeated: Map<number, number>;
+	/** Of those that may not be answered. */
+	readonly #outcomes: Map<number, Outcome>;
 
 	constructor(options: {
 		readonly directory: string;
 		readonly version: string;
+		readonly mountId: string;
 		/** Nothing is written for a while: were the process to die, nobody could go on. */
 		readonly onTrouble: (error: unknown) => void;
 		/** What the process before this one has written. */
@@ -134,8 +141,10 @@ export class Journal implements NodeWatcher {
 	}) {
 		this.#steps = new Map(options.past?.steps);
 		this.#repeated = new Map(options.past?.repeated);
+		this.#outcomes = new Map(options.past?.outcomes);
 		this.#directory = options.directory;
 		this.#version = options.version;
+		this.#mountId = options.mountId;
 		this.#onTrouble = options.onTrouble;
 		this.#file = new RecordFile(options.directory);
 	}
@@ -160,6 +169,7 @@ export class Journal implements NodeWatcher {
 	/** `unique` identifies the request that has opened it; 0: none, it has changed since. */
 	opened(file: OpenFile, unique: number): void {
 		this.#files.set(file, unique || (this.#files.get(file) ?? 0));
+		if (unique !== 0) this.#keepOutcome(unique, { node: file.node.id, handle: file.handle });
 	}
 
 	closed(file: OpenFile): void {
@@ -200,6 +210,7 @@ export class Journal implements NodeWatcher {
 
 	directoryOpened(handle: number, reader: JournalledReader, unique: number): void {
 		const { offset, key } = reader.place;
+		if (unique !== 0) this.#keepOutcome(unique, { node: reader.directory.id, handle });
 		this.#begun(kinds.directory, () => {
 			this.#frame.number(handle);
 			this.#frame.number(reader.directory.id);
@@ -227,8 +238,19 @@ export class Journal implements NodeWatcher {
 	}
 
 	/** The request is carried out, and is not to be a second time. */
-	done(unique: number, { node, handle }: Outcome): void {
+	done(unique: number, outcome: Outcome): void {
 		this.forgetSteps(unique);
+		this.#keepOutcome(unique, outcome);
+		this.#putOutcome(unique, outcome);
+	}
+
+	/** One after the other may die before it has answered. */
+	#keepOutcome(unique: number, outcome: Outcome): void {
+		this.#outcomes.set(unique, outcome);
+		dropOldest(this.#outcomes);
+	}
+
+	#putOutcome(unique: number, { node, handle }: Outcome): void {
 		this.#begun(kinds.outcome, () => {
 			this.#frame.number(unique);
 			this.#frame.number(node);
@@ -455,6 +477,7 @@ export class Journal implements NodeWatcher {
 		const { nodes, nextHandle, files, directories } = source;
 		const beginning: Beginning = {
 			version: this.#version,
+			mountId: this.#mountId,
 			connection: this.#connection as KernelConnection,
 			nextId: nodes.nextId,
 			nextHandle: nextHandle(),
@@ -467,6 +490,7 @@ export class Journal implements NodeWatcher {
 		this.volumesChanged();
 		for (const file of files()) this.opened(file, 0);
 		for (const [handle, reader] of directories()) this.directoryOpened(handle, reader, 0);
+		for (const [unique, outcome] of this.#outcomes) this.#putOutcome(unique, outcome);
 		for (const [unique, step] of this.#steps) this.#putStep(unique, step);
 		for (const [unique, times] of this.#repeated) for (let time = 0; time < times; time++) this.#putRepeated(unique);
 	}
@@ -544,15 +568,16 @@ class Recall {
 			const isLost = this.#changed.has(id) && !this.#drafts.has(id);
 			if (isLost) throw new Error(`what was written to ${node.name} is not written down`);
 		}
+		const { connection, mountId } = this.#beginning;
 		return {
-			connection: this.#beginning.connection,
+			connection,
 			nodes: [...this.#nodes.values()],
 			nextId: this.#nextId,
 			numbersOfNames: [...this.#numbers],
 			nextHandle: this.#nextHandle,
 			files: [...this.#files.values()],
 			directories: Array.from(this.#directories, ([handle, { node, reader }]) => ({ handle, node, reader })),
-			past: { outcomes: this.#outcomes, steps: this.#steps, repeated: this.#repeated, isDeadly: false },
+			past: { mountId, outcomes: this.#outcomes, steps: this.#steps, repeated: this.#repeated, isDeadly: false },
 			volumes: this.#volumes,
 			drafts: new Map(Array.from(this.#drafts, ([id, draft]) => [id, keptDraft(draft)])),
 		};

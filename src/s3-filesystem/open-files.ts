@@ -236,7 +236,7 @@ export class OpenFiles {
 		// Somebody may have opened it meanwhile.
 		if (isOpenForWriting(node)) return;
 		if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);
-		if (node.unlinkedKey !== undefined && node.handles.size === 0) await this.#unlinked.delete(node);
+		if (node.handles.size === 0) await this.#unlinked.delete(node);
 	}
 
 	/** Stores what no close(2) has tried to, such as what came from mapped memory. */

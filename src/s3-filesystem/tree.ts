@@ -133,6 +133,11 @@ export class Tree {
 		if (unique !== undefined) this.#journal?.step(unique, step);
 	}
 
+	/** What has changed so far is written down, for whoever goes on if this process dies. */
+	write(): void {
+		this.#journal?.flush();
+	}
+
 	/** How far a process that has died has come with this request; undefined: it has changed nothing. */
 	stepOf({ unique = 0, isRepeated }: RequestContext): Step | undefined {
 		return isRepeated === true ? (this.#past?.steps.get(unique) as Step | undefined) : undefined;

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { isReplacedOrGone } from "../s3/object-store.ts";
 import { deleteOldVersion } from "./writing/delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
@@ -14,10 +13,12 @@ const largestAsideBytes = 5 * 1024 ** 3;
 export class UnlinkedFiles {
 	readonly #tree: Tree;
 	readonly #contents: FileContents;
+	readonly #mountId: string;
 
-	constructor(tree: Tree, contents: FileContents) {
+	constructor(tree: Tree, contents: FileContents, mountId: string) {
 		this.#tree = tree;
 		this.#contents = contents;
+		this.#mountId = mountId;
 	}
 
 	/** The name of an open file goes; its object stays where it is, unseen, until the last handle goes or something else needs the name. */
@@ -55,27 +56,45 @@ export class UnlinkedFiles {
 		// Parts that were sent can only become an object of the old key.
 		if (node.draft?.uploadKey !== undefined) await node.draft.commit();
 		const work = async (): Promise<void> => {
-			const key = `${node.volume.prefix}${unlinkedFolder}/${randomUUID()}`;
+			const key = this.#asideKey(node);
 			const copy = await this.#copyAside(node, key);
 			try {
 				await replace();
 			} catch (error) {
-				if (copy !== undefined) await node.volume.store.delete(key);
+				if (copy !== undefined) await this.#deleteAside(node);
 				throw error;
 			}
-			this.#leaveHiding(node);
-			node.unlinkedKey = key;
-			this.#tree.namespace.nodes.changed(node);
-			// Without one it keeps its size: with none, what is left to read would look like the end of the file.
-			if (copy !== undefined) this.#contents.moved(node, key, copy);
+			this.#goAside(node, key, copy);
 		};
 		await (node.draft === undefined ? work() : node.draft.hold(work));
 	}
 
+	/** Its object is another one by now, for which a process that has died had copied it. */
+	replaced(node: FileNode): void {
+		const { aside, version } = node;
+		if (aside !== undefined && aside.of === version?.etag) this.#goAside(node, this.#asideKey(node), aside.version);
+	}
+
+	/** The same when this is done once more. */
+	#asideKey({ volume, id }: FileNode): string {
+		return `${volume.prefix}${unlinkedFolder}/${this.#mountId}-${id}`;
+	}
+
+	#goAside(node: FileNode, key: string, copy: Version | undefined): void {
+		this.#leaveHiding(node);
+		node.unlinkedKey = key;
+		node.aside = undefined;
+		this.#tree.namespace.nodes.changed(node);
+		// Without one it keeps its size: with none, what is left to read would look like the end of the file.
+		if (copy !== undefined) this.#contents.moved(node, key, copy);
+	}
+
 	async #copyAside(node: FileNode, key: string): Promise<Version | undefined> {
-		const { version } = node;
+		const { version, aside } = node;
 		if (version === undefined || version.sizeBytes > largestAsideBytes) return undefined;
 		const { etag: oldEtag, sizeBytes } = version;
+		// By a process that has died, which may have replaced what it has copied.
+		if (aside?.of === oldEtag) return aside.version;
 		try {
 			const { etag, modifiedMs = version.modifiedMs } = await node.volume.store.copy(keyOf(node), key, {
 				etag: oldEtag,
@@ -83,7 +102,10 @@ export class UnlinkedFiles {
 				// Nobody asks for it by this name.
 				properties: { headers: {} },
 			});
-			return { etag, sizeBytes, modifiedMs };
+			node.aside = { of: oldEtag, version: { etag, sizeBytes, modifiedMs } };
+			this.#tree.namespace.nodes.changed(node);
+			this.#tree.write();
+			return node.aside.version;
 		} catch (error) {
 			if (isReplacedOrGone(error)) return undefined;
 			throw error;
@@ -100,18 +122,26 @@ export class UnlinkedFiles {
 		this.#tree.namespace.nodes.dropIfUnused(hiddenIn);
 	}
 
+	/** It does not lose its object after all. */
+	async #deleteAside(node: FileNode): Promise<void> {
+		if (node.aside === undefined) return;
+		node.aside = undefined;
+		this.#tree.namespace.nodes.changed(node);
+		await node.volume.store.delete(this.#asideKey(node));
+	}
+
 	/** Deletes the object of a file that was removed while it was open. */
 	async delete(node: FileNode): Promise<void> {
 		const { unlinkedKey, version, hiddenIn } = node;
+		await this.#deleteAside(node);
 		if (unlinkedKey === undefined) return;
 		const { store } = node.volume;
-		node.version = undefined;
-		this.#tree.namespace.nodes.changed(node);
 		try {
 			if (version === undefined) return;
 			// At its old key somebody else may have stored another one, hours ago.
 			if (hiddenIn === undefined) await store.delete(unlinkedKey);
 			else await deleteOldVersion(store, unlinkedKey, version.etag);
+			node.version = undefined;
 		} finally {
 			this.#leaveHiding(node);
 		}

@@ -28,12 +28,12 @@ afterEach(() => rmSync(parent, { recursive: true, force: true }));
 const yesterday = new Date(Date.now() - 48 * 3_600_000);
 
 /** Makes one in a process of its own, which is killed then, or lives on until `kill` is called. */
-async function madeByAnother(): Promise<{ readonly path: string; readonly kill: () => Promise<void> }> {
+async function madeByAnother(options = {}): Promise<{ readonly path: string; readonly kill: () => Promise<void> }> {
 	const path = join(parent, randomUUID());
 	const module = join(projectRoot, "src/filesystem-process/staging-folders.ts");
 	const program = `
 		import { StagingFolder } from ${JSON.stringify(module)};
-		globalThis.folder = new StagingFolder(${JSON.stringify(path)});
+		globalThis.folder = new StagingFolder(${JSON.stringify(path)}, ${JSON.stringify(options)});
 		folder.make();
 		console.log("made");
 		setInterval(() => undefined, 1000);`;
@@ -72,6 +72,17 @@ test("what a process that was killed has left goes, and what another one uses st
 	}
 	await removeAbandoned(parent);
 	expect(existsSync(living.path)).toBe(false);
+});
+
+test("what another process is to go on with waits for it", async () => {
+	const { path, kill } = await madeByAnother({ isHeritable: true });
+	const { path: abandoned, kill: killOther } = await madeByAnother({ isHeritable: true });
+	await Promise.all([kill(), killOther()]);
+	const removed = removeAbandoned(parent, 2000);
+	new StagingFolder(path, { isHeritable: true }).takeOver();
+	await removed;
+	expect(existsSync(path)).toBe(true);
+	expect(existsSync(abandoned)).toBe(false);
 });
 
 test("what is not ours stays, whatever its name and its age", async () => {

@@ -22,6 +22,8 @@ export class Namespace {
 	readonly pages: ListedPages;
 	readonly properties: NodeProperties;
 	readonly metadata: NodeMetadata;
+	/** Told of a file whose name leads to another object by now. */
+	onReplaced: ((node: FileNode) => void) | undefined;
 
 	/** `kept`: of a process before this one, for the same volumes. */
 	constructor(volumes: readonly VolumeOptions[], memory?: NamesMemory, kept?: KeptNodes) {
@@ -167,6 +169,7 @@ export class Namespace {
 	}
 
 	#replaced(node: Node): void {
+		if (node.kind === "file") this.onReplaced?.(node);
 		this.nodes.detach(node);
 		this.nodes.dropIfUnused(node);
 	}

@@ -3,7 +3,7 @@ import type { Time } from "../../fuse/time.ts";
 import type { Decoder } from "../records/decoder.ts";
 import type { Encoder } from "../records/encoder.ts";
 import { placeOf, type KeptNode } from "./kept-nodes.ts";
-import type { Node } from "./nodes.ts";
+import type { Node, Version } from "./nodes.ts";
 import type { PosixMetadata } from "./posix-metadata.ts";
 
 /** What there is of a node beside what all have. */
@@ -25,6 +25,7 @@ const has = {
 	modified: 16_384,
 	metadataDirty: 32_768,
 	knownToFail: 65_536,
+	aside: 131_072,
 } as const;
 
 const hasPosix = { mode: 1, uid: 2, gid: 4, mtime: 8, atime: 16, rest: 32 } as const;
@@ -67,16 +68,18 @@ export function encodeNode(to: Encoder, node: Node): void {
 	if (modifiedMs !== undefined) flags |= has.modified;
 	if (file?.metadataDirty === true) flags |= has.metadataDirty;
 	if (file?.isKnownToFail === true) flags |= has.knownToFail;
+	const aside = file?.aside;
+	if (aside !== undefined) flags |= has.aside;
 	to.uint32(flags);
 	to.number(node.id);
 	to.number(parentId);
 	to.number(node.ino);
 	to.text(node.name);
 	if (volume !== undefined) to.text(volume.folder);
-	if (version !== undefined) {
-		to.text(version.etag);
-		to.number(version.sizeBytes);
-		to.number(version.modifiedMs);
+	if (version !== undefined) encodeVersion(to, version);
+	if (aside !== undefined) {
+		to.text(aside.of);
+		encodeVersion(to, aside.version);
 	}
 	if (changed !== undefined) encodeTime(to, changed);
 	if (statusChanged !== undefined) encodeTime(to, statusChanged);
@@ -92,9 +95,8 @@ export function decodeNode(from: Decoder): KeptNode & { readonly isChanged: bool
 	const [id, parentId, ino] = [from.number(), from.number(), from.number()];
 	const name = from.text();
 	const folder = is(has.volume) ? from.text() : undefined;
-	const version = is(has.version)
-		? { etag: from.text(), sizeBytes: from.number(), modifiedMs: from.number() }
-		: undefined;
+	const version = is(has.version) ? decodeVersion(from) : undefined;
+	const aside = is(has.aside) ? { of: from.text(), version: decodeVersion(from) } : undefined;
 	const changed = is(has.changed) ? decodeTime(from) : undefined;
 	const statusChanged = is(has.statusChanged) ? decodeTime(from) : undefined;
 	const unlinkedKey = is(has.unlinkedKey) ? from.text() : undefined;
@@ -135,8 +137,19 @@ export function decodeNode(from: Decoder): KeptNode & { readonly isChanged: bool
 		unlinkedKey,
 		target: undefined,
 		hiddenIn,
+		...(aside !== undefined && { aside }),
 		isDrafted: is(has.draft),
 	};
+}
+
+function encodeVersion(to: Encoder, { etag, sizeBytes, modifiedMs }: Version): void {
+	to.text(etag);
+	to.number(sizeBytes);
+	to.number(modifiedMs);
+}
+
+function decodeVersion(from: Decoder): Version {
+	return { etag: from.text(), sizeBytes: from.number(), modifiedMs: from.number() };
 }
 
 function encodePosix(to: Encoder, { mode, uid, gid, mtime, atime, xattrs, others }: PosixMetadata): void {

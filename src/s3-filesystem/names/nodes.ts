@@ -85,6 +85,8 @@ export interface FileNode {
 	unlinkedKey: string | undefined;
 	/** The directory that must not show that object meanwhile; undefined: it is not at its old key any more. */
 	hiddenIn: DirectoryNode | undefined;
+	/** The copy that it goes on with when it loses its object, and the version that it is of. */
+	aside?: { readonly of: string; readonly version: Version } | undefined;
 	/** Of a symbolic link, once read. */
 	target: string | undefined;
 	lookups: number;
