@@ -10,6 +10,7 @@ const long = [
 	"test/drivers/exchange.test.ts",
 	"test/end-to-end/libfuse.test.ts",
 	"test/drivers/killed-at.test.ts",
+	"test/soak/soak.test.ts",
 	"test/end-to-end/soak.test.ts",
 	"test/end-to-end/supervision-goofys.test.ts",
 	"test/end-to-end/supervision-s3fs.test.ts",

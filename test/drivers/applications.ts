@@ -31,7 +31,9 @@ export async function play(applications: Readonly<Record<string, () => void | Pr
 			try {
 				await work();
 			} catch (error) {
-				faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+				const fault = `${name}: ${error instanceof Error ? error.message : String(error)}`;
+				faults.push(fault);
+				process.send?.({ kind: "fault", fault });
 				return;
 			}
 			await breathe();
