@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "../config/environment.ts";
 import { errorKinds } from "../errors.ts";
 import { requestLauncher } from "../probe/client.ts";
-import type { ChangeStatus, ConfigStatus, LauncherStatus, MountStatus } from "../probe/status.ts";
+import type { ChangeStatus, ConfigStatus, LauncherStatus, MountStatus, Recovery } from "../probe/status.ts";
 import type { Output } from "./output.ts";
 import { newsSince } from "./status-news.ts";
 import { count, terminalText, rows } from "./terminal.ts";
@@ -105,7 +105,7 @@ function renderMount(mount: MountStatus, now: Date): string {
 		["source", source],
 		["target", target || "none"],
 		["driver", `${driver || "none"}, ${readOnly ? "read-only" : "read-write"}`],
-		["process", process.join(", ")],
+		["process", process.join(", ") + recovered(mount.lastRecovery, now)],
 	];
 	if (mount.answeredSecondsAgo !== undefined) facts.push(["answered", `${duration(mount.answeredSecondsAgo)} ago`]);
 	if (mount.backend !== undefined) {
@@ -129,6 +129,13 @@ function renderMount(mount: MountStatus, now: Date): string {
 	}
 	if (retryAt !== undefined) facts.push(["retry", `in ${duration((Date.parse(retryAt) - now.getTime()) / 1000)}`]);
 	return head + rows(facts);
+}
+
+function recovered(recovery: Recovery | undefined, now: Date): string {
+	if (recovery === undefined) return "";
+	const { kind, seconds, at } = recovery;
+	const how = kind === "continued" ? "continued under the same mount" : "mounted anew";
+	return `\n${how} ${elapsed(at, now)} ago, ${seconds.toFixed(1)} s after its end`;
 }
 
 function refusalRow({ counts, last }: NonNullable<MountStatus["refusals"]>, now: Date): [string, string] {

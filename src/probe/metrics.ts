@@ -6,7 +6,7 @@ import { checkHealth } from "./health.ts";
 import { mountStates } from "./status.ts";
 import { renderMeasured } from "./measured-metrics.ts";
 import { readProcessUse } from "./process-use.ts";
-import type { ChangeStatus, ExchangeOutcome, LauncherStatus } from "./status.ts";
+import type { ChangeStatus, ExchangeOutcome, LauncherStatus, Recovery } from "./status.ts";
 
 /** The launcher's metrics; docs/metrics.md lists them all, and a test compares the two. */
 export interface Metrics {
@@ -23,7 +23,7 @@ export interface Metrics {
 	/** Time from the start of a driver until its mount was ready. */
 	observeStart(driver: string, seconds: number): void;
 	/** Time that applications waited for a process in place of one that had died. */
-	observeContinued(mount: string, seconds: number): void;
+	observeRecovery(mount: string, kind: Recovery["kind"], seconds: number): void;
 	/** All metrics in Prometheus' text format. */
 	render(): Promise<string>;
 }
@@ -116,11 +116,11 @@ export function createMetrics(status: () => LauncherStatus | Promise<LauncherSta
 		buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120],
 		registers,
 	});
-	const continued = new Histogram({
-		name: "fluid_fuse_continued_seconds",
-		help: "Time that applications waited for a process in place of one that had died, under the same mount.",
-		labelNames: ["mount"],
-		buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15],
+	const recoveries = new Histogram({
+		name: "fluid_fuse_recovery_seconds",
+		help: "Time from a driver's end until applications could go on, by how that was.",
+		labelNames: ["mount", "kind"],
+		buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
 		registers,
 	});
 
@@ -208,7 +208,7 @@ export function createMetrics(status: () => LauncherStatus | Promise<LauncherSta
 		countReload: (result) => reloads.inc({ result }),
 		countChange: (change, result) => changes.inc({ change, result }),
 		countExchange: (mount, result) => exchanges.inc({ mount, result }),
-		observeContinued: (mount, seconds) => continued.observe({ mount }, seconds),
+		observeRecovery: (mount, kind, seconds) => recoveries.observe({ mount, kind }, seconds),
 		observeStart: (driver, seconds) => starts.observe({ driver }, seconds),
 		async render() {
 			const now = await status();

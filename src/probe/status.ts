@@ -39,6 +39,15 @@ export interface ReportedError {
 	readonly at: string;
 }
 
+export interface Recovery {
+	/** Another process under the same mount, where nobody sees an error; or another mount over the dead one. */
+	readonly kind: "continued" | "remounted";
+	/** From the driver's end on. */
+	readonly seconds: number;
+	/** RFC 3339, UTC. */
+	readonly at: string;
+}
+
 /** One mount as `/status`, `fluid-fuse status` and the status page show it. Holds no secret. */
 export interface MountStatus {
 	readonly name: string;
@@ -59,6 +68,8 @@ export interface MountStatus {
 	readonly pid?: number;
 	/** How often the driver was started again after it had ended or hung. */
 	readonly restarts: number;
+	/** How applications could go on after the driver's last end; absent when it has not ended. */
+	readonly lastRecovery?: Recovery;
 	/** Mounts stacked at the target that are ours; more than one after recoveries. */
 	readonly layers: number;
 	/** Drivers of before a change that still serve what was open then; absent when there are none. */

@@ -352,8 +352,8 @@ export class Fleet {
 				forcedAbort: () => {
 					for (const each of names()) metrics?.countForcedAbort(each);
 				},
-				continued: (seconds) => {
-					for (const each of names()) metrics?.observeContinued(each, seconds);
+				recovered: ({ kind, seconds }) => {
+					for (const each of names()) metrics?.observeRecovery(each, kind, seconds);
 				},
 				started: (seconds) => metrics?.observeStart(driver.name, seconds),
 				unmountedFromOutside: () => {

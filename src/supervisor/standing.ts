@@ -1,10 +1,15 @@
 import type { LauncherError } from "../errors.ts";
-import type { MountState, MountStatus, ReportedError } from "../probe/status.ts";
+import type { MountState, MountStatus, Recovery, ReportedError } from "../probe/status.ts";
 import { reportError, type Reporting } from "./report.ts";
 import { nextState, type MountEvent } from "./state.ts";
 
 export interface StandingOptions extends Reporting {
-	readonly events: { changed(): void; error(code: ReportedError["code"]): void };
+	readonly events: {
+		changed(): void;
+		error(code: ReportedError["code"]): void;
+		/** Applications can go on after a driver's end. */
+		recovered(recovery: Recovery): void;
+	};
 }
 
 /** How a mount stands, since when, what has gone wrong, and who waits for news of it. */
@@ -17,6 +22,9 @@ export class Standing {
 	#settled = false;
 	#lastError: ReportedError | undefined;
 	#retryAt: Date | undefined;
+	/** Since when applications wait, by performance.now. */
+	#brokenAt: number | undefined;
+	#lastRecovery: Recovery | undefined;
 
 	constructor(options: StandingOptions) {
 		this.#options = options;
@@ -55,6 +63,10 @@ export class Standing {
 	/** `reason`: why, for people. */
 	enter(event: MountEvent, reason?: string): void {
 		if (event.kind === "mounted") this.#everReady = true;
+		if (event.kind === "mounted" && this.#brokenAt !== undefined) {
+			this.recovered("remounted", (performance.now() - this.#brokenAt) / 1000);
+			this.#brokenAt = undefined;
+		}
 		const state = nextState(this.#state, event);
 		if (state === this.#state) return;
 		this.#options.log.info({ from: this.#state, to: state, reason }, "mount state");
@@ -68,9 +80,17 @@ export class Standing {
 	/** It broke, and is tried again after so long. */
 	broke(error: LauncherError, retryInMs: number): void {
 		this.#settled = true;
+		if (this.#everReady) this.#brokenAt ??= performance.now();
 		this.#retryAt = new Date(Date.now() + retryInMs);
 		this.enter({ kind: "broken", permanent: error.permanent, everReady: this.#everReady });
 		this.report(error, "mount broken", { retryInMs });
+	}
+
+	recovered(kind: Recovery["kind"], seconds: number): void {
+		const { log, events } = this.#options;
+		this.#lastRecovery = { kind, seconds, at: new Date().toISOString() };
+		log.info({ kind, seconds }, "applications can go on");
+		events.recovered(this.#lastRecovery);
 	}
 
 	/** It is being tried, or never will be again. */
@@ -103,12 +123,13 @@ export class Standing {
 		for (const wake of this.#waiters) wake();
 	}
 
-	status(): Pick<MountStatus, "state" | "since" | "retryAt" | "lastError"> {
+	status(): Pick<MountStatus, "state" | "since" | "retryAt" | "lastError" | "lastRecovery"> {
 		return {
 			state: this.#state,
 			since: this.#since.toISOString(),
 			...(this.#retryAt !== undefined && { retryAt: this.#retryAt.toISOString() }),
 			...(this.#lastError !== undefined && { lastError: this.#lastError }),
+			...(this.#lastRecovery !== undefined && { lastRecovery: this.#lastRecovery }),
 		};
 	}
 }

@@ -6,7 +6,7 @@ import type { Logger, LogLevel } from "../log.ts";
 import { dropKept } from "../mounts/kept-layers.ts";
 import { layersAt, mountsIfReadable, type MountEntry } from "../mounts/mountinfo.ts";
 import type { Holder } from "../mounts/volume-use.ts";
-import type { MountStatus, ReportedError } from "../probe/status.ts";
+import type { MountStatus, Recovery, ReportedError } from "../probe/status.ts";
 import { withEither, within } from "../within.ts";
 import { Answers } from "./answers.ts";
 import { BackendHealth } from "./backend-health.ts";
@@ -38,8 +38,8 @@ export interface SupervisorEvents {
 	error(code: ReportedError["code"]): void;
 	forcedAbort(): void;
 	started(seconds: number): void;
-	/** Applications waited so long for a process in place of one that had died. */
-	continued(seconds: number): void;
+	/** Applications can go on after a driver's end. */
+	recovered(recovery: Recovery): void;
 	/** Somebody unmounted the target: wanted from outside, not a failure. */
 	unmountedFromOutside(): void;
 }
@@ -441,7 +441,7 @@ export class MountSupervisor {
 			continuesAfterCrash: this.#options.continuesAfterCrash,
 			onContinued: (seconds) => {
 				this.#restarts++;
-				this.#options.events.continued(seconds);
+				this.#standing.recovered("continued", seconds);
 				this.#options.events.changed();
 			},
 			onDroppedLines: (count) => {

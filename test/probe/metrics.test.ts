@@ -204,7 +204,7 @@ describe("docs/metrics.md", () => {
 		metrics.countError("data", "DRIVER_FAILED");
 		metrics.countExchange("data", "done");
 		metrics.observeStart("goofys", 1);
-		metrics.observeContinued("data", 1);
+		metrics.observeRecovery("data", "continued", 1);
 		const { samples, types } = parseMetrics(await metrics.render());
 		const exported = new Map<string, string>();
 		for (const [name, type] of types) {
