@@ -186,7 +186,12 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 				// It has ended with the launcher.
 			}
 		}
-		expect(await cat(here.target, "one/hello.txt")).toContain("not connected");
+		// The processes are still ending.
+		await until(
+			async () => (await cat(here.target, "one/hello.txt")).includes("not connected"),
+			20_000,
+			() => here.output,
+		);
 		here.start();
 		await here.untilReady();
 		expect(await cat(here.target, "one/hello.txt")).toBe("hello from one");
