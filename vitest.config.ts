@@ -1,10 +1,20 @@
 import { defineConfig } from "vitest/config";
 
-/** Minutes each: gigabytes, whole applications, games that are played for long, processes that are killed or exchanged again and again, the second transport. `npm test` leaves them out, `npm run test:full` does not. */
+/**
+ * Minutes each: gigabytes, whole applications, games that are played for long, processes that are killed or exchanged again and again, nodes in
+ * miniature, servers that lie, the second transport. `npm test` leaves them out, `npm run test:full` does not.
+ */
 const long = [
-	...["applications", "faults", "large", "model", "model-concurrent", "semantics-libfuse", "many-names"].map(
-		(name) => `test/s3-filesystem/${name}.test.ts`,
-	),
+	...[
+		"applications",
+		"faults",
+		"large",
+		"model",
+		"model-concurrent",
+		"semantics-libfuse",
+		"many-names",
+		"lying-server",
+	].map((name) => `test/s3-filesystem/${name}.test.ts`),
 	"test/demo/demo.test.ts",
 	"test/drivers/continue.test.ts",
 	"test/drivers/exchange.test.ts",
@@ -15,7 +25,10 @@ const long = [
 	"test/end-to-end/supervision-goofys.test.ts",
 	"test/end-to-end/supervision-s3fs.test.ts",
 	"test/servers/every-change.test.ts",
+	"test/end-to-end/live/dynamic-mount-base.test.ts",
+	"test/end-to-end/node.test.ts",
 	"test/end-to-end/node-endings.test.ts",
+	"test/end-to-end/starvation.test.ts",
 ];
 const images = "test/images/**/*.test.ts";
 

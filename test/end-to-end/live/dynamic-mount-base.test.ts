@@ -159,13 +159,13 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 		process.kill(pid ?? 0, "SIGKILL");
 		await until(
 			async () => (await here.mount("m.1")).layers === 2,
-			20_000,
+			60_000,
 			() => here.output,
 		);
 		here.writeConfig(here.renderConfig({ mounts: [mount("two", { name: "mx1" })] }));
 		await until(
 			async () => (await here.status()).changes[0]?.state === "done",
-			20_000,
+			60_000,
 			() => here.output,
 		);
 		expect((await mountsOf(here)).filter(({ mountPoint }) => mountPoint.endsWith("m.1"))).toEqual([]);
@@ -189,7 +189,7 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 		// The processes are still ending.
 		await until(
 			async () => (await cat(here.target, "one/hello.txt")).includes("not connected"),
-			20_000,
+			60_000,
 			() => here.output,
 		);
 		here.start();
@@ -237,7 +237,7 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 		here.writeConfig(here.renderConfig({ mounts: names.slice(1).map((name) => mount("one", { name })) }));
 		await until(
 			async () => (await here.status()).mounts.length === names.length - 1,
-			20_000,
+			60_000,
 			() => here.output,
 		);
 		// The folder goes a moment after what was mounted on it.
@@ -264,7 +264,7 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 		here.writeConfig(here.renderConfig({ mounts: [mount("two", {}, "two")] }));
 		await until(
 			() => optionFiles().length === 1,
-			20_000,
+			60_000,
 			() => here.output,
 		);
 		expect(await here.stop()).toBe(0);
@@ -296,7 +296,7 @@ describe("what is wrong with the base of Fluid's dynamic mounts is right here", 
 		here.writeSecret("keys", keysOf(after));
 		await until(
 			async () => (await here.status()).changes.filter(({ state }) => state === "done").length === 2,
-			20_000,
+			60_000,
 			() => here.output,
 		);
 		await users.disable(before);
