@@ -305,6 +305,8 @@ test("large files are read by other threads, if so wanted, and come back right w
 		30_000,
 		() => here.output,
 	);
+	expect(await here.stop()).toBe(0);
+	expect(here.output).not.toContain("a bug ends");
 });
 
 test("what is being written when the pod is stopped is in the bucket afterwards", async () => {
