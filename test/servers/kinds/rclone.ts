@@ -11,7 +11,8 @@ export const rclone: ServerKind = {
 	title: "rclone serve s3",
 	needs: [program],
 	cannot: {
-		"odd names": "it takes one Unicode form of ü for the other where that is not there yet, and refuses to create it",
+		"odd names":
+			"it takes one Unicode form of ü for the other where that is not there yet, and a program that wants a new file (cp) is told that it is there; not with its option --no-unicode-normalization",
 		"modes and times of directories": "it keeps no metadata of directories' objects",
 	},
 	version: async () => installedVersion("rclone-s3"),
