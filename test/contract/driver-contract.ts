@@ -51,7 +51,7 @@ export function testDriver(title: string, { driver, source, options, missingSour
 					(await statfs(mountpoint, 2000)).kind === "answered"
 				);
 			};
-			await until(isThere, 20_000, () => "not mounted");
+			await until(isThere, 60_000, () => "not mounted");
 		}
 
 		async function mounted(readOnly = false) {

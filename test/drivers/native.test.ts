@@ -44,7 +44,7 @@ async function start(options: RawOptions, changes: Partial<StartContext> = {}) {
 	await until(
 		async () =>
 			(await statfs(mountpoint, 2000)).kind === "answered" && layersAt(await readMountinfo(), mountpoint).length === 1,
-		10_000,
+		60_000,
 		() => "not mounted",
 	);
 	return { session, mountpoint };

@@ -37,7 +37,7 @@ export function testSupervision(driver: S3DriverUnderTest): void {
 
 	test(
 		"comes back after its driver is killed twenty times in a row, and leaves nothing behind",
-		{ timeout: 120_000 },
+		{ timeout: 300_000 },
 		async () => {
 			const here = createPod();
 			const { target } = here;
