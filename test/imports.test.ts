@@ -36,6 +36,7 @@ const rooms = [
 	"errors.ts",
 	"named-file.ts",
 	"bytes.ts",
+	"control-groups.ts",
 	"signals.ts",
 	"threads.ts",
 	"turns.ts",

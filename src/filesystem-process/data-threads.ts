@@ -1,6 +1,6 @@
-import { availableParallelism } from "node:os";
 import type { Logger } from "../log.ts";
 import { Threads } from "../threads.ts";
+import { containerProcessors } from "./container-processors.ts";
 
 /** With fewer processors there is nothing to be gained: what threads take over, the main one has to tell them. */
 const leastProcessors = 4;
@@ -8,7 +8,7 @@ const leastProcessors = 4;
 const maximumThreads = 8;
 
 /** Threads that carry bytes; undefined: none are wanted. */
-export function createThreads(log: Logger, wanted = defaultThreads(availableParallelism())): Threads | undefined {
+export function createThreads(log: Logger, wanted = defaultThreads(containerProcessors())): Threads | undefined {
 	if (wanted === 0) return undefined;
 	const isBundle = import.meta.url.endsWith(".js");
 	return new Threads({
@@ -24,5 +24,5 @@ export function createThreads(log: Logger, wanted = defaultThreads(availablePara
 
 /** `processors`: what the container may use, or the machine has. */
 export function defaultThreads(processors: number): number {
-	return processors < leastProcessors ? 0 : Math.min(maximumThreads, processors - 2);
+	return processors < leastProcessors ? 0 : Math.min(maximumThreads, Math.floor(processors) - 2);
 }
