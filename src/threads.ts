@@ -14,11 +14,17 @@ export interface Thread {
 
 type Told = (error: Error) => void;
 
-/** More work than this for the one that has least, and another one is started. */
-const busyTasks = 2;
+/** Another one is started when all have worked for more than this share of the time, since what they wait for is no work. */
+const busyShare = 0.5;
+const lookEveryMs = 100;
+
+interface RunningThread extends Thread {
+	/** Since it was asked before. */
+	shareAtWork(): number;
+}
 
 /**
- * Worker threads for what can be given away. The first is started when there is work, each other one when those that run have enough; until one
+ * Worker threads for what can be given away. The first is started when there is work, each other one when those that run are busy; until one
  * runs, whoever has work does it.
  */
 export class Threads {
@@ -27,7 +33,8 @@ export class Threads {
 	readonly #died: Told;
 	readonly #refused: Told;
 	readonly #listeners = new Map<string, (message: never) => void>();
-	readonly #running: Thread[] = [];
+	readonly #running: RunningThread[] = [];
+	#lookedAt = 0;
 	/** Whose it was. */
 	#turn = 0;
 	#isStarting = false;
@@ -62,10 +69,18 @@ export class Threads {
 	/** The one that has least to do; of several each in its turn. Only when one runs. */
 	pick(): Thread {
 		const least = Math.min(...this.#running.map(({ tasks }) => tasks));
-		if (least >= busyTasks) this.#start();
+		this.#look();
 		do this.#turn = (this.#turn + 1) % this.#running.length;
 		while (this.#running[this.#turn]?.tasks !== least);
 		return this.#running[this.#turn] as Thread;
+	}
+
+	#look(): void {
+		const now = performance.now();
+		if (now - this.#lookedAt < lookEveryMs) return;
+		this.#lookedAt = now;
+		const shares = this.#running.map((thread) => thread.shareAtWork());
+		if (Math.min(...shares) > busyShare) this.#start();
 	}
 
 	#start(): void {
@@ -85,8 +100,18 @@ export class Threads {
 		this.#isStarting = true;
 		worker.once("message", () => {
 			this.#isStarting = false;
-			// oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
-			this.#running.push({ tasks: 0, post: (message) => worker.postMessage(message) });
+			let before = worker.performance.eventLoopUtilization();
+			this.#running.push({
+				tasks: 0,
+				// oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
+				post: (message) => worker.postMessage(message),
+				shareAtWork() {
+					const now = worker.performance.eventLoopUtilization();
+					const { utilization } = worker.performance.eventLoopUtilization(now, before);
+					before = now;
+					return utilization;
+				},
+			});
 		});
 		worker.on("message", (message: ThreadMessage) => this.#listeners.get(message.to)?.(message as never));
 		worker.once("error", (error) => this.#died(error as Error));

@@ -13,5 +13,6 @@ export default function setup(): void {
 	execFileSync("npm", ["run", "--silent", "build"], options);
 	// Hundreds of times a test mounts a bucket with a process of its own: what is in one file starts in half the time.
 	const bundle = ["--dir", dirname(bucketServer), "--platform", "node", "--external", "fuse-native", "--sourcemap"];
-	execFileSync("node_modules/.bin/rolldown", ["test/s3-filesystem/serve-bucket.ts", ...bundle], options);
+	const programs = ["test/s3-filesystem/serve-bucket.ts", "src/filesystem-process/thread.ts"];
+	execFileSync("node_modules/.bin/rolldown", [...programs, ...bundle], options);
 }

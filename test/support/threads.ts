@@ -16,7 +16,9 @@ export async function startThreads(maximum: number): Promise<Threads> {
 	const fail = (error: Error): never => {
 		throw error;
 	};
-	const program = new URL("../../src/filesystem-process/thread.ts", import.meta.url);
+	// In the bundle of global-setup.ts it lies beside.
+	const file = import.meta.url.endsWith(".js") ? "thread.js" : "../../src/filesystem-process/thread.ts";
+	const program = new URL(file, import.meta.url);
 	const threads = new Threads({ maximum, program, died: fail, refused: fail });
 	while (!threads.isRunning) await delay(5);
 	return threads;
