@@ -54,7 +54,9 @@ export class Dialer {
 			return connection;
 		} catch (error) {
 			for (const socket of sockets) socket.destroy();
-			throw error;
+			if (error instanceof ExchangeError) throw error;
+			const { message, code = "EPROTO" } = error as NodeJS.ErrnoException;
+			throw new ExchangeError(message, { code, cause: error });
 		} finally {
 			clearTimeout(timer);
 			signal?.removeEventListener("abort", abort);

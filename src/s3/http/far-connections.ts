@@ -59,8 +59,6 @@ class FarConnection implements Exchanger {
 	readonly #id: number;
 	readonly #gone: () => void;
 	#isUsable = true;
-	/** The thread is about to say that it is not. */
-	#isClosing = false;
 	#work: PromiseWithResolvers<Answer | undefined> | undefined;
 	#exchange: Exchange | undefined;
 	/** The answer is refused: what the exchange ends with. */
@@ -73,7 +71,7 @@ class FarConnection implements Exchanger {
 	}
 
 	get isUsable(): boolean {
-		return this.#isUsable && !this.#isClosing;
+		return this.#isUsable;
 	}
 
 	async dial(destination: number, signal: AbortSignal | undefined): Promise<void> {
@@ -82,7 +80,8 @@ class FarConnection implements Exchanger {
 
 	async exchange(exchange: Exchange): Promise<Answer> {
 		const { head, into, body, expectsContinue = false, maximumBytes, firstByteMs, idleMs, signal } = exchange;
-		if (!this.isUsable) throw new Error("the connection cannot be used");
+		// As where the server has closed it: there are others.
+		if (!this.#isUsable) throw new ExchangeError("the connection was closed", { code: "ECONNRESET", isStale: true });
 		const file = body?.open && { descriptor: body.open(), sizeBytes: body.sizeBytes };
 		this.#exchange = exchange;
 		const order = { kind: "exchange", head, into, body: file, expectsContinue } as const;
@@ -100,9 +99,9 @@ class FarConnection implements Exchanger {
 	}
 
 	close(): void {
-		if (!this.isUsable) return;
-		this.#isClosing = true;
+		if (!this.#isUsable) return;
 		post(this.#thread, this.#id, { kind: "close" });
+		this.#end();
 	}
 
 	told(report: Told): void {
@@ -115,24 +114,21 @@ class FarConnection implements Exchanger {
 				return;
 			case "answered": {
 				const { body, ...answer } = report.answer;
-				this.#isClosing ||= !report.isUsable;
+				if (!report.isUsable) this.#end();
 				this.#see(report);
 				if (this.#refusal !== undefined) this.#work?.reject(this.#refusal.reason);
 				else this.#work?.resolve({ ...answer, body: Buffer.from(body.buffer, body.byteOffset, body.length) });
 				return;
 			}
 			case "failed":
-				this.#isClosing = true;
+				this.#end();
 				this.#see(report);
 				this.#work?.reject(
 					this.#refusal === undefined ? new ExchangeError(report.message, report) : this.#refusal.reason,
 				);
 				return;
 			case "ended":
-				this.#isUsable = false;
-				// The thread has still to say of what it was told meanwhile that it does not do it.
-				if (this.#work === undefined) this.#gone();
-				this.onEnd?.();
+				this.#end();
 				return;
 			default:
 				report satisfies never;
@@ -157,6 +153,15 @@ class FarConnection implements Exchanger {
 			this.#refusal = undefined;
 			if (!this.#isUsable) this.#gone();
 		}
+	}
+
+	/** Whoever keeps it must not wait for the thread to say so: it would be taken for the next request. */
+	#end(): void {
+		// The thread has still to say how what it was told ends.
+		if (this.#work === undefined) this.#gone();
+		if (!this.#isUsable) return;
+		this.#isUsable = false;
+		this.onEnd?.();
 	}
 
 	#see({ head, filledBytes }: Seen): void {

@@ -11,6 +11,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 
 import type { Answer, Exchange, ExchangeError, Exchanger } from "../../../src/s3/http/connection.ts";
 import { FarConnections } from "../../../src/s3/http/far-connections.ts";
+import { Pool } from "../../../src/s3/http/pool.ts";
 import { listen } from "../../support/listen.ts";
 import { startThreads } from "../../support/threads.ts";
 import { MiB, noise } from "../bucket.ts";
@@ -172,6 +173,28 @@ test("one that the server has closed while it was idle is known as such", async 
 	const error = await failureOf(ask({ into: shared(4) }));
 	expect(error).toMatchObject({ code: "ECONNRESET", isStale: true });
 	await expect.poll(() => [connection.isUsable, ends]).toEqual([false, 1]);
+});
+
+test("one that was closed here is not taken for the next request", async () => {
+	answer = (socket) => socket.write(`${headOf(4)}abcd`);
+	const pool = new Pool(far.dialer({ url: server.url, proxy: undefined, ca: undefined, connectMs: 2000 }));
+	const any = { maximumIdleMs: Number.POSITIVE_INFINITY };
+	const closed = await pool.take(any);
+	pool.give(closed);
+	closed.close();
+	connection = await pool.take(any);
+	expect(connection).not.toBe(closed);
+	expect(await ask({ into: shared(4) })).toMatchObject({ status: 200 });
+	connection = closed;
+	expect(await failureOf(ask({ into: shared(4) }))).toMatchObject({ code: "ECONNRESET", isStale: true });
+	pool.close();
+});
+
+test("a proxy that speaks no HTTP is a failure as others are", async () => {
+	answer = (socket) => socket.write("SSH-2.0-OpenSSH\r\n\r\n");
+	const url = new URL("https://s3.example.com");
+	const work = far.dialer({ url, proxy: server.url, ca: undefined, connectMs: 2000 }).dial();
+	expect(await failureOf(work)).toMatchObject({ name: "ExchangeError", code: "EPROTO" });
 });
 
 test("a server that nobody reaches, and who does not wait for it", async () => {
