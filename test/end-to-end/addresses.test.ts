@@ -165,22 +165,22 @@ print("full", flush=True); sys.stdin.read()`;
 		expect((await minio.get("bucket", file)).toString()).toBe(`content of ${file}`);
 	}
 
-	test.each(["stop", "silence"] as const)(
-		"is followed to another one while it is mounted: the first ones %s",
-		async (end) => {
-			const first = await listenAt("127.0.0.2");
-			const second = await listenAt("127.0.0.3");
-			setHosts(`127.0.0.2 ${name}`);
-			const here = await podOf();
-			await use(here, `before-${end}`);
-			expect(second.connections).toBe(0);
-			setHosts(`127.0.0.3 ${name}`);
-			first[end]();
-			await use(here, `after-${end}`);
-			expect(second.connections).toBeGreaterThan(0);
-			expect(await here.stop()).toBe(0);
-		},
-	);
+	test.each([
+		["has ended", "stop"],
+		["says nothing any more", "silence"],
+	] as const)("is followed to another one while it is mounted, when the first %s", async (_, end) => {
+		const first = await listenAt("127.0.0.2");
+		const second = await listenAt("127.0.0.3");
+		setHosts(`127.0.0.2 ${name}`);
+		const here = await podOf();
+		await use(here, `before-${end}`);
+		expect(second.connections).toBe(0);
+		setHosts(`127.0.0.3 ${name}`);
+		first[end]();
+		await use(here, `after-${end}`);
+		expect(second.connections).toBeGreaterThan(0);
+		expect(await here.stop()).toBe(0);
+	});
 
 	test.each(["refuses", "is silent"])("is reached although one of them %s", async (how) => {
 		if (how === "is silent") await loseAt("127.0.0.2");
