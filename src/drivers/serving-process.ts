@@ -19,7 +19,7 @@ const quietMs = 5000;
 /** For the other process to read what the kernel knows. */
 const takeOverMs = 15_000;
 /** For one that goes on where another has died to be there, and to read that. */
-const continueMs = 30_000;
+const continueMs = 50_000;
 /** Who dies more often in so long is not helped by others that do the same. */
 const maximumDeaths = 4;
 /** From so many on, what all of them had in their hands is refused. */

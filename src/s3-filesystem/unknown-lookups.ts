@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KernelLink } from "../fuse/filesystem.ts";
-import { unknownLookups } from "./names/node-records.ts";
+import { countlessLookups } from "./names/node-records.ts";
 import type { NodeTable } from "./names/nodes.ts";
 
 /** An answer that holds a node may be on its way into the kernel for so long. */
@@ -21,7 +21,7 @@ export class UnknownLookups {
 	constructor(nodes: NodeTable, kernel: KernelLink) {
 		this.#nodes = nodes;
 		this.#kernel = kernel;
-		const unknown = Array.from(nodes.all()).filter(({ id, lookups }) => id !== 1 && lookups >= unknownLookups / 2);
+		const unknown = Array.from(nodes.all()).filter(({ id, lookups }) => id !== 1 && lookups >= countlessLookups / 2);
 		this.#unknown = new Set(unknown.map(({ id }) => id));
 		this.#queue = [...this.#unknown];
 		if (this.#queue.length > 0) void this.#ask();

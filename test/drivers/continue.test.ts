@@ -205,6 +205,26 @@ test("one that hangs is replaced the same way", { timeout: 120_000 }, async () =
 	expect((await minio.get("hangs", "file")).toString()).toBe("xxx");
 });
 
+test("one that is told to end leaves to the next one what it could not store", { timeout: 120_000 }, async () => {
+	await minio.createBucket("ends");
+	const proxy = await startFaultProxy(minio.endpoint);
+	try {
+		const limits = { "retry-for": "1s", "http-timeout": "1s" };
+		const { session: here, mountpoint } = await mount("ends", { endpoint: proxy.endpoint, ...limits });
+		const file = opened(join(mountpoint, "file"), "w+");
+		expect(await file.step("open")).toBe('ok ""');
+		expect(await file.step("write", 3)).toBe('ok ""');
+		await proxy.mode("hang");
+		await killed(here, "SIGTERM");
+		await proxy.mode("pass");
+		expect(await file.step("read", 100)).toBe('ok "xxx"');
+		expect(await file.step("close")).toBe('ok ""');
+		expect((await minio.get("ends", "file")).toString()).toBe("xxx");
+	} finally {
+		await proxy.stop();
+	}
+});
+
 test("processes that die by themselves again and again are not replaced for ever", { timeout: 120_000 }, async () => {
 	await minio.createBucket("loop");
 	const { session: here, mountpoint } = await mount("loop");

@@ -84,7 +84,7 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
 		};
 		const log = pino({ level: "info" }, { write });
 		const onContinued = (seconds: number): void => void waits.push(seconds);
-		const context = { ...folder.context({ continuesAfterCrash: true, onContinued }), log, hangTimeoutMs: 20_000 };
+		const context = { ...folder.context({ continuesAfterCrash: true, onContinued }), log, hangTimeoutMs: 60_000 };
 		const members = buckets.map((bucket) => {
 			return { folder: bucket, mount: prepareNative(minio, bucket, { "write-buffer": "128Mi", ...options.options }) };
 		});

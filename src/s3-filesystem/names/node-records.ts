@@ -31,7 +31,7 @@ const has = {
 const hasPosix = { mode: 1, uid: 2, gid: 4, mtime: 8, atime: 16, rest: 32 } as const;
 
 /** More than the kernel ever counts. */
-export const unknownLookups = 2 ** 40;
+export const countlessLookups = 2 ** 40;
 
 /** Whether a file differs from its object. */
 function isChanged(node: Node): boolean {
@@ -114,7 +114,7 @@ export function decodeNode(from: Decoder): KeptNode & { readonly isChanged: bool
 		posix,
 		changed,
 		statusChanged,
-		lookups: unknownLookups,
+		lookups: countlessLookups,
 		isChanged: is(has.changes),
 	};
 	if (is(has.directory))
