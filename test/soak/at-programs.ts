@@ -10,7 +10,7 @@ const run = promisify(execFile);
 
 /** What it prints. Rejects with what it complains of. */
 async function shell(script: string, ...args: string[]): Promise<string> {
-	const options = { cwd: "/", timeout: 280_000, maxBuffer: 64 * 1024 ** 2 };
+	const options = { cwd: "/", timeout: 1_800_000, maxBuffer: 64 * 1024 ** 2 };
 	const { stdout } = await run("bash", ["-euo", "pipefail", "-c", script, "bash", ...args], options);
 	return stdout.trim();
 }

@@ -178,9 +178,12 @@ async function kill(
 	const endAt = performance.now() + minutes * 60_000;
 	const resident: number[] = [];
 	let restarting = Promise.resolve();
+	let waitedMs = 0;
 	while (performance.now() < endAt && resident.length < kills) {
-		await sleep(200 + Math.random() * 2000);
+		// On a busy machine, too, applications are to get on between two kills.
+		await sleep(200 + Math.random() * 2000 + waitedMs);
 		const { pid } = here;
+		const killedAt = performance.now();
 		resident.push(residentBytes(pid));
 		const count = resident.length;
 		if (count % restartEvery === 0) restarting = restarting.then(async () => restarted(server));
@@ -190,6 +193,7 @@ async function kill(
 			60_000,
 			() => `no other process:\n${lines.slice(-20).join("")}`,
 		);
+		waitedMs = performance.now() - killedAt;
 		if (count % 10 === 0) say(`${count} kills`);
 	}
 	await restarting;
