@@ -1,5 +1,6 @@
 import { mebibyte } from "../../bytes.ts";
-import { readSync } from "node:fs";
+import { read } from "node:fs";
+import { promisify } from "node:util";
 import { ExchangeError, type Connection } from "./connection.ts";
 import { Dialer } from "./dialer.ts";
 import { unreadable, type FarOrder, type FarReport, type Order, type Seen, type Told } from "./far-messages.ts";
@@ -8,6 +9,8 @@ import type { ResponseHead } from "./response-head.ts";
 /** After so many bytes the other thread is told of them, after twice as many again, and from 1 MiB on after each: that is how the kernel asks. */
 const firstTellBytes = 128 * 1024;
 const tellEveryBytes = mebibyte;
+/** Of fewer it is told after so long: somebody may wait for just those. */
+const tellAfterMs = 20;
 
 interface Served {
 	connection: Connection | undefined;
@@ -80,11 +83,17 @@ export class ServedConnections {
 		let head: ResponseHead | undefined;
 		let filledBytes = 0;
 		let tellAtBytes = firstTellBytes;
+		let timer: NodeJS.Timeout | undefined;
 		/** The head once. */
 		const seen = (): Seen => {
 			const told = { ...(head !== undefined && { head }), filledBytes };
 			head = undefined;
 			return told;
+		};
+		const progressed = (): void => {
+			clearTimeout(timer);
+			timer = undefined;
+			this.#tell(id, { kind: "progress", ...seen() });
 		};
 		try {
 			const { connection } = served ?? {};
@@ -102,9 +111,13 @@ export class ServedConnections {
 				},
 				onProgress: (bytes) => {
 					filledBytes = bytes;
-					if (bytes < tellAtBytes || bytes === into?.length) return;
+					if (bytes === into?.length) return;
+					if (bytes < tellAtBytes) {
+						timer ??= setTimeout(progressed, tellAfterMs);
+						return;
+					}
 					while (tellAtBytes <= bytes) tellAtBytes += Math.min(tellAtBytes, tellEveryBytes);
-					this.#tell(id, { kind: "progress", ...seen() });
+					progressed();
 				},
 			});
 			const firstByteAt = answer.firstByteAt + this.#laterMs;
@@ -113,6 +126,7 @@ export class ServedConnections {
 		} catch (error) {
 			this.#failed(id, error, seen());
 		} finally {
+			clearTimeout(timer);
 			if (served !== undefined) served.abort = undefined;
 			if (served?.connection?.isUsable === false) this.#ended(id);
 		}
@@ -139,17 +153,17 @@ const pieceBytes = mebibyte;
 /** Of bodies that are sent, to be used again. */
 const spares: Buffer[] = [];
 
-function* piecesOf({
+async function* piecesOf({
 	descriptor,
 	sizeBytes,
 }: {
 	readonly descriptor: number;
 	readonly sizeBytes: number;
-}): Generator<Buffer> {
+}): AsyncGenerator<Buffer> {
 	const piece = spares.pop() ?? Buffer.allocUnsafeSlow(pieceBytes);
 	try {
 		for (let at = 0; at < sizeBytes;) {
-			const count = read(descriptor, piece.subarray(0, sizeBytes - at), at);
+			const count = await readSome(descriptor, piece.subarray(0, sizeBytes - at), at);
 			at += count;
 			yield piece.subarray(0, count);
 		}
@@ -158,10 +172,13 @@ function* piecesOf({
 	}
 }
 
-function read(descriptor: number, into: Buffer, at: number): number {
+const readAt = promisify(read);
+
+/** Where a disk hangs, this hangs alone. */
+async function readSome(descriptor: number, into: Buffer, at: number): Promise<number> {
 	try {
-		const count = readSync(descriptor, into, 0, into.length, at);
-		if (count > 0) return count;
+		const { bytesRead } = await readAt(descriptor, into, 0, into.length, at);
+		if (bytesRead > 0) return bytesRead;
 	} catch (error) {
 		throw new ExchangeError((error as Error).message, { code: unreadable });
 	}

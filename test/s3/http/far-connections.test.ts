@@ -7,11 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 
 import type { Answer, Exchange, ExchangeError, Exchanger } from "../../../src/s3/http/connection.ts";
 import { FarConnections } from "../../../src/s3/http/far-connections.ts";
 import { Pool } from "../../../src/s3/http/pool.ts";
+import { MountedMemory } from "../../fuse/mounted-memory.ts";
 import { listen } from "../../support/listen.ts";
 import { startThreads } from "../../support/threads.ts";
 import { MiB, noise } from "../bucket.ts";
@@ -104,6 +105,23 @@ test("another thread fills the memory, and tells how far it is", async () => {
 		expect(firstByteAt).toBeLessThan(performance.now());
 	}
 	expect([server.connections, connection.isUsable]).toEqual([1, true]);
+});
+
+test("what is there is told of, whatever comes after it", async () => {
+	const sizeBytes = 2 * MiB;
+	const thereBytes = sizeBytes - 1000;
+	let rest: (() => void) | undefined;
+	answer = (socket) => {
+		socket.write(headOf(sizeBytes));
+		socket.write(Buffer.alloc(thereBytes));
+		rest = () => socket.write(Buffer.alloc(sizeBytes - thereBytes));
+	};
+	let knownBytes = 0;
+	const onProgress = (bytes: number): void => void (knownBytes = bytes);
+	const work = ask({ into: shared(sizeBytes), onProgress });
+	await expect.poll(() => knownBytes, { timeout: 5000 }).toBe(thereBytes);
+	rest?.();
+	expect(await work).toMatchObject({ filledBytes: sizeBytes });
 });
 
 test("what is given up has ended only when no byte comes any more", async () => {
@@ -245,6 +263,27 @@ describe("a body that lies in a file", () => {
 		expect(timesOpen(path)).toBe(0);
 		received.close();
 		received.closeAllConnections();
+	});
+
+	test("and whose disk hangs holds up nothing else", { timeout: 20_000 }, async () => {
+		const mounted = await MountedMemory.mount();
+		onTestFinished(() => mounted.clear());
+		const path = join(mounted.path, "body");
+		await writeFile(path, "content");
+		const one = new FarConnections(await startThreads(1));
+		const dialer = one.dialer({ url: server.url, proxy: undefined, ca: undefined, connectMs: 2000 });
+		answer = (socket) => socket.write(`${headOf(4)}abcd`);
+		const descriptor = openSync(path, "r");
+		await mounted.hold("read");
+		const body = { sizeBytes: 7, open: () => descriptor, read: () => expect.unreachable() };
+		connection = await dialer.dial();
+		const sent = ask({ head: "PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\n", body });
+		await expect.poll(async () => (await mounted.stats()).held, { timeout: 10_000 }).toBe(1);
+		connection = await dialer.dial();
+		expect(await ask({ into: shared(4) })).toMatchObject({ filledBytes: 4 });
+		connection.close();
+		await mounted.hold();
+		expect(await sent).toMatchObject({ status: 200 });
 	});
 
 	test("and that cannot be read there ends with what its owner says of that", async () => {
