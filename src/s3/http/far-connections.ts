@@ -36,7 +36,7 @@ export class FarConnections {
 	dialer({ url, proxy, ca, verifies = true, connectMs }: Destination): Dials {
 		const id = ++this.#destinations;
 		const order = { kind: "destination", url: url.href, proxy: proxy?.href, ca, verifies, connectMs } as const;
-		const told = new WeakSet<Thread>();
+		const told = new Set<Thread>();
 		return {
 			dial: async (signal) => {
 				const thread = this.#threads.pick();
@@ -47,6 +47,10 @@ export class FarConnections {
 				this.#connections.set(number, connection);
 				await connection.dial(id, signal);
 				return connection;
+			},
+			close() {
+				for (const thread of told) post(thread, id, { kind: "forget" });
+				told.clear();
 			},
 		};
 	}

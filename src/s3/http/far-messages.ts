@@ -20,6 +20,8 @@ export type Order =
 			readonly verifies: boolean;
 			readonly connectMs: number;
 	  }
+	/** A destination. */
+	| { readonly kind: "forget" }
 	| { readonly kind: "dial"; readonly destination: number }
 	| ({
 			readonly kind: "exchange";

@@ -6,6 +6,8 @@ const idleLimitMs = 15_000;
 /** Makes connections; rejects with an ExchangeError. */
 export interface Dials {
 	dial(signal?: AbortSignal): Promise<Exchanger>;
+	/** Nothing more is asked for there: what it keeps for that can go. */
+	close?(): void;
 }
 
 interface Idle {
@@ -54,11 +56,13 @@ export class Pool {
 		this.#isClosed = true;
 		clearTimeout(this.#timer);
 		for (const connection of this.#open) connection.close();
+		this.#dialer.close?.();
 	}
 
 	/** For a pool that nothing more is taken from. */
 	closeIdle(): void {
 		for (const { connection } of this.#idle.splice(0)) connection.close();
+		this.#dialer.close?.();
 	}
 
 	#closeOld(): void {

@@ -40,6 +40,9 @@ export class ServedConnections {
 				this.#dialers.set(id, new Dialer({ ...at, ca, verifies, connectMs }));
 				return;
 			}
+			case "forget":
+				this.#dialers.delete(id);
+				return;
 			case "dial":
 				void this.#dial(id, order.destination);
 				return;

@@ -11,7 +11,9 @@ import { afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, tes
 
 import type { Answer, Exchange, ExchangeError, Exchanger } from "../../../src/s3/http/connection.ts";
 import { FarConnections } from "../../../src/s3/http/far-connections.ts";
+import type { FarOrder } from "../../../src/s3/http/far-messages.ts";
 import { Pool } from "../../../src/s3/http/pool.ts";
+import { Threads } from "../../../src/threads.ts";
 import { MountedMemory } from "../../fuse/mounted-memory.ts";
 import { listen } from "../../support/listen.ts";
 import { startThreads } from "../../support/threads.ts";
@@ -219,6 +221,24 @@ test("one that was closed here is not taken for the next request", async () => {
 	expect(await failureOf(ask({ into: shared(4) }))).toMatchObject({ code: "ECONNRESET", isStale: true });
 	pool.close();
 });
+
+test.each(["close", "closeIdle"] as const)(
+	"a thread knows a destination only until the %s of its pool",
+	async (end) => {
+		const died: string[] = [];
+		const program = new URL("../../../src/filesystem-process/thread.ts", import.meta.url);
+		const tell = (error: Error): void => void died.push(error.message);
+		const threads = new Threads({ maximum: 1, program, died: tell, refused: tell });
+		await expect.poll(() => threads.isRunning).toBe(true);
+		const own = new FarConnections(threads);
+		const pool = new Pool(own.dialer({ url: server.url, proxy: undefined, ca: undefined, connectMs: 2000 }));
+		pool.give(await pool.take({ maximumIdleMs: 0 }));
+		pool[end]();
+		// As any order that makes no sense.
+		threads.pick().post({ to: "connections", id: 100, order: { kind: "dial", destination: 1 } } as FarOrder);
+		await expect.poll(() => died[0]).toBe("a destination that nobody has told");
+	},
+);
 
 test("a proxy that speaks no HTTP is a failure as others are", async () => {
 	answer = (socket) => socket.write("SSH-2.0-OpenSSH\r\n\r\n");
