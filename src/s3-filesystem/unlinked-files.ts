@@ -132,15 +132,13 @@ export class UnlinkedFiles {
 
 	/** Deletes the object of a file that was removed while it was open. */
 	async delete(node: FileNode): Promise<void> {
-		const { unlinkedKey, version, hiddenIn } = node;
+		const { unlinkedKey, version } = node;
 		await this.#deleteAside(node);
 		if (unlinkedKey === undefined) return;
-		const { store } = node.volume;
 		try {
 			if (version === undefined) return;
 			// At its old key somebody else may have stored another one, hours ago.
-			if (hiddenIn === undefined) await store.delete(unlinkedKey);
-			else await deleteOldVersion(store, unlinkedKey, version.etag);
+			await deleteOldVersion(node.volume.store, unlinkedKey, version.etag);
 			node.version = undefined;
 		} finally {
 			this.#leaveHiding(node);

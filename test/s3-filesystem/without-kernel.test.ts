@@ -225,3 +225,16 @@ test("a bucket that is taken away while a directory in it is renamed has the dir
 	await filesystem.release(file, handle);
 	expect((await buckets.minio.get(buckets.name, "old/1")).toString()).toBe("written");
 });
+
+test("what another client stores at the name of a removed file stays, though the file could not be deleted before", async () => {
+	await buckets.minio.put(buckets.name, "a", "ours");
+	const node = await nodeOf(1, "a");
+	const { handle } = await filesystem.open(node, readWrite, context);
+	await filesystem.unlink(1, "a", context);
+	await buckets.proxy.fail({ kind: "answer", status: 403 }, { only: ({ method }) => method === "DELETE" });
+	await expect(filesystem.release(node, handle)).rejects.toThrow("403");
+	await buckets.proxy.mode("pass");
+	await buckets.minio.put(buckets.name, "a", "another client's");
+	await filesystem.destroy();
+	expect((await buckets.minio.get(buckets.name, "a")).toString()).toBe("another client's");
+});
