@@ -427,12 +427,12 @@ export class Journal implements NodeWatcher {
 		this.#isWaiting = false;
 	}
 
-	/** All of it at once, in a file of its own. */
+	/** All of it at once, in a file of its own: what a process that has died has written stays until then. */
 	#rewrite(): void {
 		const source = this.#source;
 		if (source === undefined) return;
 		try {
-			this.#beginNext(source);
+			this.#beginFile(source, "whole");
 			for (const node of source.nodes.all()) {
 				this.#nodes.add(node);
 				this.#draftToo(node);
@@ -453,7 +453,7 @@ export class Journal implements NodeWatcher {
 		const source = this.#source;
 		if (source === undefined) return;
 		try {
-			this.#beginNext(source);
+			this.#beginFile(source, "next");
 			let count = 0;
 			for (const node of source.nodes.all()) {
 				this.#nodes.add(node);
@@ -472,8 +472,8 @@ export class Journal implements NodeWatcher {
 		}
 	}
 
-	#beginNext(source: JournalSource): void {
-		this.#file.beginNext();
+	#beginFile(source: JournalSource, kind: "next" | "whole"): void {
+		this.#file.begin(kind);
 		const { nodes, nextHandle, files, directories } = source;
 		const beginning: Beginning = {
 			version: this.#version,

@@ -4,8 +4,8 @@ import { join } from "node:path";
 /** Records that were written with one call: all of them are there, or none. */
 const frameHeaderBytes = 4;
 
-/** What is true by now; and what is about to take its place, and adds to it until then. */
-const names = { present: "records", next: "records.new" } as const;
+/** What is true by now; what is about to take its place, and adds to it until then; and what counts only when it has taken it. */
+const names = { present: "records", next: "records.new", whole: "records.whole" } as const;
 
 /**
  * Records in a file that outlives the process, by frames: each is in the hands of the operating system when `append` returns. A second file takes
@@ -15,7 +15,8 @@ export class RecordFile {
 	readonly #directory: string;
 	#fd: number | undefined;
 	#sizeBytes = 0;
-	#isNext = false;
+	/** About to take the other one's place. */
+	#begun: string | undefined;
 
 	constructor(directory: string) {
 		this.#directory = directory;
@@ -26,22 +27,25 @@ export class RecordFile {
 	}
 
 	/** Begins the file that is to take the other one's place. */
-	beginNext(): void {
+	begin(kind: "next" | "whole"): void {
 		this.close();
 		mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-		this.#fd = openSync(join(this.#directory, names.next), "w", 0o600);
+		this.#begun = join(this.#directory, names[kind]);
+		this.#fd = openSync(this.#begun, "w", 0o600);
 		this.#sizeBytes = 0;
-		this.#isNext = true;
 	}
 
 	/** All that is still true is in the file that was begun. */
 	replacePresent(): void {
-		renameSync(join(this.#directory, names.next), join(this.#directory, names.present));
-		this.#isNext = false;
+		if (this.#begun === undefined) return;
+		renameSync(this.#begun, join(this.#directory, names.present));
+		this.#begun = undefined;
+		// Of a process that has died while it had begun another.
+		rmSync(join(this.#directory, names.next), { force: true });
 	}
 
 	get isBeginning(): boolean {
-		return this.#isNext;
+		return this.#begun !== undefined;
 	}
 
 	/** The frame's first four bytes are for its length. */
