@@ -85,8 +85,8 @@ export class Threads {
 
 	#start(): void {
 		if (this.#isStarting || this.#running.length >= this.#maximum) return;
-		// They have little to remember: what they carry lies elsewhere.
-		const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 };
+		// They have little to remember: what they carry lies elsewhere. The limit of the young generation is the process's, by `--max-semi-space-size`.
+		const resourceLimits = { maxOldGenerationSizeMb: 64 };
 		try {
 			this.#begin(new Worker(this.#program, { resourceLimits, workerData: { clockMs: clockMs() } }));
 		} catch (error) {

@@ -44,7 +44,7 @@ const options = z.strictObject({
 	threads: integer(
 		{
 			description:
-				"Threads beside the main one that receive and send large parts of objects, and answer large reads; 0: none. They start when there is such work, and each takes some 15 MB. Default: none where fewer than four processors can be used, otherwise two less than those, 8 at most.",
+				"Threads beside the main one that receive and send large parts of objects, and answer large reads; 0: none. They start when there is such work, and each takes some 15 MB. Default: none where fewer than four processors can be used, otherwise two less than those, 8 at most, and no more than fit into an eighth of the container's memory.",
 		},
 		{ min: 0, max: 64 },
 	),

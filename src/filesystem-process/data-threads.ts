@@ -1,4 +1,6 @@
+import { mebibyte } from "../bytes.ts";
 import type { Logger } from "../log.ts";
+import { containerMemoryBytes } from "../s3-filesystem/reading/container-memory.ts";
 import { Threads } from "../threads.ts";
 import { containerProcessors } from "./container-processors.ts";
 
@@ -6,9 +8,15 @@ import { containerProcessors } from "./container-processors.ts";
 const leastProcessors = 4;
 /** The main one tells no more of them what to do. */
 const maximumThreads = 8;
+/** What one takes, beside all budgets. Together they may take an eighth of the memory. */
+const threadBytes = 15 * mebibyte;
+const memoryShare = 8;
 
 /** Threads that carry bytes; undefined: none are wanted. */
-export function createThreads(log: Logger, wanted = defaultThreads(containerProcessors())): Threads | undefined {
+export function createThreads(
+	log: Logger,
+	wanted = defaultThreads(containerProcessors(), containerMemoryBytes()),
+): Threads | undefined {
 	if (wanted === 0) return undefined;
 	const isBundle = import.meta.url.endsWith(".js");
 	return new Threads({
@@ -22,7 +30,8 @@ export function createThreads(log: Logger, wanted = defaultThreads(containerProc
 	});
 }
 
-/** `processors`: what the container may use, or the machine has. */
-export function defaultThreads(processors: number): number {
-	return processors < leastProcessors ? 0 : Math.min(maximumThreads, Math.floor(processors) - 2);
+/** Of what the container may use, or the machine has. */
+export function defaultThreads(processors: number, memoryBytes: number): number {
+	if (processors < leastProcessors) return 0;
+	return Math.min(maximumThreads, Math.floor(processors) - 2, Math.floor(memoryBytes / memoryShare / threadBytes));
 }

@@ -13,8 +13,8 @@ export class WritingThread {
 
 	/** `onWritten` is called when all messages that it was given are written, or have failed. */
 	constructor(fd: number, onWritten: () => void) {
-		// It has little to remember.
-		const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 };
+		// It has little to remember. The limit of the young generation is the process's, by `--max-semi-space-size`.
+		const resourceLimits = { maxOldGenerationSizeMb: 16 };
 		const program = `(${String(run)})(require("node:worker_threads"), require("node:fs"))`;
 		try {
 			this.#worker = new Worker(program, { eval: true, workerData: fd, resourceLimits });

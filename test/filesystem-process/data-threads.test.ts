@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { mebibyte } from "../../src/bytes.ts";
 import { containerProcessors } from "../../src/filesystem-process/container-processors.ts";
 import { defaultThreads } from "../../src/filesystem-process/data-threads.ts";
 
@@ -21,7 +22,12 @@ function machine(files: Readonly<Record<string, string>>): string {
 }
 
 test("threads are used where there are processors for them", () => {
-	expect([0.5, 1, 2, 3, 4, 7.5, 8, 32].map(defaultThreads)).toEqual([0, 0, 0, 0, 2, 5, 6, 8]);
+	const threads = [0.5, 1, 2, 3, 4, 7.5, 8, 32].map((processors) => defaultThreads(processors, 4096 * mebibyte));
+	expect(threads).toEqual([0, 0, 0, 0, 2, 5, 6, 8]);
+});
+
+test("and no more of them than take an eighth of the memory", () => {
+	expect([64, 128, 256, 512, 1024].map((memory) => defaultThreads(32, memory * mebibyte))).toEqual([0, 1, 2, 4, 8]);
 });
 
 test("the container's limit counts, in each version of control groups, and of those above", () => {
