@@ -7,6 +7,8 @@ import { SharedMemory } from "./shared-memory.ts";
 const pageBytes = 4096;
 /** Up to here each size has its own buffers. */
 const exactBytes = 256 * 1024;
+/** So many times what is wished for is reclaimed for it. */
+const wishTimes = 2;
 
 /**
  * Of reads alone a few MiB are needed at least; what is asked for beyond the limit is refused, not waited for. `isShared`: all threads are to see
@@ -65,11 +67,14 @@ class Budget implements MemoryBudget {
 	tryAllocate(sizeBytes: number, urgency: Urgency = "need"): PooledBuffer | undefined {
 		const wholeBytes = allocatedBytes(sizeBytes);
 		let whole = this.#memory.take(wholeBytes);
+		// Where memory is cut up, enough of it may not be one piece: a wish is not worth all that others have.
+		let leftBytes = urgency === "wish" ? wishTimes * wholeBytes : Number.POSITIVE_INFINITY;
 		for (const reclaim of this.#reclaimers) {
-			while (whole === undefined) {
+			while (whole === undefined && leftBytes > 0) {
 				const reclaimedBytes = reclaim(this.#memory.missing(wholeBytes), urgency);
 				whole = this.#memory.take(wholeBytes);
 				if (reclaimedBytes <= 0) break;
+				leftBytes -= reclaimedBytes;
 			}
 		}
 		return whole && this.#lend(whole, sizeBytes);

@@ -99,6 +99,22 @@ test("uses large buffers again, and counts those that wait for it", () => {
 	expect(budget.usedBytes).toBe(MiB);
 });
 
+test("where shared memory is cut up, gives up all that can be for a need, and for a wish only some", () => {
+	const budget = createMemoryBudget(16 * MiB, { isShared: true });
+	const held = Array.from({ length: 16 }, () => allocateNow(budget, MiB));
+	// No two of them touch each other, until there are no others.
+	const evictable = [...held.filter((_, index) => index % 2 === 0), ...held.filter((_, index) => index % 2 === 1)];
+	budget.addReclaimer(() => {
+		const memory = evictable.shift();
+		memory?.free();
+		return memory === undefined ? 0 : MiB;
+	});
+	expect(budget.tryAllocate(2 * MiB, "wish")).toBeUndefined();
+	expect(evictable).toHaveLength(12);
+	expect(allocateNow(budget, 2 * MiB).buffer).toHaveLength(2 * MiB);
+	expect(evictable).toHaveLength(7);
+});
+
 test("lends no byte of shared memory twice", () => {
 	const size = fc.oneof(fc.nat(10_000), fc.integer({ min: 1, max: 3 * MiB }), fc.constantFrom(MiB, 2 * MiB, 256 * KiB));
 	fc.assert(
