@@ -79,8 +79,9 @@ export class OpenFiles {
 	/** With those of the process before this one. */
 	goOn(kept: readonly KeptFile[]): void {
 		for (const { node: id, ...file } of kept) {
-			const node = this.#tree.node(id);
-			if (node.kind === "directory") throw new FuseError("EISDIR");
+			const node = this.#tree.namespace.nodes.get(id);
+			// The kernel has forgotten the file while it was being closed.
+			if (node?.kind !== "file") continue;
 			const open: OpenFile = { ...file, node, reader: undefined };
 			// It became another version as its process died.
 			const isOther = node.draft !== undefined && node.version?.etag !== file.version?.etag;
@@ -220,12 +221,15 @@ export class OpenFiles {
 	async release(handle: number): Promise<void> {
 		const file = this.#file(handle);
 		const { node } = file;
-		this.#files.delete(handle);
 		const { paths, locks, namespace } = this.#tree;
-		await paths.shared(node, async () => locks.with(node, async () => this.#released(node, file)));
-		// Only now: who is asked once more has to do all of it.
-		this.#journal?.closed(file);
-		namespace.nodes.dropIfUnused(node);
+		try {
+			await paths.shared(node, async () => locks.with(node, async () => this.#released(node, file)));
+		} finally {
+			// Only now: who is asked once more has to do all of it.
+			this.#files.delete(handle);
+			this.#journal?.closed(file);
+			namespace.nodes.dropIfUnused(node);
+		}
 	}
 
 	async #released(node: FileNode, file: OpenFile): Promise<void> {

@@ -2,10 +2,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { initFlags } from "../../src/fuse/abi.ts";
 import { FuseError, type RequestContext } from "../../src/fuse/filesystem.ts";
 import type { ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
-import { createS3Filesystem, type S3Filesystem, type VolumeOptions } from "../../src/s3-filesystem/index.ts";
+import { createS3Filesystem, recall, type S3Filesystem, type VolumeOptions } from "../../src/s3-filesystem/index.ts";
+import { version } from "../../src/version.ts";
 import { useBuckets } from "./buckets.ts";
 import { plainVolume } from "./plain-volume.ts";
 
@@ -37,6 +39,7 @@ beforeEach(() => {
 	});
 	volume = { ...plainVolume, store, identity: buckets.name };
 	filesystem = createS3Filesystem([volume], {
+		journalDirectory: join(folder, "journal"),
 		memoryBytes: 32 * MiB,
 		readAheadBytes: MiB,
 		stagingDirectory: join(folder, "staging"),
@@ -53,6 +56,12 @@ const nodeOf = async (parent: number, name: string): Promise<number> =>
 	(await filesystem.lookup(parent, name, context)).node;
 const makeDirectory = async (parent: number, name: string): Promise<number> =>
 	(await filesystem.mkdir(parent, name, 0o755, context)).node;
+
+/** For whoever goes on if this process dies, all of what is true is written down. */
+function writeAnew(): void {
+	const connection = { minor: 41, maxReadAheadBytes: MiB, maxWriteBytes: MiB, flags: initFlags.resend.toString(16) };
+	filesystem.init({ invalidateNode: () => undefined, invalidateEntry: () => undefined }, connection);
+}
 
 /** What each came to: done, or the error. */
 async function outcomes(works: readonly unknown[]): Promise<string[]> {
@@ -237,4 +246,29 @@ test("what another client stores at the name of a removed file stays, though the
 	await buckets.minio.put(buckets.name, "a", "another client's");
 	await filesystem.destroy();
 	expect((await buckets.minio.get(buckets.name, "a")).toString()).toBe("another client's");
+});
+
+test("who goes on has a file to close until all that this takes is done, or has failed", async () => {
+	await buckets.minio.put(buckets.name, "a", "a");
+	writeAnew();
+	const node = await nodeOf(1, "a");
+	const { handle } = await filesystem.open(node, readWrite, context);
+	filesystem.beforeAnswer();
+	await filesystem.unlink(1, "a", context);
+	const [arrived, free] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+	const before = async (): Promise<void> => {
+		arrived.resolve();
+		await free.promise;
+	};
+	await buckets.proxy.fail({ kind: "answer", status: 403 }, { only: ({ method }) => method === "DELETE", before });
+	const released = outcomes([filesystem.release(node, handle)]);
+	await arrived.promise;
+	const filesKept = (): number[] => recall(join(folder, "journal"), version).files.map((file) => file.handle);
+	writeAnew();
+	expect(filesKept()).toEqual([handle]);
+	free.resolve();
+	expect(await released).not.toEqual(["done"]);
+	filesystem.forget(node, 1);
+	filesystem.beforeAnswer();
+	expect(filesKept()).toEqual([]);
 });
