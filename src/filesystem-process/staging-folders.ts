@@ -4,6 +4,7 @@ import {
 	closeSync,
 	constants,
 	existsSync,
+	futimesSync,
 	mkdirSync,
 	openSync,
 	renameSync,
@@ -31,6 +32,7 @@ export class StagingFolder {
 	readonly #path: string;
 	readonly #markText: string;
 	#lock: number | undefined;
+	#isMade = false;
 
 	constructor(path: string, { isHeritable = false }: { readonly isHeritable?: boolean } = {}) {
 		this.#path = path;
@@ -39,22 +41,28 @@ export class StagingFolder {
 
 	/** One of a process that has died, if it has made any: before others take it for abandoned. */
 	takeOver(): void {
-		let lock: number;
+		this.#isMade = existsSync(this.#path);
+		const mark = join(this.#path, markName);
 		try {
-			lock = openSync(join(this.#path, markName), "r");
+			this.#lock = openSync(mark, "r");
 		} catch {
 			// There is none, or it could not be marked.
 			return;
 		}
 		// Somebody may look at this moment whether it is locked.
-		const { status } = lockMark(lock, waitingLockArguments);
-		if (status === 0) this.#lock = lock;
-		else closeSync(lock);
+		const { status } = lockMark(this.#lock, waitingLockArguments);
+		try {
+			if (status !== 0) unlinkSync(mark);
+			// Who has seen it unlocked before, and does so again, is not to believe that it was all the time.
+			else futimesSync(this.#lock, new Date(), new Date());
+		} catch {
+			// The disk can be read only: nobody can remove it.
+		}
 	}
 
 	/** Throws what the disk says. Where it cannot be locked, it has no mark either, and nobody will remove it. */
 	make(): void {
-		if (this.#lock !== undefined && existsSync(this.#path)) return;
+		if (this.#isMade && existsSync(this.#path)) return;
 		const unfinished = `${this.#path}.new`;
 		mkdirSync(unfinished, { recursive: true, mode: 0o700 });
 		let lock: number | undefined;
@@ -74,39 +82,48 @@ export class StagingFolder {
 		if (this.#lock !== undefined) closeSync(this.#lock);
 		// Never closed: the process's end unlocks it.
 		this.#lock = lock;
+		this.#isMade = true;
 	}
 }
 
 /** Removes what processes have left that are gone: nobody can make objects of it any more. Never rejects: what is in its way is there next time, too. */
 export async function removeAbandoned(parent: string, graceMs = heirMs): Promise<void> {
 	const names = await readdir(parent).catch(() => []);
-	const heritable: string[] = [];
+	const heritable = new Map<string, number>();
 	for (const name of names) {
 		const folder = join(parent, name);
 		// Another process may be doing the same.
 		if (!folderName.test(name)) continue;
-		if ((await removeIfAbandoned(folder, markText).catch(() => undefined)) === heritableMarkText)
-			heritable.push(folder);
+		const mark = await removeIfAbandoned(folder, ({ text }) => text === markText).catch(() => undefined);
+		if (mark?.text === heritableMarkText) heritable.set(folder, mark.takenMs);
 	}
-	if (heritable.length === 0) return;
+	if (heritable.size === 0) return;
 	// Whoever is to go on with it has locked it by then.
 	await sleep(graceMs, undefined, { ref: false });
-	for (const folder of heritable) await removeIfAbandoned(folder, heritableMarkText).catch(() => undefined);
+	for (const [folder, before] of heritable)
+		await removeIfAbandoned(folder, ({ takenMs }) => takenMs === before).catch(() => undefined);
 }
 
-/** If it has that mark. Returns the mark that it has; undefined: it is in use, or not ours. */
-async function removeIfAbandoned(folder: string, wanted: string): Promise<string | undefined> {
+interface Mark {
+	readonly text: string;
+	/** When a process took the folder for its own. */
+	readonly takenMs: number;
+}
+
+/** Returns the mark of a folder that nobody uses; undefined: it is in use, or not ours. */
+async function removeIfAbandoned(folder: string, isToGo: (mark: Mark) => boolean): Promise<Mark | undefined> {
 	if (!(await lstat(folder)).isDirectory()) return undefined;
 	const mark = await open(join(folder, markName), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 	try {
 		const length = Math.max(...markTexts.map((text) => text.length)) + 1;
 		const { buffer, bytesRead } = await mark.read(Buffer.alloc(length), 0, length, 0);
-		const found = buffer.toString("latin1", 0, bytesRead);
-		if (!markTexts.includes(found)) return undefined;
+		const text = buffer.toString("latin1", 0, bytesRead);
+		if (!markTexts.includes(text)) return undefined;
 		const flock = spawn("flock", lockArguments, { env: toolEnvironment(), stdio: stdioWith(mark.fd) });
 		const [exitCode] = (await once(flock, "exit")) as [number | null];
 		if (exitCode !== 0) return undefined;
-		if (found === wanted) await removeStagingFolder(folder);
+		const found = { text, takenMs: (await mark.stat()).mtimeMs };
+		if (isToGo(found)) await removeStagingFolder(folder);
 		return found;
 	} finally {
 		await mark.close();

@@ -28,13 +28,18 @@ afterEach(() => rmSync(parent, { recursive: true, force: true }));
 const yesterday = new Date(Date.now() - 48 * 3_600_000);
 
 /** Makes one in a process of its own, which is killed then, or lives on until `kill` is called. */
-async function madeByAnother(options = {}): Promise<{ readonly path: string; readonly kill: () => Promise<void> }> {
-	const path = join(parent, randomUUID());
+async function madeByAnother(
+	options = {},
+	{
+		path = join(parent, randomUUID()),
+		how = "make",
+	}: { readonly path?: string; readonly how?: "make" | "takeOver" } = {},
+): Promise<{ readonly path: string; readonly kill: () => Promise<void> }> {
 	const module = join(projectRoot, "src/filesystem-process/staging-folders.ts");
 	const program = `
 		import { StagingFolder } from ${JSON.stringify(module)};
 		globalThis.folder = new StagingFolder(${JSON.stringify(path)}, ${JSON.stringify(options)});
-		folder.make();
+		folder.${how}();
 		console.log("made");
 		setInterval(() => undefined, 1000);`;
 	const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
@@ -83,6 +88,34 @@ test("what another process is to go on with waits for it", async () => {
 	await removed;
 	expect(existsSync(path)).toBe(true);
 	expect(existsSync(abandoned)).toBe(false);
+});
+
+test("it waits from the death of the last one that went on with it", async () => {
+	const { path, kill } = await madeByAnother({ isHeritable: true });
+	await kill();
+	const removed = removeAbandoned(parent, 4000);
+	await (await madeByAnother({ isHeritable: true }, { path, how: "takeOver" })).kill();
+	await removed;
+	expect(existsSync(path)).toBe(true);
+	await removeAbandoned(parent, 0);
+	expect(existsSync(path)).toBe(false);
+});
+
+test("who goes on with it and cannot lock it uses it all the same, and nobody takes it for abandoned", async () => {
+	const { path, kill } = await madeByAnother({ isHeritable: true });
+	writeFileSync(join(path, "part"), "content");
+	await kill();
+	const before = process.env["PATH"];
+	process.env["PATH"] = "/nowhere";
+	try {
+		const folder = new StagingFolder(path, { isHeritable: true });
+		folder.takeOver();
+		folder.make();
+	} finally {
+		process.env["PATH"] = before;
+	}
+	await removeAbandoned(parent, 0);
+	expect(readdirSync(path)).toEqual(["part"]);
 });
 
 test("what is not ours stays, whatever its name and its age", async () => {
