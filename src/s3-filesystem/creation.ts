@@ -32,7 +32,7 @@ export class Creation {
 			const present = await this.#tree.namespace.find(directory, name);
 			const isExclusive = (flags & openFlags.exclusive) !== 0;
 			if (present !== undefined) {
-				if (isExclusive && !this.#isMadeBefore(present, caller)) throw new FuseError("EEXIST");
+				if (isExclusive) throw new FuseError("EEXIST");
 				if (present.kind === "directory") throw new FuseError("EISDIR");
 				const writable = (flags & openFlags.accessMode) !== 0;
 				const truncates = writable && (flags & openFlags.truncate) !== 0;
@@ -44,7 +44,7 @@ export class Creation {
 			caller.signal.throwIfAborted();
 			await this.#unlinked.unhide(directory, name);
 			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), caller);
-			this.#tree.begins({ kind: "making" }, caller);
+			// What is made here is written down with its handle, or not at all.
 			const node = this.#makeFile(directory, name, posix, isExclusive);
 			return { ...this.#tree.counted(node), ...this.#files.openNode(node, true, caller) };
 		});
@@ -55,19 +55,26 @@ export class Creation {
 		return this.#tree.changeNames([{ parent, name }], caller, async () => {
 			const directory = this.#tree.writableDirectory(parent, name);
 			const before = await this.#takeName(directory, name, caller);
-			if (before !== undefined) return this.#tree.counted(before);
+			if (before !== undefined) {
+				if (before.kind === "file") await this.#store(before);
+				return this.#tree.counted(before);
+			}
 			const posix = await this.#posixOfNew(directory, fileTypes.file | (mode & 0o7777), caller);
 			this.#tree.begins({ kind: "making" }, caller);
 			const node = this.#makeFile(directory, name, posix, false);
-			await this.#tree.locks.with(node, async () => {
-				try {
-					await this.#contents.commitClosed(node);
-				} catch (error) {
-					if (node.draft === undefined) this.#tree.forgetName(node);
-					throw error;
-				}
-			});
+			await this.#store(node);
 			return this.#tree.counted(node);
+		});
+	}
+
+	async #store(node: FileNode): Promise<void> {
+		await this.#tree.locks.with(node, async () => {
+			try {
+				await this.#contents.commitClosed(node);
+			} catch (error) {
+				if (node.draft === undefined) this.#tree.forgetName(node);
+				throw error;
+			}
 		});
 	}
 
@@ -134,11 +141,6 @@ export class Creation {
 		const before = await this.#tree.madeBefore(directory, name, caller);
 		if (before === undefined) await this.#unlinked.unhide(directory, name);
 		return before;
-	}
-
-	/** A process that has died has made it for the same request, and nobody has opened it since. */
-	#isMadeBefore(node: Node, caller: RequestContext): boolean {
-		return this.#tree.stepOf(caller)?.kind === "making" && node.kind === "file" && node.handles.size === 0;
 	}
 
 	async #posixOfNew(directory: WritableDirectory, mode: number, caller: RequestContext): Promise<PosixMetadata> {

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -6,6 +7,7 @@ import { initFlags } from "../../src/fuse/abi.ts";
 import { FuseError, type RequestContext } from "../../src/fuse/filesystem.ts";
 import type { ObjectStore } from "../../src/s3/object-store.ts";
 import { createObjectStore } from "../../src/s3/store.ts";
+import { keptFrom, type KeptFilesystem } from "../../src/s3-filesystem/kept-filesystem.ts";
 import { createS3Filesystem, recall, type S3Filesystem, type VolumeOptions } from "../../src/s3-filesystem/index.ts";
 import { version } from "../../src/version.ts";
 import { useBuckets } from "./buckets.ts";
@@ -25,6 +27,17 @@ let store: ObjectStore;
 let volume: VolumeOptions;
 let filesystem: Required<S3Filesystem>;
 
+function filesystemOf(kept?: KeptFilesystem): Required<S3Filesystem> {
+	const settings = {
+		journalDirectory: join(folder, "journal"),
+		memoryBytes: 32 * MiB,
+		readAheadBytes: MiB,
+		stagingDirectory: join(folder, "staging"),
+		stagingLimitBytes: 16 * MiB,
+	};
+	return createS3Filesystem([volume], settings, kept) as Required<S3Filesystem>;
+}
+
 beforeEach(() => {
 	folder = mkdtempSync(join(tmpdir(), "fluid-fuse-without-kernel-"));
 	const { accessKey, secretKey } = buckets.minio;
@@ -38,13 +51,7 @@ beforeEach(() => {
 		onEvent: () => undefined,
 	});
 	volume = { ...plainVolume, store, identity: buckets.name };
-	filesystem = createS3Filesystem([volume], {
-		journalDirectory: join(folder, "journal"),
-		memoryBytes: 32 * MiB,
-		readAheadBytes: MiB,
-		stagingDirectory: join(folder, "staging"),
-		stagingLimitBytes: 16 * MiB,
-	}) as Required<S3Filesystem>;
+	filesystem = filesystemOf();
 });
 
 afterEach(() => {
@@ -56,6 +63,18 @@ const nodeOf = async (parent: number, name: string): Promise<number> =>
 	(await filesystem.lookup(parent, name, context)).node;
 const makeDirectory = async (parent: number, name: string): Promise<number> =>
 	(await filesystem.mkdir(parent, name, 0o755, context)).node;
+
+/** Resolves when such a request is held up, to what lets it fail. */
+async function heldFailureOf(method: string): Promise<{ readonly arrived: Promise<void>; readonly goOn: () => void }> {
+	const [arrived, free] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+	const before = async (): Promise<void> => {
+		arrived.resolve();
+		await free.promise;
+	};
+	const only = (request: IncomingMessage): boolean => request.method === method;
+	await buckets.proxy.fail({ kind: "answer", status: 403 }, { only, times: 1, before });
+	return { arrived: arrived.promise, goOn: free.resolve };
+}
 
 /** For whoever goes on if this process dies, all of what is true is written down. */
 function writeAnew(): void {
@@ -255,20 +274,29 @@ test("who goes on has a file to close until all that this takes is done, or has 
 	const { handle } = await filesystem.open(node, readWrite, context);
 	filesystem.beforeAnswer();
 	await filesystem.unlink(1, "a", context);
-	const [arrived, free] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-	const before = async (): Promise<void> => {
-		arrived.resolve();
-		await free.promise;
-	};
-	await buckets.proxy.fail({ kind: "answer", status: 403 }, { only: ({ method }) => method === "DELETE", before });
+	const held = await heldFailureOf("DELETE");
 	const released = outcomes([filesystem.release(node, handle)]);
-	await arrived.promise;
+	await held.arrived;
 	const filesKept = (): number[] => recall(join(folder, "journal"), version).files.map((file) => file.handle);
 	writeAnew();
 	expect(filesKept()).toEqual([handle]);
-	free.resolve();
+	held.goOn();
 	expect(await released).not.toEqual(["done"]);
 	filesystem.forget(node, 1);
 	filesystem.beforeAnswer();
 	expect(filesKept()).toEqual([]);
+});
+
+test("a file that mknod was making when its process died is in the bucket when the next one has answered", async () => {
+	writeAnew();
+	const held = await heldFailureOf("PUT");
+	const mknod = async (isRepeated: boolean): Promise<unknown> =>
+		filesystem.mknod(1, "new", 0o100_644, { ...context, unique: 8, isRepeated });
+	const first = outcomes([mknod(false)]);
+	await held.arrived;
+	filesystem = filesystemOf(keptFrom(recall(join(folder, "journal"), version), [volume]));
+	await mknod(true);
+	expect(await buckets.minio.list(buckets.name)).toEqual(["new"]);
+	held.goOn();
+	await first;
 });
