@@ -100,8 +100,10 @@ export async function serveFilesystem(
 		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing, threads }, past?.kept);
 		const filesystem = observed(served.filesystem, { countsOf: served.countsOf, log, tracing });
 		for (const told of early.splice(0)) obey(told);
-		if (past !== undefined) tell({ kind: "taken-over" });
+		// Who hands the mount over does not take it back from then on.
+		if (config.mount.kind === "taken-over") tell({ kind: "taken-over" });
 		const session = await begin(config, { filesystem, log, threads, connection: past?.connection });
+		if (config.mount.kind === "continued") tell({ kind: "taken-over" });
 		tellStats = () => {
 			const { rss, heapUsed } = memoryUsage();
 			const own = { requests: session.requests, resident_memory_bytes: rss, heap_used_bytes: heapUsed };
