@@ -142,6 +142,7 @@ async function faults(bucket: string, options: Readonly<Record<string, string>>,
 	const child = (application = fork(join(import.meta.dirname, "at-places.ts"), [mountpoint], { stdio: "inherit" }));
 	const { names } = await answerOf<Answer, "works">(child, "works", { limitMs, log: lines });
 	const found: string[] = [];
+	let deathsOfHeirs = 0;
 	for (const name of names.filter((each) => only?.includes(each) ?? true)) {
 		const step = name.includes("much") ? 8 * everyNth : everyNth;
 		let isOver = false;
@@ -160,6 +161,7 @@ async function faults(bucket: string, options: Readonly<Record<string, string>>,
 			await arm(here, Infinity);
 			const where = death();
 			isOver = where === undefined;
+			if (where?.includes("\n") === true) deathsOfHeirs++;
 			rmSync(join(dieAt, "at-start"), { force: true });
 			await until(
 				() => isOver || here.pid !== pid,
@@ -180,14 +182,18 @@ async function faults(bucket: string, options: Readonly<Record<string, string>>,
 			if (wrong.length > 0) found.push(`${name} ${moment} ${where}: ${wrong.join("; ")}`);
 		}
 	}
+	if (diesTwice && deathsOfHeirs === 0) found.push("nobody died who had gone on");
 	if (fuseDescriptors() !== 1) found.push(`${fuseDescriptors()} descriptors of /dev/fuse`);
 	return found;
 }
 
-test("nobody notices when in their work a process is killed", { timeout: 1_500_000 }, async () => {
+// Once more, it would be killed in other moments.
+const limits = { timeout: 1_500_000, retry: 0 };
+
+test("nobody notices when in their work a process is killed", limits, async () => {
 	expect(await faults("places", { "write-buffer": "64Mi" })).toEqual([]);
 });
 
-test("nor when the one that goes on is killed, too", { timeout: 1_500_000 }, async () => {
+test("nor when the one that goes on is killed, too", limits, async () => {
 	expect(await faults("twice", { "write-buffer": "64Mi", ttl: "0" }, true)).toEqual([]);
 });
