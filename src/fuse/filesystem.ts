@@ -194,8 +194,6 @@ export interface FilesystemStatistics {
 export interface KernelLink {
 	/** Drop the attributes, and the pages from `offset` on; a negative `offset` drops the attributes only. */
 	invalidateNode(node: number, offset?: number, lengthBytes?: number): void;
-	/** Drop these pages; resolves when they are dropped, and waits for reads of them that are under way. Never rejects. */
-	dropPages?(node: number, offset: number, lengthBytes: number): Promise<void>;
 	/** Drop what is known of a name, that it is absent too. */
 	invalidateEntry(parent: number, name: string): void;
 	/** Whether the kernel has the node at this moment; the attributes that it had of it are dropped. */

@@ -19,8 +19,6 @@ export class Notifier implements KernelLink {
 	#isSending = false;
 	#sent = 0;
 	#thread: WritingThread | undefined;
-	/** One after the other. */
-	#dropped = Promise.resolve();
 
 	constructor(fd: number) {
 		this.#fd = fd;
@@ -40,18 +38,6 @@ export class Notifier implements KernelLink {
 		const key = `node ${node} ${offset} ${lengthBytes}`;
 		if (this.#waiting.has(key)) return;
 		this.#send(key, nodeMessage(node, offset, lengthBytes));
-	}
-
-	async dropPages(node: number, offset: number, lengthBytes: number): Promise<void> {
-		// What they wait for may need a thread, too.
-		this.#dropped = this.#dropped.then(
-			async () =>
-				new Promise((resolve) => {
-					// As below, every error is fine.
-					fs.write(this.#fd, nodeMessage(node, offset, lengthBytes), () => resolve());
-				}),
-		);
-		return this.#dropped;
 	}
 
 	/** Asked alone, since what was sent before does not matter to it. */

@@ -207,17 +207,14 @@ export function perform(
 
 /**
  * What somebody has read meanwhile is of before: the kernel drops it at the end of a direct write that a program waits for, but not of one that it
- * does not wait for (AIO), and tells neither from the other.
+ * does not wait for (AIO), and tells neither from the other. Nobody waits for the drop: it waits for reads of the same pages.
  */
-async function droppingPages(
-	kernel: KernelLink,
-	node: number,
-	offset: number,
-	written: Reply<number>,
-): Promise<number> {
-	const bytes = await written;
-	await kernel.dropPages?.(node, offset, bytes);
-	return bytes;
+function droppingPages(kernel: KernelLink, node: number, offset: number, written: Reply<number>): Reply<number> {
+	const drop = (bytes: number): number => {
+		kernel.invalidateNode(node, offset, bytes);
+		return bytes;
+	};
+	return written instanceof Promise ? written.then(drop) : drop(written);
 }
 
 function performRename(

@@ -31,7 +31,8 @@ const everyMs = 15_000;
 const points = (15 * 60_000) / everyMs;
 
 interface Past {
-	measured: Measured;
+	/** Undefined: it could not be asked. */
+	measured: Measured | undefined;
 	at: number;
 	readonly points: Point[];
 }
@@ -58,14 +59,17 @@ export class HistoryKeeper {
 
 	#look({ mounts }: LauncherStatus): void {
 		const at = performance.now();
-		for (const { name, measured } of mounts) {
-			if (measured === undefined) continue;
+		for (const { name, measured, leaving } of mounts) {
+			// One that moves is there twice.
+			if (leaving === true) continue;
 			const past = this.#pasts.get(name);
 			if (past === undefined) {
-				this.#pasts.set(name, { measured, at, points: [] });
+				if (measured !== undefined) this.#pasts.set(name, { measured, at, points: [] });
 				continue;
 			}
-			past.points.push(pointOf(past.measured, measured, (at - past.at) / 1000));
+			const { measured: before, at: since } = past;
+			const isKnown = before !== undefined && measured !== undefined;
+			past.points.push(isKnown ? pointOf(before, measured, (at - since) / 1000) : unknown);
 			if (past.points.length > points) past.points.shift();
 			Object.assign(past, { measured, at });
 		}
@@ -96,11 +100,22 @@ export class HistoryKeeper {
 	}
 }
 
+const unknown: Point = {
+	readBytesPerSecond: null,
+	writtenBytesPerSecond: null,
+	operationsPerSecond: null,
+	operationSeconds: null,
+	firstByteSeconds: null,
+	cacheHits: null,
+	pendingBytes: null,
+	openFiles: null,
+};
+
 function pointOf(before: Measured, now: Measured, seconds: number): Point {
 	const more = (name: MeasureName, isMeant?: Meant): number => {
-		const difference = sum(now[name], isMeant) - sum(before[name], isMeant);
 		// A process that was started again counts anew.
-		return difference < 0 ? sum(now[name], isMeant) : difference;
+		const isAnew = sum(now[name]) < sum(before[name]);
+		return sum(now[name], isMeant) - (isAnew ? 0 : sum(before[name], isMeant));
 	};
 	const quantile = (name: MeasureName, isMeant?: Meant): number | null =>
 		quantileOf(countsOf(before[name], isMeant), countsOf(now[name], isMeant), 0.9);

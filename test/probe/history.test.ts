@@ -32,7 +32,8 @@ function keep(looks: (Measured | undefined)[]): HistoryKeeper {
 	const status = async (): Promise<LauncherStatus> => {
 		// The last one stays: what is seen twice has done nothing in between.
 		const measured = looks[Math.min(look++, looks.length - 1)];
-		return sampleStatus({ mounts: [sampleMount(measured && { measured }), sampleMount({ name: "without" })] });
+		const leaving = sampleMount({ measured: counted(1, 1, 1), leaving: true });
+		return sampleStatus({ mounts: [sampleMount(measured && { measured }), leaving, sampleMount({ name: "without" })] });
 	};
 	const keeper = new HistoryKeeper(status, 20);
 	onTestFinished(() => keeper.end());
@@ -62,6 +63,12 @@ it("counts anew what a process has done that took the place of another", async (
 	const [data] = keeper.history().mounts;
 	expect(data?.readBytesPerSecond[0]).toBeGreaterThan(0);
 	expect(data?.operationSeconds[0]).toBe(0.000_05);
+});
+
+it("knows nothing of the time in which a mount could not be asked", async () => {
+	const keeper = keep([counted(0, 0, 0), undefined, counted(1e6, 1, 0), counted(1e6, 1, 0)]);
+	await vi.waitFor(() => expect(keeper.history().mounts[0]?.openFiles.length).toBeGreaterThan(2));
+	expect(keeper.history().mounts[0]?.readBytesPerSecond.slice(0, 3)).toEqual([null, null, 0]);
 });
 
 it("keeps a quarter of an hour", async () => {
