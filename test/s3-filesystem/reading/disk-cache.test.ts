@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ObjectVersion } from "../../../src/s3/object-store.ts";
 import { createDiskCache, type BlockRead, type DiskCache } from "../../../src/s3-filesystem/reading/disk-cache.ts";
 import type { DiskProblem } from "../../../src/s3-filesystem/disks/disk-trouble.ts";
@@ -26,9 +26,17 @@ import { createReading } from "../../../src/s3-filesystem/reading/reading.ts";
 import { KiB, MiB, readInOrder, readOf } from "./reads.ts";
 import { createSourceInMemory, type SourceInMemory } from "./source-in-memory.ts";
 
+let all: string;
 let directory: string;
+beforeAll(async () => {
+	all = await mkdtemp(join(tmpdir(), "disk-cache-"));
+});
+afterAll(async () => {
+	// A cache whose folder is gone makes it anew.
+	await rm(all, { recursive: true, maxRetries: 20 });
+});
 beforeEach(async () => {
-	directory = await mkdtemp(join(tmpdir(), "disk-cache-"));
+	directory = await mkdtemp(join(all, "of-one-test-"));
 });
 afterEach(async () => {
 	vi.useRealTimers();
