@@ -1,4 +1,4 @@
-import { durationBounds, type Measured, type MeasureName, type Sample } from "../filesystem-process/measures.ts";
+import { durationBounds, type Measured, type Sample } from "../filesystem-process/measures.ts";
 import type { LauncherStatus } from "./status.ts";
 
 /** One mount in the last quarter of an hour, the latest last; rates are for a second, and null is what nobody knows. */
@@ -30,9 +30,21 @@ type Name = keyof Point;
 const everyMs = 15_000;
 const points = (15 * 60_000) / everyMs;
 
+/** Of all that was counted since the process began, what points are made of. */
+interface Totals {
+	readonly readBytes: number;
+	readonly writtenBytes: number;
+	readonly operations: number;
+	readonly reads: number;
+	readonly hits: number;
+	/** By buckets. */
+	readonly durations: Float64Array;
+	readonly firstBytes: Float64Array;
+}
+
 interface Past {
 	/** Undefined: it could not be asked. */
-	measured: Measured | undefined;
+	totals: Totals | undefined;
 	at: number;
 	readonly points: Point[];
 }
@@ -63,15 +75,16 @@ export class HistoryKeeper {
 			// One that moves is there twice.
 			if (leaving === true) continue;
 			const past = this.#pasts.get(name);
+			const totals = measured && totalsOf(measured);
 			if (past === undefined) {
-				if (measured !== undefined) this.#pasts.set(name, { measured, at, points: [] });
+				if (totals !== undefined) this.#pasts.set(name, { totals, at, points: [] });
 				continue;
 			}
-			const { measured: before, at: since } = past;
-			const isKnown = before !== undefined && measured !== undefined;
-			past.points.push(isKnown ? pointOf(before, measured, (at - since) / 1000) : unknown);
+			const { totals: before, at: since } = past;
+			const isKnown = before !== undefined && totals !== undefined && measured !== undefined;
+			past.points.push(isKnown ? pointOf(before, totals, measured, (at - since) / 1000) : unknown);
 			if (past.points.length > points) past.points.shift();
-			Object.assign(past, { measured, at });
+			Object.assign(past, { totals, at });
 		}
 		const names = new Set(mounts.map(({ name }) => name));
 		for (const name of this.#pasts.keys()) if (!names.has(name)) this.#pasts.delete(name);
@@ -111,24 +124,32 @@ const unknown: Point = {
 	openFiles: null,
 };
 
-function pointOf(before: Measured, now: Measured, seconds: number): Point {
-	const more = (name: MeasureName, isMeant?: Meant): number => {
-		// A process that was started again counts anew.
-		const isAnew = sum(now[name]) < sum(before[name]);
-		return sum(now[name], isMeant) - (isAnew ? 0 : sum(before[name], isMeant));
-	};
-	const quantile = (name: MeasureName, isMeant?: Meant): number | null =>
-		quantileOf(countsOf(before[name], isMeant), countsOf(now[name], isMeant), 0.9);
-	const reads = more("cache_reads_total");
+function totalsOf(measured: Measured): Totals {
 	return {
-		readBytesPerSecond: more("read_bytes_total") / seconds,
-		writtenBytesPerSecond: more("written_bytes_total") / seconds,
-		operationsPerSecond: more("operations_total", isOfApplications) / seconds,
-		operationSeconds: quantile("operation_duration_seconds", isOfApplications),
-		firstByteSeconds: quantile("s3_request_first_byte_seconds"),
-		cacheHits: reads > 0 ? more("cache_reads_total", ([result]) => result === "hit") / reads : null,
-		pendingBytes: sum(now.pending_bytes),
-		openFiles: sum(now.open_files),
+		readBytes: sum(measured.read_bytes_total),
+		writtenBytes: sum(measured.written_bytes_total),
+		operations: sum(measured.operations_total, isOfApplications),
+		reads: sum(measured.cache_reads_total),
+		hits: sum(measured.cache_reads_total, ([result]) => result === "hit"),
+		durations: countsOf(measured.operation_duration_seconds, isOfApplications),
+		firstBytes: countsOf(measured.s3_request_first_byte_seconds),
+	};
+}
+
+function pointOf(before: Totals, now: Totals, measured: Measured, seconds: number): Point {
+	// A process that was started again counts anew.
+	const isAnew = now.operations < before.operations || now.reads < before.reads || now.readBytes < before.readBytes;
+	const since = isAnew ? nothing : before;
+	const reads = now.reads - since.reads;
+	return {
+		readBytesPerSecond: (now.readBytes - since.readBytes) / seconds,
+		writtenBytesPerSecond: Math.max(0, now.writtenBytes - since.writtenBytes) / seconds,
+		operationsPerSecond: (now.operations - since.operations) / seconds,
+		operationSeconds: quantileOf(since.durations, now.durations, 0.9),
+		firstByteSeconds: quantileOf(since.firstBytes, now.firstBytes, 0.9),
+		cacheHits: reads > 0 ? Math.max(0, now.hits - since.hits) / reads : null,
+		pendingBytes: sum(measured.pending_bytes),
+		openFiles: sum(measured.open_files),
 	};
 }
 
@@ -141,21 +162,22 @@ type Meant = (labels: readonly string[]) => boolean;
 /** The launcher itself asks for statfs. */
 const isOfApplications: Meant = ([operation]) => operation !== "statfs";
 
+const nothing = totalsOf({});
+
 function sum(samples: readonly Sample[] = [], isMeant: Meant = () => true): number {
 	return samples.reduce((total, { labels, value }) => (isMeant(labels) ? total + value : total), 0);
 }
 
-function countsOf(samples: readonly Sample[] = [], isMeant: Meant = () => true): number[] {
-	const meant = samples.filter(({ labels }) => isMeant(labels));
-	return [...durationBounds, Number.POSITIVE_INFINITY].map((_, bucket) =>
-		meant.reduce((total, { counts }) => total + (counts?.[bucket] ?? 0), 0),
-	);
+function countsOf(samples: readonly Sample[] = [], isMeant: Meant = () => true): Float64Array {
+	const all = new Float64Array(durationBounds.length + 1);
+	for (const { labels, counts = [] } of samples)
+		if (isMeant(labels)) for (const [bucket, count] of counts.entries()) all[bucket]! += count;
+	return all;
 }
 
 /** The upper bound of the bucket that it is in; of the last one the bound of the one before. */
-function quantileOf(before: readonly number[], now: readonly number[], share: number): number | null {
-	const restarted = now.some((count, bucket) => count < (before[bucket] ?? 0));
-	const counts = now.map((count, bucket) => (restarted ? count : count - (before[bucket] ?? 0)));
+function quantileOf(before: Float64Array, now: Float64Array, share: number): number | null {
+	const counts = now.map((count, bucket) => Math.max(0, count - (before[bucket] ?? 0)));
 	const all = counts.reduce((total, count) => total + count, 0);
 	if (all === 0) return null;
 	let below = 0;
