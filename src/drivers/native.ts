@@ -9,6 +9,7 @@ import { showSameObjects, type FilesystemConfig, type VolumeConfig } from "../fi
 import { storeOptions } from "../filesystem-process/store-options.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
+import { mountOf, readMountinfo } from "../mounts/mountinfo.ts";
 import { oomKills } from "./cgroup.ts";
 import { s3CsiDrivers } from "./csi/index.ts";
 import { readS3Volume } from "./csi/read-volume.ts";
@@ -61,6 +62,14 @@ const options = z.strictObject({
 		},
 		{ min: 16 * mebibyte },
 	),
+	"write-back": flag({
+		description:
+			"Closing a file waits for the disk of cache-dir only, and the bucket gets it behind; a lost node loses what it had not yet (SEMANTICS.md). Default: false.",
+	}),
+	"write-back-age": duration({
+		description:
+			"How long a closed file may wait for the bucket before closing others waits for the bucket, too. Default: 30s.",
+	}),
 	ttl: duration({
 		description:
 			"How long names and attributes are believed before the server is asked again; 0 asks every time. Default: 60s.",
@@ -188,6 +197,14 @@ function faults(mount: Mount, given: NativeOptions): DriverFault[] {
 	};
 	if (given["cache-size"] !== undefined && given["cache-dir"] === undefined)
 		fault("cache-size", "given without cache-dir");
+	const writesBack = given["write-back"] === true;
+	if (writesBack && given["cache-dir"] === undefined)
+		fault(
+			"write-back",
+			"needs cache-dir, on a disk that outlives the container: closed files are kept there until they are uploaded",
+		);
+	if (writesBack && given.transport === "libfuse") fault("write-back", "cannot be combined with transport=libfuse");
+	if (given["write-back-age"] !== undefined && !writesBack) fault("write-back-age", "given without write-back");
 	const encryptions = (["sse", "sse-kms", "sse-c"] as const).filter(
 		(name) => given[name] !== undefined && given[name] !== false,
 	);
@@ -202,6 +219,7 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 	signal.throwIfAborted();
 	const oomKillsBefore = await oomKills();
 	const [first] = members;
+	await refuseVolatileDisk(members);
 	const kernelMount = kernelMountOf(members, context);
 	const byLibfuse = first?.mount.options.transport === "libfuse";
 	const fd = byLibfuse ? undefined : await mountDirectly(kernelMount, signal);
@@ -267,6 +285,30 @@ async function start(members: readonly NativeMember[], context: SharedStartConte
 	}
 }
 
+const volatileTypes = new Set(["tmpfs", "ramfs", "overlay"]);
+
+/** With write-back, who closes a file counts on the disk: one that goes with the container would lose what the bucket has not. */
+async function refuseVolatileDisk(members: readonly NativeMember[]): Promise<void> {
+	const writing = members.find(({ mount }) => writesBack(mount));
+	const directory = members.findLast(({ mount }) => mount.options["cache-dir"] !== undefined)?.mount.options[
+		"cache-dir"
+	];
+	if (writing === undefined || directory === undefined) return;
+	const type = mountOf(await readMountinfo(), directory)?.type;
+	if (type === undefined || !volatileTypes.has(type)) return;
+	throw new LauncherError(
+		"CONFIG_INVALID",
+		`write-back: cache-dir ${directory} is on ${type}, which goes with the container`,
+		{
+			hint: "Closed files are kept there until they are in the bucket: mount a disk of the node, or a volume, at cache-dir.",
+		},
+	);
+}
+
+function writesBack({ mount, options: given }: NativeMount): boolean {
+	return given["write-back"] === true && !mount.readOnly;
+}
+
 interface KernelMount {
 	readonly target: string;
 	readonly source: string;
@@ -311,6 +353,7 @@ const processOptions = [
 	"cache-dir",
 	"cache-size",
 	"write-buffer",
+	"write-back",
 	"allow-other",
 	"transport",
 ] as const;
@@ -341,6 +384,7 @@ function filesystemConfig(
 ): FilesystemConfig {
 	const given = Object.assign({}, ...members.map(({ mount }) => mount.options)) as NativeOptions;
 	const cacheDirectory = given["cache-dir"];
+	const keepsPending = cacheDirectory !== undefined && members.some(({ mount }) => writesBack(mount));
 	return {
 		mount,
 		volumes: members.map((member) => volumeConfig(member, variables)),
@@ -352,8 +396,13 @@ function filesystemConfig(
 			cacheDirectory === undefined
 				? join(directory, "writing")
 				: // Other pods of the node may have the same disk.
-					join(cacheDirectory, "writing", randomUUID()),
-		...(continuesAfterCrash && mount.kind !== "libfuse" && { journalDirectory: join(directory, "journal") }),
+					join(cacheDirectory, keepsPending ? "pending" : "writing", randomUUID()),
+		...(keepsPending && { keepsPending }),
+		...(cacheDirectory !== undefined && { pendingDirectory: join(cacheDirectory, "pending") }),
+		// Others may take over what is pending when nobody has it locked, and would take what is open with it.
+		...(continuesAfterCrash &&
+			!keepsPending &&
+			mount.kind !== "libfuse" && { journalDirectory: join(directory, "journal") }),
 		...(given["write-buffer"] !== undefined && { stagingLimitBytes: given["write-buffer"] }),
 		...(cacheDirectory !== undefined && {
 			cache: { directory: join(cacheDirectory, "parts"), limitBytes: cacheBytes(given) },
@@ -415,6 +464,7 @@ function volumeConfig(
 		attributes: given.attributes ?? "listed",
 		contentTypes: given["use-content-type"] !== false,
 		ttlMs: given.ttl ?? 60_000,
+		...(given["write-back"] === true && { writeBack: { maximumAgeMs: given["write-back-age"] ?? 30_000 } }),
 		maximumRequests: given["max-requests"] ?? 32,
 		connectMs: given["connect-timeout"] ?? 5000,
 		silenceMs: given["http-timeout"] ?? 30_000,

@@ -162,10 +162,10 @@ export class ServingProcess {
 	}
 
 	#canContinue(): boolean {
-		const { context, fd } = this.#options;
+		const { fd } = this.#options;
 		if (
 			this.#cannotContinue ||
-			context.continuesAfterCrash !== true ||
+			this.#config.journalDirectory === undefined ||
 			fd === undefined ||
 			!this.#isOpen ||
 			this.#isStopping
@@ -240,7 +240,8 @@ export class ServingProcess {
 		void server.exited.then(() => this.#closeIfOver());
 		void server.process.ended.then(({ kind }) => {
 			// Otherwise the next process finds it.
-			if (config.cache !== undefined && kind === "stopped") removeElsewhere(config.stagingDirectory);
+			if (config.cache !== undefined && config.keepsPending !== true && kind === "stopped")
+				removeElsewhere(config.stagingDirectory);
 			this.#closeIfOver();
 		});
 		return server;

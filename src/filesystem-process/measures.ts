@@ -31,6 +31,11 @@ export const measures = {
 		help: "Time since the oldest of those changes; 0 where there are none.",
 		labels: [],
 	},
+	pending_failed_files: {
+		type: "gauge",
+		help: "Closed files, with write-back, that the server refuses to store; their bytes are kept.",
+		labels: [],
+	},
 	s3_requests_total: {
 		type: "counter",
 		help: "Requests to the server by S3's operation and what came of them: the status, or the code of the error.",
@@ -140,13 +145,14 @@ export const measured = z.partialRecord(z.enum(Object.keys(measures) as MeasureN
 
 /** What is true of one volume at the moment. */
 export function stateMeasures(
-	state: VolumeState = { openFiles: 0, pendingFiles: 0, pendingBytes: 0, pendingSeconds: 0 },
+	state: VolumeState = { openFiles: 0, pendingFiles: 0, pendingBytes: 0, pendingSeconds: 0, failedFiles: 0 },
 ): Measured {
 	return {
 		open_files: [one(state.openFiles)],
 		pending_files: [one(state.pendingFiles)],
 		pending_bytes: [one(state.pendingBytes)],
 		pending_age_seconds: [one(state.pendingSeconds)],
+		pending_failed_files: [one(state.failedFiles)],
 	};
 }
 

@@ -44,6 +44,8 @@ const volume = z.strictObject({
 	attributes: z.enum(["listed", "all"]),
 	contentTypes: z.boolean(),
 	ttlMs: z.number(),
+	/** Who closes a file waits for the node's disk only; for the bucket when what is pending has waited for so long. */
+	writeBack: z.strictObject({ maximumAgeMs: z.number() }).optional(),
 	maximumRequests: z.number(),
 	connectMs: z.number(),
 	silenceMs: z.number(),
@@ -81,6 +83,10 @@ const filesystem = z.strictObject({
 	readAheadBytes: z.number(),
 	stagingDirectory: z.string(),
 	stagingLimitBytes: z.number().optional(),
+	/** The staging directory is one of those in which others look for what is pending. */
+	keepsPending: z.boolean().optional(),
+	/** Where those are, whether or not this process keeps anything there. */
+	pendingDirectory: z.string().optional(),
 	/** Where it writes down what the next process needs if this one dies. */
 	journalDirectory: z.string().optional(),
 	cache: z.strictObject({ directory: z.string(), limitBytes: z.number() }).optional(),

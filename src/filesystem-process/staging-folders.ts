@@ -7,6 +7,7 @@ import {
 	futimesSync,
 	mkdirSync,
 	openSync,
+	readdirSync,
 	renameSync,
 	rmSync,
 	unlinkSync,
@@ -15,6 +16,7 @@ import {
 import { lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isRecordName } from "../s3-filesystem/index.ts";
 
 /** In each folder, and locked for as long as its process lives. */
 const markName = "owner";
@@ -22,6 +24,9 @@ const markText = "Here fluid-fuse keeps what is not in its bucket yet. Unlocked,
 /** Of a process that another one goes on for when it dies. */
 const heritableMarkText =
 	"Here fluid-fuse keeps what is not in its bucket yet. Unlocked for a minute, nobody needs it any more.\n";
+/** Of a process that stores closed files behind. */
+const pendingMarkText =
+	"Here fluid-fuse keeps closed files that are not in their bucket yet. Its next process uploads them.\n";
 const markTexts = [markText, heritableMarkText];
 /** Longer than another process may take to be there. */
 const heirMs = 60_000;
@@ -33,10 +38,17 @@ export class StagingFolder {
 	readonly #markText: string;
 	#lock: number | undefined;
 	#isMade = false;
+	#isLocked = false;
 
-	constructor(path: string, { isHeritable = false }: { readonly isHeritable?: boolean } = {}) {
+	constructor(
+		path: string,
+		{
+			isHeritable = false,
+			keepsPending = false,
+		}: { readonly isHeritable?: boolean; readonly keepsPending?: boolean } = {},
+	) {
 		this.#path = path;
-		this.#markText = isHeritable ? heritableMarkText : markText;
+		this.#markText = keepsPending ? pendingMarkText : isHeritable ? heritableMarkText : markText;
 	}
 
 	/** One of a process that has died, if it has made any: before others take it for abandoned. */
@@ -60,6 +72,11 @@ export class StagingFolder {
 		}
 	}
 
+	/** Others know that it is somebody's. */
+	get isLocked(): boolean {
+		return this.#isLocked;
+	}
+
 	/** Throws what the disk says. Where it cannot be locked, it has no mark either, and nobody will remove it. */
 	make(): void {
 		if (this.#isMade && existsSync(this.#path)) return;
@@ -72,7 +89,8 @@ export class StagingFolder {
 			// Only to be read: the disk can still be made read-only.
 			lock = openSync(mark, "r");
 			const { status } = lockMark(lock);
-			if (status !== 0) unlinkSync(mark);
+			this.#isLocked = status === 0;
+			if (!this.#isLocked) unlinkSync(mark);
 			renameSync(unfinished, this.#path);
 		} catch (error) {
 			if (lock !== undefined) closeSync(lock);
@@ -83,6 +101,47 @@ export class StagingFolder {
 		// Never closed: the process's end unlocks it.
 		this.#lock = lock;
 		this.#isMade = true;
+	}
+}
+
+/** What is pending in one of these is another process's, or was. */
+interface PendingFolder {
+	readonly path: string;
+	/** Nobody has it: it stays so until `unlock`. Undefined: somebody has. */
+	readonly unlock: (() => void) | undefined;
+}
+
+/** The folders of processes that keep what is pending, each locked if its process is gone. */
+export function* pendingFolders(parent: string): Generator<PendingFolder> {
+	let turn: number;
+	try {
+		turn = openSync(parent, "r");
+	} catch {
+		// There is none, or it cannot be had: nothing is done with it.
+		return;
+	}
+	try {
+		// One process after the other: what one only looks at is not to look like somebody's to another.
+		lockMark(turn, waitingLockArguments);
+		for (const name of readdirSync(parent)) {
+			if (!folderName.test(name)) continue;
+			const path = join(parent, name);
+			let mark: number;
+			try {
+				mark = openSync(join(path, markName), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+			} catch {
+				// It is being made, or removed.
+				continue;
+			}
+			const unlock = (): void => closeSync(mark);
+			if (lockMark(mark).status === 0) yield { path, unlock };
+			else {
+				unlock();
+				yield { path, unlock: undefined };
+			}
+		}
+	} finally {
+		closeSync(turn);
 	}
 }
 
@@ -134,6 +193,8 @@ async function removeIfAbandoned(folder: string, isToGo: (mark: Mark) => boolean
 export async function removeStagingFolder(folder: string): Promise<void> {
 	const entries = await readdir(folder, { withFileTypes: true });
 	const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+	// What is pending there is in no bucket.
+	if (files.some(isRecordName)) return;
 	// The mark last: what is interrupted is found again.
 	for (const name of files.toSorted((a, b) => Number(a === markName) - Number(b === markName)))
 		await unlink(join(folder, name));

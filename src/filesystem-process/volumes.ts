@@ -8,6 +8,7 @@ import {
 	keptFrom,
 	type KeptFilesystem,
 	type Recalled,
+	syncFolder,
 	type S3Filesystem,
 	type VolumeOptions,
 } from "../s3-filesystem/index.ts";
@@ -32,6 +33,7 @@ import {
 	type VolumeConfig,
 } from "./messages.ts";
 import { KnownServers } from "./known-servers.ts";
+import { countPending, takeOverPending } from "./pending-folders.ts";
 import { RefusalLog } from "./refusals.ts";
 import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
 import type { Tracing } from "./tracing.ts";
@@ -75,17 +77,19 @@ export class ServedVolumes {
 	readonly #farConnections: FarConnections | undefined;
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
-	readonly #troubles = new Map<DiskUse, Trouble>();
+	readonly #troubles = new Map<string, Trouble>();
 	/** By folder. */
 	readonly #counts = new Map<string, VolumeCounts>();
 	/** With all servers. */
 	readonly #traffic = { server_requests: 0, server_retries: 0, server_received_bytes: 0, server_sent_bytes: 0 };
+	#canKeepPending: boolean;
 	#firstFailure: { readonly error: unknown } | undefined;
 	#identity: Identity | undefined;
 
 	/** `kept`: of the process that has served them before, or what it has written down. */
 	constructor(config: FilesystemConfig, surroundings: Surroundings, kept?: KeptFilesystem | Recalled) {
 		this.#config = config;
+		this.#canKeepPending = config.keepsPending === true;
 		this.#surroundings = surroundings;
 		const { log, redactor, threads } = surroundings;
 		this.#farConnections = threads && new FarConnections(threads);
@@ -98,9 +102,13 @@ export class ServedVolumes {
 		const memoryBytes = config.memoryBytes ?? defaultBudgetBytes();
 		const volumes = config.volumes.flatMap((volume) => this.#serve(volume)?.volume ?? []);
 		if (volumes.length === 0 && this.#firstFailure !== undefined) throw this.#firstFailure.error;
-		const stagingFolder = new StagingFolder(stagingDirectory, { isHeritable: config.journalDirectory !== undefined });
+		const stagingFolder = new StagingFolder(stagingDirectory, {
+			isHeritable: config.journalDirectory !== undefined,
+			keepsPending: config.keepsPending === true,
+		});
 		if (cache !== undefined && config.mount.kind === "continued") stagingFolder.takeOver();
-		if (cache !== undefined) void removeAbandoned(dirname(stagingDirectory));
+		if (config.pendingDirectory !== undefined) this.#meetPending(config.pendingDirectory, stagingFolder, volumes);
+		if (cache !== undefined && config.keepsPending !== true) void removeAbandoned(dirname(stagingDirectory));
 		const settings = {
 			memoryBytes,
 			sharesMemory: this.#farConnections !== undefined,
@@ -110,12 +118,44 @@ export class ServedVolumes {
 				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
 			...(config.journalDirectory !== undefined && { journalDirectory: config.journalDirectory }),
 			...(cache !== undefined && { cache, makeStagingDirectory: () => stagingFolder.make() }),
+			...(config.keepsPending === true && { keepsPending: true }),
+			onPendingTrouble: (message: string | undefined) => this.#trouble("pending files", message),
 			onDiskTrouble: (use: DiskUse, problem: DiskProblem | undefined) => this.#diskTrouble(use, problem),
 			log: (level: "debug" | "info" | "warn" | "error", fields: object, message: string) => log[level](fields, message),
 		};
 		this.#settings = settings;
 		const known = kept !== undefined && "volumes" in kept ? keptFrom(kept, volumes) : kept;
 		this.filesystem = createS3Filesystem(volumes, settings, known);
+	}
+
+	/** Takes over what is pending for these buckets, or says that nobody does. */
+	#meetPending(parent: string, stagingFolder: StagingFolder, volumes: readonly VolumeOptions[]): void {
+		const { log } = this.#surroundings;
+		const { keepsPending, stagingDirectory, mount } = this.#config;
+		// Otherwise the one that was there has stored all, or has written down more.
+		const isFirst = mount.kind === "inherited" || mount.kind === "libfuse";
+		if (keepsPending === true) {
+			try {
+				stagingFolder.make();
+				if (!stagingFolder.isLocked) throw new Error("its files cannot be locked");
+				for (const each of [parent, dirname(parent)]) syncFolder(each);
+				if (isFirst) takeOverPending(parent, stagingDirectory, volumes, log);
+			} catch (error) {
+				this.#canKeepPending = false;
+				for (const { volume } of this.#volumes.values()) volume.writeBack = undefined;
+				log.error(
+					{ err: error, stagingDirectory },
+					"the disk is of no use for write-back, and closing waits for the bucket",
+				);
+			}
+			return;
+		}
+		if (!isFirst) return;
+		const files = countPending(parent, volumes);
+		if (files === 0) return;
+		const message = `${files} closed files of this mount wait in ${parent} and are not in the bucket: mount it with write-back once more`;
+		log.error({ files, folder: parent }, "files are pending that this mount does not upload");
+		this.#trouble("pending files", message);
 	}
 
 	obey(told: VolumeOrder): void {
@@ -188,7 +228,8 @@ export class ServedVolumes {
 			log.info({ folder }, "credentials replaced");
 		}
 		const { readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } = config;
-		Object.assign(volume, { readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs });
+		const writeBack = this.#writeBackOf(config);
+		Object.assign(volume, { readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs, writeBack });
 		served.config = config;
 		const options = changed.filter((name) => name !== "credentials");
 		if (options.some((name) => shownOptions.has(name))) this.filesystem.attributesChanged(volume);
@@ -227,6 +268,7 @@ export class ServedVolumes {
 		await this.#untilUnused(volume, hiddenMs);
 		await this.filesystem.drain(volume).catch((error: unknown) => log.error({ err: error, folder }, "upload failed"));
 		const openFiles = this.filesystem.openFiles(volume);
+		this.#tellPending("closed files of a removed folder stay on the disk", volume);
 		const keys = await this.filesystem.forsake(volume);
 		for (const store of stores) store.close();
 		if (openFiles > 0) log.warn({ folder, openFiles }, "files of a removed folder are still open and get errors now");
@@ -248,6 +290,8 @@ export class ServedVolumes {
 	/** Says whether everything is in its bucket. `isUnmounted`: nobody goes on with what is not. */
 	async end({ isUnmounted }: { readonly isUnmounted: boolean }): Promise<boolean> {
 		let isSaved = true;
+		const { stagingDirectory } = this.#config;
+		this.#tellPending("closed files are uploaded before the end; what cannot be stays on the disk");
 		try {
 			await this.filesystem.drain();
 		} catch (error) {
@@ -256,22 +300,32 @@ export class ServedVolumes {
 		}
 		// Applications write on.
 		if (!isUnmounted && this.#config.journalDirectory !== undefined) return isSaved;
+		// Whoever comes next goes on with them.
+		if (this.#tellPending("closed files stay on the disk, and the next process with it uploads them")) return false;
 		// Otherwise there is none, or whoever comes next finds it.
-		await removeStagingFolder(this.#config.stagingDirectory).catch(() => undefined);
+		await removeStagingFolder(stagingDirectory).catch(() => undefined);
 		return isSaved;
 	}
 
+	#tellPending(message: string, volume?: VolumeOptions): boolean {
+		const left = this.filesystem.pendingLeft(volume);
+		if (left === undefined) return false;
+		this.#surroundings.log.warn({ ...left, folder: this.#config.stagingDirectory }, message);
+		return true;
+	}
+
+	#trouble(about: string, message: string | undefined): void {
+		const since = this.#troubles.get(about)?.since ?? new Date().toISOString();
+		if (message === undefined) this.#troubles.delete(about);
+		else this.#troubles.set(about, { about, message, since });
+		this.#surroundings.tell({ kind: "troubles", troubles: [...this.#troubles.values()] });
+	}
+
 	#diskTrouble(use: DiskUse, problem: DiskProblem | undefined): void {
-		const { log, tell } = this.#surroundings;
-		if (problem === undefined) {
-			this.#troubles.delete(use);
-			log.info({ disk: use }, "a disk is in order again");
-		} else {
-			const { message, error } = problem;
-			this.#troubles.set(use, { about: `disk of ${use}`, message, since: new Date().toISOString() });
-			log.warn({ disk: use, problem: message, err: error }, "a disk is out of order");
-		}
-		tell({ kind: "troubles", troubles: [...this.#troubles.values()] });
+		const { log } = this.#surroundings;
+		if (problem === undefined) log.info({ disk: use }, "a disk is in order again");
+		else log.warn({ disk: use, problem: problem.message, err: problem.error }, "a disk is out of order");
+		this.#trouble(`disk of ${use}`, problem?.message);
 	}
 
 	#tellConcessions(server: ServerKnowledge): void {
@@ -299,6 +353,7 @@ export class ServedVolumes {
 			const store = this.#createStore(config, refusals);
 			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } =
 				config;
+			const writeBack = this.#writeBackOf(config);
 			const identity = `${config.endpoint ?? ""} ${bucket}`;
 			const volume = {
 				folder,
@@ -313,6 +368,7 @@ export class ServedVolumes {
 				attributes,
 				contentTypes,
 				ttlMs,
+				writeBack,
 			};
 			const served = { config, volume, stores: [store], refusals };
 			this.#volumes.set(folder, served);
@@ -324,6 +380,11 @@ export class ServedVolumes {
 			this.#firstFailure ??= { error };
 			return undefined;
 		}
+	}
+
+	/** Undefined also where the process was begun without: what was closed would not be looked for on its disk. */
+	#writeBackOf({ writeBack }: VolumeConfig): VolumeOptions["writeBack"] {
+		return this.#canKeepPending ? writeBack : undefined;
 	}
 
 	#createStore(config: VolumeConfig, refusals: RefusalLog): ObjectStore {
@@ -441,6 +502,7 @@ const shownOptions: ReadonlySet<keyof VolumeConfig> = new Set([
 	"attributes",
 	"contentTypes",
 	"ttlMs",
+	"writeBack",
 ]);
 
 /** How long what is open of a bucket goes on after another one has taken its place. */

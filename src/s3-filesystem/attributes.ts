@@ -83,8 +83,7 @@ export class NodeAttributes {
 		const before = node.posix;
 		node.posix = posix;
 		if (node.draft !== undefined || node.version === undefined) {
-			node.metadataDirty = true;
-			this.#tree.namespace.nodes.changed(node);
+			this.#contents.attributesChanged(node);
 			return;
 		}
 		try {

@@ -1,10 +1,12 @@
 import { existsSync } from "node:fs";
 import type { ReadResult, RequestContext } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
-import type { ObjectVersion } from "../s3/object-store.ts";
+import { S3Error, type ObjectMetadata, type ObjectVersion } from "../s3/object-store.ts";
 import { createDiskCache } from "./reading/disk-cache.ts";
 import { Draft } from "./writing/draft.ts";
-import type { KeptDraft } from "./writing/draft-options.ts";
+import { isSameMetadata } from "./writing/draft-commit.ts";
+import type { DraftWatcher, KeptDraft } from "./writing/draft-options.ts";
+import { isSameUpTo, s3PartGrid } from "./writing/part-grid.ts";
 import { createStaging, type Staging } from "./writing/staging.ts";
 import { Tails } from "./writing/tails.ts";
 import { createMemoryBudget } from "./reading/memory-budget.ts";
@@ -31,6 +33,7 @@ import type { PathLocks } from "./names/path-locks.ts";
 import { formatMetadata, parseMetadata } from "./names/posix-metadata.ts";
 import { NextNames } from "./names/next-names.ts";
 import { Neighbours } from "./names/neighbours.ts";
+import type { PendingRecords } from "./pending-records.ts";
 import { createReading, smallFileBytes, type Reading } from "./reading/reading.ts";
 import { namesFreshSince } from "./names/validity.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
@@ -50,12 +53,21 @@ export class FileContents {
 	readonly #neighbours = new Neighbours();
 	#guessesUnderWay = 0;
 	/** Files that may have changes which are not in their bucket, with when those began, by `performance.now()`. */
+	readonly #records: PendingRecords | undefined;
+	/** Closed under a process before this one, and not compared with the bucket yet. */
+	readonly #recalled = new WeakSet<FileNode>();
 	readonly #changedSince = new Map<FileNode, number>();
 	readonly #keptPaths = new Set<string>();
 	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
-	constructor(settings: FilesystemSettings, namespace: Namespace, paths: PathLocks, journal: Journal | undefined) {
-		this.#journal = journal;
+	constructor(
+		settings: FilesystemSettings,
+		namespace: Namespace,
+		paths: PathLocks,
+		watchers: { readonly journal: Journal | undefined; readonly records: PendingRecords | undefined },
+	) {
+		this.#journal = watchers.journal;
+		this.#records = watchers.records;
 		this.#namespace = namespace;
 		this.#paths = paths;
 		this.#budget = createMemoryBudget(settings.memoryBytes, { isShared: settings.sharesMemory === true });
@@ -177,6 +189,14 @@ export class FileContents {
 		const draft = node.draft ?? this.startDraft(node, {});
 		await draft.truncate(sizeBytes);
 		this.#changed(node);
+		this.#records?.refresh(node);
+	}
+
+	/** Mode, owner or times of a file with a draft are others. */
+	attributesChanged(node: FileNode): void {
+		node.metadataDirty = true;
+		this.#namespace.nodes.changed(node);
+		this.#records?.refresh(node);
 	}
 
 	startDraft(
@@ -188,11 +208,11 @@ export class FileContents {
 		}: { readonly sizeBytes?: number; readonly onlyIfAbsent?: boolean; readonly kept?: KeptDraft },
 	): Draft {
 		const base = kept === undefined ? this.versionOf(node) : kept.base;
-		const watcher = this.#journal?.watcherOf(node);
+		const watcher = bothOf(this.#journal?.watcherOf(node), this.#records?.watcherOf(node));
 		/** What the metadata said of the file when it was asked for last. */
 		let said = { posix: node.posix, changed: node.changed };
 		let askedAt = performance.now();
-		const paths = this.#paths;
+		const [paths, recalled] = [this.#paths, this.#recalled];
 		const draft = new Draft({
 			store: node.volume.store,
 			staging: this.#staging,
@@ -200,7 +220,7 @@ export class FileContents {
 			key: () => keyOf(node),
 			keyLock: {
 				get isTaken() {
-					return paths.isTaken(node);
+					return paths.isTaken(node) || recalled.has(node);
 				},
 				shared: async (work) => paths.shared(node, work),
 			},
@@ -208,14 +228,13 @@ export class FileContents {
 			sizeBytes: sizeBytes ?? base?.sizeBytes ?? 0,
 			metadata: (isFinal) => {
 				said = { posix: node.posix, changed: node.changed };
-				// While it is being written, the time of the last write is not known.
-				const mtime = node.posix.mtime ?? (isFinal ? node.changed : undefined);
-				return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtime !== undefined && { mtime }) });
+				return metadataOf(node, isFinal);
 			},
 			properties: async () => {
 				askedAt = performance.now();
 				return this.#namespace.properties.of(node);
 			},
+			isPatient: () => node.volume.writeBack !== undefined,
 			...(onlyIfAbsent && { onlyIfAbsent }),
 			...(watcher !== undefined && { watcher }),
 			...(kept !== undefined && { kept }),
@@ -254,9 +273,11 @@ export class FileContents {
 	}
 
 	/** With the draft of a process that has died. Throws when it cannot be read as that one has written it. */
-	goOn(node: FileNode, kept: KeptDraft): void {
+	goOn(node: FileNode, kept: KeptDraft, { wasClosed = false }: { readonly wasClosed?: boolean } = {}): void {
 		const { grid, limitBytes } = this.#staging;
-		if (kept.limitBytes !== limitBytes) throw new Error("its staging had another limit");
+		const isOther = kept.limitBytes !== limitBytes;
+		if (isOther && !(wasClosed && isSameUpTo(kept.sizeBytes, grid, s3PartGrid(kept.limitBytes))))
+			throw new Error("its staging had another limit");
 		const { base, baseModifiedMs: modifiedMs = Date.now() } = kept;
 		if (base !== undefined && node.version?.etag !== base.etag) {
 			const { etag, sizeBytes } = base;
@@ -273,6 +294,18 @@ export class FileContents {
 			if (!existsSync(path)) throw new Error("what it had staged is gone");
 			this.#keptPaths.add(path);
 		}
+	}
+
+	/** The same, of a file that was closed: it is stored unless somebody else has stored another since. `since`: by performance.now. */
+	recall(node: FileNode, kept: KeptDraft, since: number): void {
+		this.goOn(node, kept, { wasClosed: true });
+		this.#recalled.add(node);
+		this.#changedSince.set(node, since);
+	}
+
+	/** Somebody may make an object of it who is not here. */
+	spare(paths: readonly string[]): void {
+		for (const path of paths) this.#keptPaths.add(path);
 	}
 
 	/** What a process that has died has left in staging, and nobody goes on with. */
@@ -294,10 +327,27 @@ export class FileContents {
 			await this.replaceMetadata(node);
 			return;
 		}
+		if (this.#recalled.has(node)) await this.#compareWithBucket(node, draft);
 		const { changed } = node;
 		await draft.commit();
 		if (node.changed === changed) node.metadataDirty = false;
 		this.#namespace.nodes.changed(node);
+	}
+
+	/** Throws when somebody else has changed the object since the file was closed, unless it was written here again. */
+	async #compareWithBucket(node: FileNode, draft: Draft): Promise<void> {
+		const { base } = draft;
+		const key = keyOf(node);
+		const found = await unlessAbsent(node.volume.store.head(key, base && { as: base.etag }));
+		const isAsItWas = found?.etag === base?.etag || draft.keep().committing !== undefined;
+		if (!isAsItWas && this.#records?.isCurrent(node) === true) {
+			const metadata = metadataOf(node, true);
+			const isThis =
+				found !== undefined && found.sizeBytes === draft.sizeBytes && isSameMetadata(found.metadata, metadata);
+			if (!isThis) throw new S3Error("OBJECT_REPLACED", `${key} was changed by somebody else since it was closed here`);
+			await draft.stored({ ...found, key });
+		}
+		this.#recalled.delete(node);
 	}
 
 	/** Stores what nobody has open, so that nobody would write it later; without success it is given up. */
@@ -305,8 +355,8 @@ export class FileContents {
 		try {
 			await this.commit(node);
 		} finally {
-			// Unless somebody has opened it meanwhile.
-			if (!isOpenForWriting(node)) await this.discard(node);
+			// Unless somebody has opened it meanwhile, or was told before that it is safe.
+			if (!isOpenForWriting(node) && this.#records?.has(node) !== true) await this.discard(node);
 		}
 	}
 
@@ -392,9 +442,23 @@ export class FileContents {
 		if (node.unlinkedKey === undefined) putListed(node);
 	}
 
+	/** Its name is gone: nobody is to make an object of it. */
+	unlinked(node: FileNode): void {
+		this.#records?.drop(node);
+	}
+
+	/** Forgets what is not in the bucket, and leaves it where whoever comes next finds it. */
+	leave(node: FileNode): void {
+		this.#records?.leave(node);
+		setDraft(node, undefined);
+		this.#changedSince.delete(node);
+		this.#namespace.nodes.changed(node);
+	}
+
 	/** Gives up what is not in the bucket. */
 	async discard(node: FileNode): Promise<void> {
 		const { draft } = node;
+		this.#records?.drop(node);
 		setDraft(node, undefined);
 		this.#changedSince.delete(node);
 		node.metadataDirty = false;
@@ -422,6 +486,44 @@ export class FileContents {
 			dirty_limit_bytes: this.#staging.limitBytes,
 		};
 	}
+}
+
+async function unlessAbsent<T>(found: Promise<T>): Promise<T | undefined> {
+	try {
+		return await found;
+	} catch (error) {
+		if (error instanceof S3Error && error.kind === "NOT_FOUND") return undefined;
+		throw error;
+	}
+}
+
+/** What its object gets. */
+function metadataOf(node: FileNode, isFinal: boolean): ObjectMetadata {
+	// While it is being written, the time of the last write is not known.
+	const mtime = node.posix.mtime ?? (isFinal ? node.changed : undefined);
+	return formatMetadata({ ...node.posix, mode: modeOf(node), ...(mtime !== undefined && { mtime }) });
+}
+
+function bothOf(one: DraftWatcher | undefined, other: DraftWatcher | undefined): DraftWatcher | undefined {
+	if (one === undefined || other === undefined) return one ?? other;
+	return {
+		changed: () => {
+			one.changed();
+			other.changed();
+		},
+		partChanged: (index) => {
+			one.partChanged(index);
+			other.partChanged(index);
+		},
+		written: (index, start, end) => {
+			one.written(index, start, end);
+			other.written(index, start, end);
+		},
+		flush: () => {
+			one.flush();
+			other.flush();
+		},
+	};
 }
 
 /** The kernel has its pages, or what was written here. */

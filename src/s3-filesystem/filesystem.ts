@@ -34,6 +34,9 @@ import { isSymlink, keyOf, type FileNode, type Node } from "./names/nodes.ts";
 import { PathLocks } from "./names/path-locks.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import { OpenFiles } from "./open-files.ts";
+import { PendingFiles, type PendingLeft } from "./pending-files.ts";
+import { PendingRecall } from "./pending-recall.ts";
+import { PendingRecords } from "./pending-records.ts";
 import { Removal } from "./removal.ts";
 import { RepeatedRequests } from "./repeated-requests.ts";
 import { Renaming } from "./renaming.ts";
@@ -59,6 +62,8 @@ export interface S3Filesystem extends Filesystem {
 	 * to another; then it goes on. Nothing may be asked of it meanwhile.
 	 */
 	keep(): Promise<KeptFilesystem>;
+	/** Closed files that are in no bucket yet, of one or of all; undefined: there are none. */
+	pendingLeft(volume?: VolumeOptions): PendingLeft | undefined;
 	/** For metrics: counts and sizes in bytes, by name. */
 	stats(): Record<string, number>;
 	/** The folder of the bucket that a node is in; `""` also where it is in none. */
@@ -76,6 +81,8 @@ export interface VolumeState {
 	pendingBytes: number;
 	/** Since the oldest of those changes. */
 	pendingSeconds: number;
+	/** Of those files, closed ones that the server does not take. */
+	failedFiles: number;
 }
 
 /** Shows buckets as a tree of files. SEMANTICS.md says what it promises. `kept`: goes on where another process has left it. */
@@ -105,6 +112,7 @@ class BucketFilesystem implements S3Filesystem {
 	readonly #journal: Journal | undefined;
 	readonly #requests: RepeatedRequests;
 	readonly #past: Past | undefined;
+	readonly #pending: PendingFiles | undefined;
 	readonly #volumes: Set<VolumeOptions>;
 	#unknownLookups: UnknownLookups | undefined;
 	/** Of buckets that are not shown any more something is open still. */
@@ -133,7 +141,10 @@ class BucketFilesystem implements S3Filesystem {
 		if (kept === undefined) this.#journal?.end();
 		this.#namespace = new Namespace(volumes, this.#names, kept?.nodes);
 		this.#paths = new PathLocks(() => this.#contents.pathsFree());
-		this.#contents = new FileContents(settings, this.#namespace, this.#paths, this.#journal);
+		const records =
+			settings.keepsPending === true ? new PendingRecords(settings.stagingDirectory, settings.log) : undefined;
+		const watchers = { journal: this.#journal, records };
+		this.#contents = new FileContents(settings, this.#namespace, this.#paths, watchers);
 		this.#directoriesAhead = new DirectoriesAhead(this.#namespace);
 		const journal = this.#journal;
 		const tree = (this.#tree = new Tree({
@@ -149,13 +160,19 @@ class BucketFilesystem implements S3Filesystem {
 		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents, mountId));
 		this.#namespace.onReplaced = (node) => unlinked.replaced(node);
 		const takeHandle = (): number => this.#nextHandle++;
-		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log, journal }));
+		const pending = (this.#pending = records && new PendingFiles(tree, contents, records, settings));
+		const files = (this.#files = new OpenFiles({ tree, contents, unlinked, takeHandle, log, journal, pending }));
 		this.#attributes = new NodeAttributes(tree, contents, markers);
 		this.#creation = new Creation(tree, contents, markers, unlinked, files);
 		this.#removal = new Removal(tree, contents, markers, unlinked);
 		this.#renaming = new Renaming(tree, contents, markers, unlinked, this.#removal);
 		if (volumes.some(({ readOnly }) => !readOnly)) contents.prepareToWrite();
 		if (kept !== undefined) this.#goOn(kept);
+		if (records !== undefined && pending !== undefined) {
+			const recall = new PendingRecall({ namespace: this.#namespace, contents, records, files: pending, log });
+			recall.recall(settings.stagingDirectory, volumes);
+		}
+		if (this.#past !== undefined) contents.removeOthers();
 	}
 
 	async keep(): Promise<KeptFilesystem> {
@@ -164,7 +181,7 @@ class BucketFilesystem implements S3Filesystem {
 		// There is no key of theirs that could not be somebody else's by now.
 		if (files.some((node) => node.unlinkedKey !== undefined && this.#contents.isDirty(node)))
 			throw new Error("files that were removed while they were open are being written");
-		for (const node of files) await this.#files.commit(node);
+		for (const node of files) await this.#store(node);
 		this.#contents.close();
 		return {
 			nodes: keepNodes(this.#namespace.nodes),
@@ -187,7 +204,6 @@ class BucketFilesystem implements S3Filesystem {
 			else this.#contents.goOn(node, draft);
 		}
 		this.#files.goOn(files);
-		if (this.#past !== undefined) this.#contents.removeOthers();
 		for (const { handle, node, reader } of directories) {
 			const directory = this.#namespace.nodes.get(node);
 			if (directory?.kind !== "directory") continue;
@@ -252,8 +268,14 @@ class BucketFilesystem implements S3Filesystem {
 		const lost: string[] = [];
 		for (const node of this.#namespace.nodes.all()) {
 			if (node.volume !== volume || node.kind === "directory") continue;
-			if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) lost.push(keyOf(node));
-			await this.#tree.locks.with(node, async () => this.#contents.discard(node));
+			await this.#tree.locks.with(node, async () => {
+				if (this.#pending?.has(node) === true) {
+					this.#pending.leave(node);
+					return;
+				}
+				if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) lost.push(keyOf(node));
+				await this.#contents.discard(node);
+			});
 			this.#tree.kernel?.invalidateNode(node.id);
 		}
 		this.#lookForRemains();
@@ -447,8 +469,18 @@ class BucketFilesystem implements S3Filesystem {
 			(node): node is FileNode =>
 				node.kind === "file" && (volume === undefined || node.volume === volume) && this.#contents.isDirty(node),
 		);
-		const outcomes = await Promise.allSettled(dirty.map(async (node) => this.#files.commit(node)));
+		const outcomes = await Promise.allSettled(dirty.map(async (node) => this.#store(node)));
 		for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+	}
+
+	/** A pending file is told of as one. */
+	async #store(node: FileNode): Promise<void> {
+		await (this.#pending?.has(node) === true ? this.#pending.store(node) : this.#files.commit(node));
+	}
+
+	pendingLeft(volume?: VolumeOptions): PendingLeft | undefined {
+		const left = this.#pending?.left(volume);
+		return left === undefined || left.files === 0 ? undefined : left;
 	}
 
 	async destroy(): Promise<void> {
@@ -473,11 +505,18 @@ class BucketFilesystem implements S3Filesystem {
 	volumeStates(): Map<string, VolumeState> {
 		const states = new Map<string, VolumeState>();
 		const stateOf = ({ volume: { folder } }: FileNode): VolumeState => {
-			const known = states.get(folder) ?? { openFiles: 0, pendingFiles: 0, pendingBytes: 0, pendingSeconds: 0 };
+			const known = states.get(folder) ?? {
+				openFiles: 0,
+				pendingFiles: 0,
+				pendingBytes: 0,
+				pendingSeconds: 0,
+				failedFiles: 0,
+			};
 			states.set(folder, known);
 			return known;
 		};
 		for (const node of this.#files.nodes()) stateOf(node).openFiles++;
+		for (const node of this.#pending?.failed() ?? []) stateOf(node).failedFiles++;
 		for (const { node, stagedBytes, seconds } of this.#contents.pending()) {
 			const state = stateOf(node);
 			state.pendingFiles++;

@@ -19,6 +19,7 @@ import {
 	type OpenFile,
 } from "./names/nodes.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
+import type { PendingFiles } from "./pending-files.ts";
 import { refuseIfReadOnly, type Tree } from "./tree.ts";
 import type { UnlinkedFiles } from "./unlinked-files.ts";
 
@@ -33,6 +34,7 @@ export class OpenFiles {
 	readonly #takeHandle: () => number;
 	readonly #log: FilesystemSettings["log"];
 	readonly #journal: Journal | undefined;
+	readonly #pending: PendingFiles | undefined;
 	readonly #files = new Map<number, OpenFile>();
 
 	constructor(options: {
@@ -42,7 +44,9 @@ export class OpenFiles {
 		readonly takeHandle: () => number;
 		readonly log: FilesystemSettings["log"];
 		readonly journal: Journal | undefined;
+		readonly pending: PendingFiles | undefined;
 	}) {
+		this.#pending = options.pending;
 		this.#journal = options.journal;
 		this.#tree = options.tree;
 		this.#contents = options.contents;
@@ -189,7 +193,8 @@ export class OpenFiles {
 
 	async flush(handle: number, caller: RequestContext): Promise<void> {
 		const { node, writable } = this.#file(handle);
-		if (writable) await this.commit(node, caller);
+		if (!writable || (await this.#pending?.closed(node, caller)) === true) return;
+		await this.commit(node, caller);
 	}
 
 	async fsync(handle: number, caller: RequestContext): Promise<void> {
@@ -236,7 +241,10 @@ export class OpenFiles {
 		file.reader?.close();
 		node.handles.delete(file);
 		if (isOpenForWriting(node)) return;
-		if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) await this.#commitOrGiveUp(node);
+		if (node.unlinkedKey === undefined && this.#contents.isDirty(node)) {
+			if ((await this.#pending?.released(node)) === true) return;
+			await this.#commitOrGiveUp(node);
+		}
 		// Somebody may have opened it meanwhile.
 		if (isOpenForWriting(node)) return;
 		if (node.unlinkedKey === undefined || node.handles.size === 0) await this.#contents.discard(node);

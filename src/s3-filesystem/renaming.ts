@@ -5,12 +5,16 @@ import type { Markers } from "./markers.ts";
 import { listedDirectory } from "./names/listed.ts";
 import { keepTimes, keyOf, type DirectoryNode, type FileNode, type Node } from "./names/nodes.ts";
 import { deleteCopied, DirectoryMove } from "./names/rename-directory.ts";
+import { inParallel } from "../turns.ts";
 import type { Removal } from "./removal.ts";
 import { refuseIfTooLong, type Step, type Tree, type WritableDirectory } from "./tree.ts";
 import type { UnlinkedFiles } from "./unlinked-files.ts";
 
 // renameat2(2) of Linux.
 const renameFlags = { noReplace: 1 } as const;
+
+/** Files with changes, of a directory that is about to be renamed. */
+const settledAtOnce = 16;
 
 /** Where something is, and where it is to be: what may be there has to make way. */
 interface Rename {
@@ -182,9 +186,10 @@ export class Renaming {
 	async #settleBelow(directory: DirectoryNode): Promise<void> {
 		// Copied with the others, they would come back under the new name.
 		for (const below of directoriesFrom(directory)) await this.#unlinked.unhideAll(below);
-		for (const file of filesBelow(directory)) {
-			if (file.draft !== undefined) await this.#tree.locks.with(file, async () => this.#contents.settle(file));
-		}
+		const drafted = Array.from(filesBelow(directory)).filter(({ draft }) => draft !== undefined);
+		await inParallel(drafted, settledAtOnce, async (file) =>
+			this.#tree.locks.with(file, async () => this.#contents.settle(file)),
+		);
 	}
 
 	/** What is known below the directory has the keys and versions of the copies from now on. */

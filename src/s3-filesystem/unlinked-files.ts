@@ -27,6 +27,7 @@ export class UnlinkedFiles {
 		node.hiddenIn = directory;
 		directory.hidden.set(node.name, node);
 		this.#tree.namespace.nodes.changed(node);
+		this.#contents.unlinked(node);
 	}
 
 	async unhideAll(directory: DirectoryNode): Promise<void> {
@@ -85,6 +86,7 @@ export class UnlinkedFiles {
 		node.unlinkedKey = key;
 		node.aside = undefined;
 		this.#tree.namespace.nodes.changed(node);
+		this.#contents.unlinked(node);
 		// Without one it keeps its size: with none, what is left to read would look like the end of the file.
 		if (copy !== undefined) this.#contents.moved(node, key, copy);
 	}

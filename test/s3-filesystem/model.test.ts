@@ -53,23 +53,38 @@ afterEach(async () => {
 	rmSync(folder, { recursive: true, force: true });
 }, 60_000);
 
-test.each(seeds)(
-	"a mount behaves as a plain file system in memory does, also after it is mounted anew (seed %i)",
-	async (seed) => {
+test.each(seeds.flatMap((seed) => [false, true].map((writesBack) => ({ seed, writesBack }))))(
+	"a mount behaves as a plain file system in memory does, also after it is mounted anew (seed $seed, write-back $writesBack)",
+	async ({ seed, writesBack }) => {
 		const random = new Random(seed);
 		const prefix = random.chance(0.5) ? "" : "some/prefix/";
 		games = Array.from({ length: players }, (_, index) => {
+			// Other nodes come when what was closed is there.
+			const isStored = async (): Promise<void> => {
+				const reason = writesBack ? await mounted?.drain() : undefined;
+				if (reason !== undefined) throw new Error(reason);
+			};
 			return new Game(seed * players + index, `p${index}`, {
-				get: async (path) => minio.get(bucket, prefix + path),
-				put: async (path, bytes) => minio.put(bucket, prefix + path, bytes),
-				delete: async (path) => minio.delete(bucket, prefix + path),
+				get: async (path) => {
+					await isStored();
+					return minio.get(bucket, prefix + path);
+				},
+				put: async (path, bytes) => {
+					await isStored();
+					return minio.put(bucket, prefix + path, bytes);
+				},
+				delete: async (path) => {
+					await isStored();
+					return minio.delete(bucket, prefix + path);
+				},
 			});
 		});
 		const endMs = performance.now() + playSeconds() * 1000;
 		let round = 0;
 		try {
 			for (; performance.now() < endMs; round++) {
-				await playRound(random, prefix, round, Math.min(endMs, performance.now() + secondsPerRound * 1000));
+				const roundEndMs = Math.min(endMs, performance.now() + secondsPerRound * 1000);
+				await playRound(random, { prefix, round, endMs: roundEndMs, writesBack });
 			}
 		} catch (error) {
 			throw new Error(`FUZZ_SEED=${seed}, round ${round}: ${String(error)}\n${mounted?.log.slice(-50).join("\n")}`, {
@@ -81,7 +96,14 @@ test.each(seeds)(
 	playSeconds() * 1000 + 240_000,
 );
 
-async function playRound(random: Random, prefix: string, round: number, endMs: number): Promise<void> {
+interface Round {
+	readonly prefix: string;
+	readonly round: number;
+	readonly endMs: number;
+	readonly writesBack: boolean;
+}
+
+async function playRound(random: Random, { prefix, round, endMs, writesBack }: Round): Promise<void> {
 	const stagingDirectory = join(folder, `staging-${round}`);
 	const hasCache = random.chance(0.5);
 	const server = random.weighted(servers);
@@ -100,8 +122,9 @@ async function playRound(random: Random, prefix: string, round: number, endMs: n
 			stagingDirectory,
 			stagingLimitBytes: random.pick([8, 9, 16, 24, 64]) * MiB,
 			...(hasCache && { cache: { directory: join(folder, "cache"), limitBytes: 20 * MiB } }),
+			...(writesBack && { keepsPending: true }),
 		},
-		volume: { ttlMs, attributes },
+		volume: { ttlMs, attributes, ...(writesBack && { writeBack: { maximumAgeMs: 60_000 } }) },
 	});
 	const { target } = mounted;
 	if (round === 0) for (const game of games) await mkdir(join(target, game.directory));

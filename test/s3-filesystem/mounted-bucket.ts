@@ -27,7 +27,10 @@ export interface BucketOptions {
 	readonly store?: Partial<Pick<ObjectStoreOptions, "timeouts" | "retryForMs" | "maximumRequests">>;
 	readonly settings?: Partial<Omit<FilesystemSettings, "log">>;
 	readonly volume?: Partial<
-		Pick<VolumeOptions, "attributes" | "contentTypes" | "ttlMs" | "uid" | "gid" | "directoryMode" | "fileMode">
+		Pick<
+			VolumeOptions,
+			"attributes" | "contentTypes" | "ttlMs" | "uid" | "gid" | "directoryMode" | "fileMode" | "writeBack"
+		>
 	>;
 	readonly env?: Readonly<Record<string, string>>;
 	/** It sees no processes but its own, as a pod does. */

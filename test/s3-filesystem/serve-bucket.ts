@@ -43,6 +43,7 @@ async function run(served: ServedBucket): Promise<void> {
 		sharesMemory: testThreads !== undefined,
 		log,
 		onDiskTrouble: (use, problem) => log("warn", {}, `disk of ${use}: ${problem?.message ?? "in order again"}`),
+		onPendingTrouble: (message) => log("warn", {}, `trouble: ${message ?? "over"}`),
 	});
 	const { session, close } = await (served.transport === "libfuse" ? mountByLibfuse : mountDirectly)(
 		served,
@@ -71,6 +72,9 @@ async function run(served: ServedBucket): Promise<void> {
 	// Most are killed, and would keep nothing for the next.
 	flushCompileCache();
 	const ending = await session.ended;
+	// What fails stays, and is looked for by the test.
+	await filesystem.drain().catch(() => undefined);
+	await filesystem.destroy?.();
 	store.close();
 	close();
 	say({ kind: "ended", ...(ending.kind === "failed" && { reason: String(ending.cause) }) });

@@ -25,6 +25,11 @@ export interface VolumeOptions {
 	readonly contentTypes: boolean;
 	/** How long what is known of names and attributes is believed, in milliseconds. 0: never. */
 	readonly ttlMs: number;
+	/**
+	 * Who closes a file waits for the node's disk only, until what was closed first has waited for the bucket for so long. Undefined: for the
+	 * bucket. Only where the staging directory is one of `keepsPending`.
+	 */
+	readonly writeBack?: { readonly maximumAgeMs: number } | undefined;
 }
 
 export interface FilesystemSettings {
@@ -39,6 +44,10 @@ export interface FilesystemSettings {
 	/** Makes it. Default: as a folder of its owner only. */
 	readonly makeStagingDirectory?: () => void;
 	readonly stagingLimitBytes: number;
+	/** The staging directory outlives the process, and what is pending there is gone on with. Default: false. */
+	readonly keepsPending?: boolean;
+	/** Told which files cannot be made objects, in words; undefined: none any more. */
+	readonly onPendingTrouble?: (message: string | undefined) => void;
 	/** Where it is written down what outlives a process that dies. Undefined: nothing does. */
 	readonly journalDirectory?: string;
 	readonly cache?: { readonly directory: string; readonly limitBytes: number };

@@ -74,11 +74,16 @@ export class DraftCommit {
 		});
 		const description = await described;
 		const committed = { key, etag, sizeBytes: this.#content.sizeBytes, modifiedMs, ...description };
+		await this.stored(committed);
+		return committed;
+	}
+
+	/** The server has it as this version. */
+	async stored(committed: Committed): Promise<void> {
 		this.#adopt(committed);
 		this.#options.onCommit?.(committed);
 		// What was cut off had been sent.
 		await this.#sender.abortUpload();
-		return committed;
 	}
 
 	async #completeUpload(): Promise<Committed> {
@@ -121,7 +126,7 @@ export class DraftCommit {
 		const isMoved = key !== committed.key;
 		let present = committed;
 		try {
-			if (isMoved || !isSame(this.#options.metadata(isFinal), committed.metadata)) {
+			if (isMoved || !isSameMetadata(this.#options.metadata(isFinal), committed.metadata)) {
 				const metadata = this.#options.metadata(true);
 				const { etag, sizeBytes, properties } = committed;
 				const { modifiedMs, ...copied } = await store.copy(committed.key, key, {
@@ -170,7 +175,7 @@ export async function describe({ properties, metadata }: DraftOptions, isFinal: 
 	return { properties: (await properties?.()) ?? { headers: {} }, metadata: metadata(isFinal) };
 }
 
-function isSame(a: ObjectMetadata, b: ObjectMetadata): boolean {
+export function isSameMetadata(a: ObjectMetadata, b: ObjectMetadata): boolean {
 	const names = Object.keys(a);
 	return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name]);
 }

@@ -42,6 +42,8 @@ export interface DraftOptions {
 	readonly properties?: () => Promise<ObjectProperties>;
 	/** The first commit throws EXISTS when the bucket has an object of that key by then (O_EXCL). */
 	readonly onlyIfAbsent?: boolean;
+	/** No write is told that a part could not be sent meanwhile, as long as there is room to keep it for the commit. Default: the next one is. */
+	readonly isPatient?: () => boolean;
 	/** Told of what a process in place of this one has to know. Default: nobody. */
 	readonly watcher?: DraftWatcher;
 	/** Goes on where a process that has died has left it; `base` and `sizeBytes` are those that it had. */

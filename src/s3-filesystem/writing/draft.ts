@@ -36,6 +36,8 @@ export class Draft {
 	readonly #turns = new Turns();
 	#committing: Promise<Committed> | undefined;
 	#isDiscarded = false;
+	/** What is beyond goes at this moment. */
+	#cutTo: number | undefined;
 
 	constructor(options: DraftOptions) {
 		const { store, staging, key, keyLock = free, watcher, kept } = options;
@@ -92,6 +94,31 @@ export class Draft {
 
 	keepPart(index: number): KeptPart | undefined {
 		return this.#content.parts.keepPart(index);
+	}
+
+	/** All of it: of one that is being cut off, only what it will have. */
+	keepAll(): KeptDraft {
+		const kept = this.keep();
+		const end = this.#cutTo ?? Infinity;
+		const indexes = this.partIndexes.filter((index) => this.#grid.startOf(index) < end);
+		const parts = indexes.map((index) => this.keepPart(index)).filter((part) => part !== undefined);
+		const [sizeBytes, baseBytes] = [Math.min(kept.sizeBytes, end), Math.min(kept.baseBytes, end)];
+		return { ...kept, sizeBytes, baseBytes, isChanged: kept.isChanged || sizeBytes < kept.sizeBytes, parts };
+	}
+
+	/** Resolves when the disk has what is staged. Call it inside `hold`. */
+	async sync(): Promise<void> {
+		await Promise.all(Array.from(this.#content.parts.all(), async ({ staged }) => staged.sync()));
+	}
+
+	/** All bytes of the file, if they are staged and not more than that. */
+	stagedContent(limitBytes: number): Buffer | undefined {
+		const sizeBytes = Math.min(this.#content.sizeBytes, this.#cutTo ?? Infinity);
+		const part = this.#content.parts.get(0);
+		if (sizeBytes > limitBytes || part?.staged.has(0, sizeBytes) !== true) return undefined;
+		const content = Buffer.allocUnsafe(sizeBytes);
+		part.staged.readInto(content, 0);
+		return content;
 	}
 
 	/** Those that are changed. */
@@ -163,6 +190,16 @@ export class Draft {
 	 */
 	async hold<T>(work: () => Promise<T>): Promise<T> {
 		return this.#change(work);
+	}
+
+	/** A process before this one has stored it as this version, and has not lived to say so. */
+	async stored(committed: Committed): Promise<void> {
+		await this.#change(async () => this.#commits.stored(committed));
+	}
+
+	/** What is in the bucket as far as it is known here; undefined: nothing. */
+	get base(): ObjectVersion | undefined {
+		return this.#content.base;
 	}
 
 	/** The same content has another key or another ETag now. Call it inside `hold` or after `commit`. */
@@ -244,7 +281,7 @@ export class Draft {
 	#checkWrite(offset: number, data: Buffer): void {
 		this.#check();
 		this.#checkSize(offset + data.length);
-		this.#sender.throwFailure();
+		if (this.#options.isPatient?.() !== true) this.#sender.throwFailure();
 	}
 
 	#checkSize(sizeBytes: number): void {
@@ -318,9 +355,13 @@ export class Draft {
 		this.#check();
 		this.#checkSize(sizeBytes);
 		if (sizeBytes === this.#content.sizeBytes) return;
-		if (sizeBytes < this.#content.sizeBytes) await this.#cut(sizeBytes);
-		else if (!this.#sender.reopenEnd(sizeBytes)) await this.#commit();
-		this.#content.resized(sizeBytes);
+		try {
+			if (sizeBytes < this.#content.sizeBytes) await this.#cut(sizeBytes);
+			else if (!this.#sender.reopenEnd(sizeBytes)) await this.#commit();
+			this.#content.resized(sizeBytes);
+		} finally {
+			this.#cutTo = undefined;
+		}
 	}
 
 	/** Drops what is staged or sent from there on. */
@@ -334,9 +375,11 @@ export class Draft {
 				await this.#commit();
 				return;
 			}
+			this.#cutTo = sizeBytes;
 			part.staged.truncate(sizeBytes - cutStart);
 			if (part.staged.isEmpty) this.#content.parts.remove(part);
 		}
+		this.#cutTo = sizeBytes;
 		for (const other of this.#content.parts.all()) {
 			if (other.index > cutIndex || (other.index === cutIndex && cutStart === sizeBytes))
 				this.#content.parts.remove(other);

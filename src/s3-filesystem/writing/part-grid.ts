@@ -50,6 +50,14 @@ export function s3PartGrid(stagingBytes: number): PartGrid {
 	});
 }
 
+/** Whether a file of so many bytes has the same parts in both. */
+export function isSameUpTo(sizeBytes: number, a: PartGrid, b: PartGrid): boolean {
+	if (sizeBytes > Math.min(a.maximumSizeBytes, b.maximumSizeBytes)) return false;
+	const last = Math.max(0, sizeBytes - 1);
+	const index = a.indexAt(last);
+	return index === b.indexAt(last) && a.startOf(index) === b.startOf(index) && a.sizeOf(index) === b.sizeOf(index);
+}
+
 export function createPartGrid(options: {
 	readonly tiers: readonly PartTier[];
 	readonly copyBytes: number;

@@ -6,6 +6,7 @@ import type { ByteRange } from "../../bytes.ts";
 import type { UploadBody } from "../../s3/object-store.ts";
 import { ByteRanges } from "./byte-ranges.ts";
 import type { Staging } from "./staging.ts";
+import { syncToDisk } from "./sync-to-disk.ts";
 
 /** What tmpfs and most disks give to a file at least. */
 const blockBytes = 4096;
@@ -39,6 +40,8 @@ export class StagedPart {
 	#ranges = new ByteRanges();
 	#chargedBytes = 0;
 	#exists = false;
+	/** The disk has it all, whatever happens to the machine. */
+	#isSynced = false;
 	/** CRC-32 of the first bytes, for as long as they are written in order; undefined once they were not. */
 	#checksum: Checksum | undefined = noBytes;
 
@@ -93,6 +96,7 @@ export class StagedPart {
 			const { files } = this.#staging;
 			const descriptor = this.#staging.onDisk(() => (this.#exists ? files.get(this.path) : files.create(this.path)));
 			this.#exists = true;
+			this.#isSynced = false;
 			while (written < data.length) {
 				const already = written;
 				written += this.#staging.onDisk(() =>
@@ -129,6 +133,17 @@ export class StagedPart {
 				if (count === 0) throw new Error(`${this.path} was truncated by somebody else`);
 				position += count;
 			}
+		}
+	}
+
+	/** Resolves when the disk has what is staged. Nothing may be written meanwhile; what is removed meanwhile is not needed any more. */
+	async sync(): Promise<void> {
+		if (this.#isSynced || !this.#exists) return;
+		try {
+			await syncToDisk(this.path);
+			this.#isSynced = true;
+		} catch (error) {
+			if (this.#exists) throw error;
 		}
 	}
 
@@ -189,6 +204,7 @@ export class StagedPart {
 			this.#staging.files.close(path);
 		}
 		this.#staging.files.close(this.path);
+		this.#isSynced = false;
 		this.#checksum = undefined;
 		this.#chargeAgain();
 	}

@@ -8,6 +8,7 @@ import { DiskTrouble, fileErrorCode, isDiskFull, type DiskProblem } from "../dis
 import { DraftError } from "./draft-error.ts";
 import { OpenFiles } from "./descriptors.ts";
 import { s3PartGrid, type PartGrid } from "./part-grid.ts";
+import { isRecordName } from "./record-name.ts";
 import { Turns } from "../../turns.ts";
 
 export interface StagingOptions {
@@ -192,7 +193,7 @@ export class Staging {
 		try {
 			for (const name of readdirSync(this.directory)) {
 				const path = join(this.directory, name);
-				if (stagedName.test(name) && !paths.has(path)) unlinkSync(path);
+				if (stagedName.test(name) && !isRecordName(name) && !paths.has(path)) unlinkSync(path);
 			}
 		} catch (error) {
 			if (fileErrorCode(error) !== "ENOENT") this.trouble(error, "could not remove staged files of before");

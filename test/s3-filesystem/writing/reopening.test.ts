@@ -28,6 +28,36 @@ function setUp(limitBytes: number): {
 	return { bucket, staging, draft };
 }
 
+test.each([0, 10 * KiB, 16 * KiB, 40 * KiB])(
+	"what a process after this one is told of a file that is cut to %i bytes is what it was, or what it will be",
+	async (sizeBytes) => {
+		const { bucket, staging } = setUp(256 * KiB);
+		const told: { readonly sizeBytes: number; readonly stagedBytes: number }[] = [];
+		const tell = (): void => {
+			const { sizeBytes: toldBytes, parts } = file.keepAll();
+			const lengths = parts.flatMap(({ edges }) => edges).map((edge, index) => (index % 2 === 0 ? -edge : edge));
+			told.push({ sizeBytes: toldBytes, stagedBytes: lengths.reduce((sum, length) => sum + length, 0) });
+		};
+		const ignore = (): void => undefined;
+		const file: Draft = new Draft({
+			store: bucket,
+			key: () => "file",
+			base: undefined,
+			sizeBytes: 0,
+			staging,
+			metadata: () => ({}),
+			watcher: { changed: ignore, partChanged: ignore, written: ignore, flush: tell },
+		});
+		// Backwards, so that nothing of it is sent.
+		for (let offset = 59 * KiB; offset >= 0; offset -= KiB) await writeAll(file, offset, pattern(KiB, offset));
+		told.length = 0;
+		await file.truncate(sizeBytes);
+		expect(told.length).toBeGreaterThan(0);
+		for (const each of told) expect(each).toEqual({ sizeBytes, stagedBytes: sizeBytes });
+		await file.discard();
+	},
+);
+
 /** Takes so much room that copies of what the server has must go. */
 async function needRoom(draft: Draft, sizeBytes: number): Promise<void> {
 	// Backwards, so that nothing of it is sent by itself.
