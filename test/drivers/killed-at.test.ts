@@ -187,8 +187,7 @@ async function faults(bucket: string, options: Readonly<Record<string, string>>,
 	return found;
 }
 
-// Once more, it would be killed in other moments.
-const limits = { timeout: 1_500_000, retry: 0 };
+const limits = { timeout: 1_500_000 };
 
 test("nobody notices when in their work a process is killed", limits, async () => {
 	expect(await faults("places", { "write-buffer": "64Mi" })).toEqual([]);
