@@ -64,6 +64,25 @@ export const ownership: Rules = {
 	"file-mode": option("file-mode"),
 };
 
+/** What mount(8) knows. */
+export const readOrWrite: Rules = {
+	ro: readOnly,
+	"read-only": readOnly,
+	rw: unused("the Dataset's access modes decide"),
+};
+
+/** The program that the CSI driver mounts with. */
+export function mounterOf(expected: readonly [string, string]): Rule {
+	return {
+		kind: "used",
+		as: `${expected.join(" or ")}, whose files are objects as ours are; others are refused`,
+		read(value, { faults }, at) {
+			if (!["", ...expected].includes(value))
+				faults.push({ at, message: `found ${shown(value)}, expected ${expected.join(" or ")}` });
+		},
+	};
+}
+
 export const kubernetesAttributes: Rules = { "storage.kubernetes.io/csiProvisionerIdentity": ofKubernetes };
 
 /** umask of s3fs: what it takes from all. */
@@ -79,6 +98,16 @@ export const umask: Rule = {
 		options.push({ name: "dir-mode", value: octal(0o777 & ~mask), at });
 		options.push({ name: "file-mode", value: octal(0o777 & ~mask), at });
 	},
+};
+
+/** With `-o` in front, as s3fs and those that were made of it take them. */
+export const mountFlags: Rules = {
+	"o ro": readOnly,
+	"o umask": umask,
+	"o uid": option("uid"),
+	"o gid": option("gid"),
+	"o allow_other": byOthers,
+	"o nonempty": unused("the launcher mounts on an empty folder"),
 };
 
 const octal = (mode: number): string => `0${mode.toString(8).padStart(3, "0")}`;

@@ -1,18 +1,15 @@
-import { shown } from "../../options/faults.ts";
 import {
 	bucket,
-	byOthers,
 	cached,
 	credentials,
 	diagnosis,
 	flags,
 	folder,
 	kubernetesAttributes,
-	option,
-	readOnly,
+	mounterOf,
+	mountFlags,
+	readOrWrite,
 	tuning,
-	umask,
-	unused,
 } from "./common-rules.ts";
 import type { CsiDriver, Rule } from "./csi-driver.ts";
 
@@ -27,15 +24,6 @@ const cosUrl: Rule = {
 	},
 };
 
-const cosMounter: Rule = {
-	kind: "used",
-	as: "cosfs or goosefs-lite, whose files are objects as ours are; others are refused",
-	read(value, { faults }, at) {
-		if (!["", "cosfs", "goosefs-lite"].includes(value))
-			faults.push({ at, message: `found ${shown(value)}, expected cosfs or goosefs-lite` });
-	},
-};
-
 /** https://github.com/TencentCloud/kubernetes-csi-tencentcloud/blob/master/docs/README_COSFS.md */
 export const cosfs: CsiDriver = {
 	attributes: {
@@ -43,20 +31,15 @@ export const cosfs: CsiDriver = {
 		url: cosUrl,
 		bucket,
 		path: folder,
-		mounter: cosMounter,
+		mounter: mounterOf(["cosfs", "goosefs-lite"]),
 		additional_args: flags,
 		dbglevel: diagnosis,
 		core_site: tuning,
 		goosefs_lite: tuning,
 	},
-	mountOptions: { ro: readOnly, "read-only": readOnly, rw: unused("the Dataset's access modes decide") },
+	mountOptions: readOrWrite,
 	flags: {
-		"o ro": readOnly,
-		"o umask": umask,
-		"o uid": option("uid"),
-		"o gid": option("gid"),
-		"o allow_other": byOthers,
-		"o nonempty": unused("the launcher mounts on an empty folder"),
+		...mountFlags,
 		"o dbglevel": diagnosis,
 		"o noxattr": tuning,
 		"o use_cache": cached,

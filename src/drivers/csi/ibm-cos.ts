@@ -1,4 +1,3 @@
-import { shown } from "../../options/faults.ts";
 import {
 	bucket,
 	byOthers,
@@ -7,33 +6,23 @@ import {
 	diagnosis,
 	folder,
 	kubernetesAttributes,
+	mounterOf,
 	option,
-	readOnly,
+	readOrWrite,
 	tuning,
 	umask,
 	unused,
 	withoutOuterSlashes,
 	yes,
 } from "./common-rules.ts";
-import type { CsiDriver, Rule, Rules } from "./csi-driver.ts";
-
-const mounter: Rule = {
-	kind: "used",
-	as: "s3fs or rclone, whose files are objects as ours are; others are refused",
-	read(value, { faults }, at) {
-		if (!["", "s3fs", "rclone"].includes(value))
-			faults.push({ at, message: `found ${shown(value)}, expected s3fs or rclone` });
-	},
-};
+import type { CsiDriver, Rules } from "./csi-driver.ts";
 
 const signatures = unused("requests are signed with version 4");
 const ofTheBucket = unused("about the bucket, which is there already");
 
 /** Those of s3fs, and of rclone's section for S3 in its configuration. */
 const mountOptions: Rules = {
-	ro: readOnly,
-	"read-only": readOnly,
-	rw: unused("the Dataset's access modes decide"),
+	...readOrWrite,
 	uid: option("uid"),
 	gid: option("gid"),
 	umask,
@@ -91,7 +80,7 @@ export const ibmCos: CsiDriver = {
 		objectPath: folder,
 		cosEndpoint: option("endpoint"),
 		locationConstraint: option("region"),
-		mounter,
+		mounter: mounterOf(["s3fs", "rclone"]),
 		client: unused("how the CSI driver makes buckets"),
 		bucketVersioning: ofTheBucket,
 		userProvidedBucket: ofTheBucket,
