@@ -30,7 +30,7 @@ type Name = keyof Point;
 const everyMs = 15_000;
 const points = (15 * 60_000) / everyMs;
 
-/** Of all that was counted since the process began, what points are made of. */
+/** What points are made of: all that was counted since the process began, and what is now. */
 interface Totals {
 	readonly readBytes: number;
 	readonly writtenBytes: number;
@@ -40,13 +40,16 @@ interface Totals {
 	/** By buckets. */
 	readonly durations: Float64Array;
 	readonly firstBytes: Float64Array;
+	readonly pendingBytes: number;
+	readonly openFiles: number;
 }
 
 interface Past {
 	/** Undefined: it could not be asked. */
 	totals: Totals | undefined;
 	at: number;
-	readonly points: Point[];
+	/** Undefined: nobody knows. */
+	readonly points: (Point | undefined)[];
 }
 
 /** Looks at what mounts measure now and then, so that there is a past when somebody wants to see it. */
@@ -81,8 +84,8 @@ export class HistoryKeeper {
 				continue;
 			}
 			const { totals: before, at: since } = past;
-			const isKnown = before !== undefined && totals !== undefined && measured !== undefined;
-			past.points.push(isKnown ? pointOf(before, totals, measured, (at - since) / 1000) : unknown);
+			const isKnown = before !== undefined && totals !== undefined;
+			past.points.push(isKnown ? pointOf(before, totals, (at - since) / 1000) : undefined);
 			if (past.points.length > points) past.points.shift();
 			Object.assign(past, { totals, at });
 		}
@@ -92,7 +95,7 @@ export class HistoryKeeper {
 
 	history(): History {
 		const mounts = Array.from(this.#pasts, ([mount, past]): MountHistory => {
-			const of = (name: Name): (number | null)[] => past.points.map((point) => rounded(point[name]));
+			const of = (name: Name): (number | null)[] => past.points.map((point) => rounded(point?.[name] ?? null));
 			return {
 				mount,
 				readBytesPerSecond: of("readBytesPerSecond"),
@@ -113,17 +116,6 @@ export class HistoryKeeper {
 	}
 }
 
-const unknown: Point = {
-	readBytesPerSecond: null,
-	writtenBytesPerSecond: null,
-	operationsPerSecond: null,
-	operationSeconds: null,
-	firstByteSeconds: null,
-	cacheHits: null,
-	pendingBytes: null,
-	openFiles: null,
-};
-
 function totalsOf(measured: Measured): Totals {
 	return {
 		readBytes: sum(measured.read_bytes_total),
@@ -133,10 +125,12 @@ function totalsOf(measured: Measured): Totals {
 		hits: sum(measured.cache_reads_total, ([result]) => result === "hit"),
 		durations: countsOf(measured.operation_duration_seconds, isOfApplications),
 		firstBytes: countsOf(measured.s3_request_first_byte_seconds),
+		pendingBytes: sum(measured.pending_bytes),
+		openFiles: sum(measured.open_files),
 	};
 }
 
-function pointOf(before: Totals, now: Totals, measured: Measured, seconds: number): Point {
+function pointOf(before: Totals, now: Totals, seconds: number): Point {
 	// A process that was started again counts anew.
 	const isAnew = now.operations < before.operations || now.reads < before.reads || now.readBytes < before.readBytes;
 	const since = isAnew ? nothing : before;
@@ -148,8 +142,8 @@ function pointOf(before: Totals, now: Totals, measured: Measured, seconds: numbe
 		operationSeconds: quantileOf(since.durations, now.durations, 0.9),
 		firstByteSeconds: quantileOf(since.firstBytes, now.firstBytes, 0.9),
 		cacheHits: reads > 0 ? Math.max(0, now.hits - since.hits) / reads : null,
-		pendingBytes: sum(measured.pending_bytes),
-		openFiles: sum(measured.open_files),
+		pendingBytes: now.pendingBytes,
+		openFiles: now.openFiles,
 	};
 }
 
