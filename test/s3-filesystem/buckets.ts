@@ -82,3 +82,23 @@ export async function sh(here: MountedBucket, script: string): Promise<string> {
 	});
 	return stdout;
 }
+
+/** What a script prints, errors too; it is not waited for longer than its limit. */
+export async function tell(here: MountedBucket, script: string): Promise<string> {
+	const { all } = await execa("bash", ["-c", `cd "$M" && ${script}`], {
+		env: { M: here.target, LC_ALL: "C" },
+		cwd: "/",
+		timeout: 40_000,
+		reject: false,
+		all: true,
+	});
+	return all;
+}
+
+/** Prints the name of the error that close(2) gives. */
+export const writeAndClose = (path: string): string => `python3 -c '
+import os
+file = os.open("${path}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+os.write(file, b"new")
+try: os.close(file)
+except OSError as error: print(type(error).__name__)'`;

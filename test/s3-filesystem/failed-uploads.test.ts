@@ -1,22 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import { expect, test, vi } from "vitest";
-import { useBuckets } from "./buckets.ts";
+import { tell as sh, useBuckets, writeAndClose } from "./buckets.ts";
 import type { MountedBucket } from "./mounted-bucket.ts";
 
 const buckets = useBuckets("failed-uploads");
-
-/** What a script prints, errors too; it is not waited for longer than its limit. */
-async function sh(here: MountedBucket, script: string): Promise<string> {
-	const { all } = await execa("bash", ["-c", `cd "$M" && ${script}`], {
-		env: { M: here.target, LC_ALL: "C" },
-		cwd: "/",
-		timeout: 40_000,
-		reject: false,
-		all: true,
-	});
-	return all;
-}
 
 async function get(key: string): Promise<string> {
 	return (await buckets.minio.get(buckets.name, key)).toString();
@@ -27,14 +15,6 @@ const isPut = ({ method }: { method?: string | undefined }): boolean => method =
 const truncate = (path: string, sizeBytes: number): string =>
 	`perl -e 'truncate("${path}", ${sizeBytes}) or die "$!\\n"'`;
 const mknod = (path: string): string => `python3 -c 'import os, stat; os.mknod("${path}", 0o644 | stat.S_IFREG)'`;
-/** Prints the name of the error that close(2) gives. */
-const writeAndClose = (path: string): string => `python3 -c '
-import os
-file = os.open("${path}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-os.write(file, b"new")
-try: os.close(file)
-except OSError as error: print(type(error).__name__)'`;
-
 test("what others do with a file that mknod or truncate by its path has made is seen", async () => {
 	await buckets.minio.put(buckets.name, "truncated", "0123456789");
 	const here = await buckets.mountThroughProxy({ volume: { ttlMs: 300 } });

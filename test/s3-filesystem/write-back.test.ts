@@ -3,9 +3,8 @@ import { readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { sh, useBuckets } from "./buckets.ts";
+import { sh, tell, useBuckets, writeAndClose } from "./buckets.ts";
 import type { BucketOptions, MountedBucket } from "./mounted-bucket.ts";
 import { mountTmpfs, unmountTmpfs } from "./tmpfs.ts";
 
@@ -39,26 +38,6 @@ async function get(key: string): Promise<string> {
 async function keys(): Promise<readonly string[]> {
 	return buckets.minio.list(buckets.name);
 }
-
-/** What a script prints, errors too. */
-async function tell(here: MountedBucket, script: string): Promise<string> {
-	const { all } = await execa("bash", ["-c", `cd "$M" && ${script}`], {
-		env: { M: here.target, LC_ALL: "C" },
-		cwd: "/",
-		timeout: 40_000,
-		reject: false,
-		all: true,
-	});
-	return all;
-}
-
-/** Prints the name of the error that close(2) gives. */
-const writeAndClose = (path: string): string => `python3 -c '
-import os
-file = os.open("${path}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-os.write(file, b"new")
-try: os.close(file)
-except OSError as error: print(type(error).__name__)'`;
 
 const records = (): string[] => readdirSync(join(folder, "staging")).filter((name) => name.endsWith(".pending"));
 const staged = (): string[] => readdirSync(join(folder, "staging"));
