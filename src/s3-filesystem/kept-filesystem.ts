@@ -1,4 +1,4 @@
-import type { Past, Recalled } from "./journal.ts";
+import type { Past, Recalled } from "./recall.ts";
 import type { KeptReader } from "./names/directory-reader.ts";
 import type { KeptNodes } from "./names/kept-nodes.ts";
 import type { KeptFile } from "./names/nodes.ts";

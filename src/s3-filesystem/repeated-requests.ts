@@ -1,5 +1,7 @@
 import { FuseError, type Entry, type RequestContext } from "../fuse/filesystem.ts";
-import type { Journal, Outcome, Past } from "./journal.ts";
+import type { Journal } from "./journal.ts";
+import type { Outcome } from "./journal-records.ts";
+import type { Past } from "./recall.ts";
 import type { Tree } from "./tree.ts";
 
 /** So many processes that die with one request in their hands may have died of it. */

@@ -8,7 +8,8 @@ import {
 } from "../fuse/filesystem.ts";
 import { currentTime } from "../fuse/time.ts";
 import { attempt } from "./errors.ts";
-import type { Journal, Past } from "./journal.ts";
+import type { Journal } from "./journal.ts";
+import type { Past } from "./recall.ts";
 import { Locks } from "./locks.ts";
 import { isKeyTooLong } from "./names/names.ts";
 import type { Namespace } from "./names/namespace.ts";
