@@ -1,7 +1,7 @@
 import { linkSync, rmSync, unlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Logger } from "../log.ts";
-import { readRecords, syncFolder, type PendingRecord } from "../s3-filesystem/index.ts";
+import { readRecords, readRemovals, syncFolder, type PendingRecord } from "../s3-filesystem/index.ts";
 import { pendingFolders, removeStagingFolder } from "./staging-folders.ts";
 
 /** What identifies a mount to what is pending. */
@@ -33,37 +33,77 @@ export function takeOverPending(parent: string, directory: string, mounts: reado
 function takeOverFrom(path: string, directory: string, mounts: readonly Mounted[], log: Logger): number {
 	const { found, unreadable } = readRecords(path);
 	const ours = found.filter(({ record }) => isOf(record, mounts));
+	const removals = readRemovals(path);
+	const ourRemovals = removals.found.filter((each) => isOf(each, mounts)).map(({ file }) => basename(file.path));
 	const stagedOf = ({ draft }: PendingRecord): string[] =>
 		draft.parts.filter(({ edges }) => edges.length > 0).map((part) => part.path);
 	for (const { path: recordFile, record } of ours) {
 		for (const name of [...stagedOf(record), basename(recordFile)])
 			linkIfThere(join(path, name), join(directory, name));
 	}
+	for (const name of ourRemovals) linkIfThere(join(path, name), join(directory, name));
 	syncFolder(directory);
 	for (const { paths, record } of ours) {
 		for (const each of paths) unlinkSync(each);
 		for (const name of stagedOf(record)) rmSync(join(path, name), { force: true });
 	}
-	if (unreadable.length > 0)
-		log.error({ records: unreadable }, "records of pending files cannot be read, and stay there");
-	return found.length - ours.length + unreadable.length;
+	for (const name of ourRemovals) unlinkSync(join(path, name));
+	const unread = [...unreadable, ...removals.unreadable];
+	if (unread.length > 0) log.error({ records: unread }, "records of pending files cannot be read, and stay there");
+	return found.length - ours.length + removals.found.length - ourRemovals.length + unread.length;
 }
 
-/** How many files are pending for these mounts that nobody is about to store. */
-export function countPending(parent: string, mounts: readonly Mounted[]): number {
-	let count = 0;
+/** A file that is to be stored, or an object that is to go. */
+export interface PendingThere extends Mounted {
+	readonly key: string;
+	/** Undefined: it is to go. */
+	readonly sizeBytes: number | undefined;
+}
+
+/** Those of one folder, and what cannot be read there. */
+export function pendingIn(directory: string): { readonly records: PendingThere[]; readonly unreadable: string[] } {
+	const { found, unreadable } = readRecords(directory);
+	const removals = readRemovals(directory);
+	const files = found.map(({ record: { identity, prefix, key, draft } }) => {
+		return { identity, prefix, key, sizeBytes: draft.sizeBytes };
+	});
+	const removed = removals.found.flatMap(({ identity, prefix, removed }) =>
+		removed.map(({ key }) => ({ identity, prefix, key, sizeBytes: undefined })),
+	);
+	return { records: [...files, ...removed], unreadable: [...unreadable, ...removals.unreadable] };
+}
+
+/** What is pending in folders that nobody has. */
+export interface Pending {
+	readonly records: readonly PendingThere[];
+	/** No file can be made of these. */
+	readonly unreadable: readonly string[];
+	/** How many other folders somebody has, who sees to what is in there. */
+	readonly inUse: number;
+}
+
+export function lookAtPending(parent: string): Pending {
+	const records: PendingThere[] = [];
+	const unreadableFiles: string[] = [];
+	let inUse = 0;
 	for (const { path, unlock } of pendingFolders(parent)) {
-		if (unlock === undefined) continue;
+		if (unlock === undefined) {
+			inUse++;
+			continue;
+		}
 		try {
-			count += readRecords(path).found.filter(({ record }) => isOf(record, mounts)).length;
+			const there = pendingIn(path);
+			records.push(...there.records);
+			unreadableFiles.push(...there.unreadable);
 		} finally {
 			unlock();
 		}
 	}
-	return count;
+	return { records, unreadable: unreadableFiles, inUse };
 }
 
-function isOf({ identity, prefix }: PendingRecord, mounts: readonly Mounted[]): boolean {
+/** Whether it is pending for one of these mounts. */
+export function isOf({ identity, prefix }: Mounted, mounts: readonly Mounted[]): boolean {
 	return mounts.some((mount) => mount.identity === identity && mount.prefix === prefix);
 }
 

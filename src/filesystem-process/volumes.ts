@@ -7,6 +7,7 @@ import {
 	createS3Filesystem,
 	keptFrom,
 	type KeptFilesystem,
+	PendingRemovals,
 	type Recalled,
 	syncFolder,
 	type S3Filesystem,
@@ -33,7 +34,7 @@ import {
 	type VolumeConfig,
 } from "./messages.ts";
 import { KnownServers } from "./known-servers.ts";
-import { countPending, takeOverPending } from "./pending-folders.ts";
+import { isOf, lookAtPending, takeOverPending } from "./pending-folders.ts";
 import { RefusalLog } from "./refusals.ts";
 import { removeAbandoned, removeStagingFolder, StagingFolder } from "./staging-folders.ts";
 import type { Tracing } from "./tracing.ts";
@@ -115,7 +116,10 @@ export class ServedVolumes {
 			readAheadBytes: config.readAheadBytes,
 			stagingDirectory,
 			stagingLimitBytes:
-				config.stagingLimitBytes ?? (cache === undefined ? Math.max(64 * mebibyte, memoryBytes / 2) : 4096 * mebibyte),
+				config.stagingLimitBytes ??
+				(cache === undefined && config.keepsPending !== true
+					? Math.max(64 * mebibyte, memoryBytes / 2)
+					: 4096 * mebibyte),
 			...(config.journalDirectory !== undefined && { journalDirectory: config.journalDirectory }),
 			...(cache !== undefined && { cache, makeStagingDirectory: () => stagingFolder.make() }),
 			...(config.keepsPending === true && { keepsPending: true }),
@@ -151,7 +155,7 @@ export class ServedVolumes {
 			return;
 		}
 		if (!isFirst) return;
-		const files = countPending(parent, volumes);
+		const files = lookAtPending(parent).records.filter((record) => isOf(record, volumes)).length;
 		if (files === 0) return;
 		const message = `${files} closed files of this mount wait in ${parent} and are not in the bucket: mount it with write-back once more`;
 		log.error({ files, folder: parent }, "files are pending that this mount does not upload");
@@ -216,7 +220,8 @@ export class ServedVolumes {
 		addSecrets(config, redactor);
 		if (changed.some((name) => name !== "credentials" && !shownOptions.has(name))) {
 			try {
-				volume.store = this.#createStore(config, served.refusals);
+				const store = this.#createStore(config, served.refusals);
+				volume.store = volume.removals?.over(store) ?? store;
 			} catch (error) {
 				log.error({ err: error, folder }, "the folder goes on with the options that it had");
 				return;
@@ -310,7 +315,8 @@ export class ServedVolumes {
 	#tellPending(message: string, volume?: VolumeOptions): boolean {
 		const left = this.filesystem.pendingLeft(volume);
 		if (left === undefined) return false;
-		this.#surroundings.log.warn({ ...left, folder: this.#config.stagingDirectory }, message);
+		const { files, bytes, seconds, keys } = left;
+		this.#surroundings.log.warn({ files, bytes, seconds, keys, folder: this.#config.stagingDirectory }, message);
 		return true;
 	}
 
@@ -351,13 +357,14 @@ export class ServedVolumes {
 		});
 		try {
 			const store = this.#createStore(config, refusals);
-			const { folder, bucket, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } =
-				config;
+			const { folder, prefix, readOnly, uid, gid, directoryMode, fileMode, attributes, contentTypes, ttlMs } = config;
 			const writeBack = this.#writeBackOf(config);
-			const identity = `${config.endpoint ?? ""} ${bucket}`;
+			const identity = identityOf(config);
+			const removals = this.#canKeepPending ? this.#createRemovals(config) : undefined;
 			const volume = {
 				folder,
-				store,
+				store: removals?.over(store) ?? store,
+				removals,
 				identity,
 				prefix,
 				readOnly,
@@ -380,6 +387,18 @@ export class ServedVolumes {
 			this.#firstFailure ??= { error };
 			return undefined;
 		}
+	}
+
+	#createRemovals(config: VolumeConfig): PendingRemovals {
+		const { log } = this.#surroundings;
+		const { folder, prefix } = config;
+		return new PendingRemovals({
+			directory: this.#config.stagingDirectory,
+			identity: identityOf(config),
+			prefix,
+			log: (level, fields, message) => log[level]({ folder, ...fields }, message),
+			onTrouble: (message) => this.#trouble(`removed files${folder === "" ? "" : ` of ${folder}`}`, message),
+		});
 	}
 
 	/** Undefined also where the process was begun without: what was closed would not be looked for on its disk. */
@@ -468,6 +487,11 @@ export class ServedVolumes {
 				log.warn({ code, error: message, hint, retryInMs }, "no new keys of the pod's identity"),
 		});
 	}
+}
+
+/** What identifies the bucket in what is on disks. */
+export function identityOf({ endpoint, bucket }: VolumeConfig): string {
+	return `${endpoint ?? ""} ${bucket}`;
 }
 
 function logRequest(log: Logger, bucket: string, event: StoreEvent): void {

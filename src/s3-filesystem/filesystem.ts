@@ -35,7 +35,7 @@ import { isSymlink, keyOf, type FileNode, type Node } from "./names/nodes.ts";
 import { PathLocks } from "./names/path-locks.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import { OpenFiles } from "./open-files.ts";
-import { PendingFiles, type PendingLeft } from "./pending-files.ts";
+import { PendingFiles, together, type PendingLeft } from "./pending-files.ts";
 import { PendingRecall } from "./pending-recall.ts";
 import { PendingRecords } from "./pending-records.ts";
 import { Removal } from "./removal.ts";
@@ -183,6 +183,7 @@ class BucketFilesystem implements S3Filesystem {
 		if (files.some((node) => node.unlinkedKey !== undefined && this.#contents.isDirty(node)))
 			throw new Error("files that were removed while they were open are being written");
 		for (const node of files) await this.#store(node);
+		for (const { removals } of this.#volumes) await removals?.drain();
 		this.#contents.close();
 		return {
 			nodes: keepNodes(this.#namespace.nodes),
@@ -266,6 +267,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	async forsake(volume: VolumeOptions): Promise<string[]> {
 		this.#tree.forsake(volume);
+		volume.removals?.leave();
 		const lost: string[] = [];
 		for (const node of this.#namespace.nodes.all()) {
 			if (node.volume !== volume || node.kind === "directory") continue;
@@ -402,8 +404,10 @@ class BucketFilesystem implements S3Filesystem {
 		return this.#files.fsync(handle, caller);
 	}
 
-	/** Names are made and removed at once; nothing is left to do. */
-	fsyncdir(): void {}
+	/** Names are made at once, and where they are removed behind, that is waited for. */
+	async fsyncdir(id: number): Promise<void> {
+		await attempt(async () => this.#tree.node(id).volume?.removals?.drain());
+	}
 
 	release(_id: number, handle: number): Promise<void> {
 		return this.#files.release(handle);
@@ -470,7 +474,8 @@ class BucketFilesystem implements S3Filesystem {
 			(node): node is FileNode =>
 				node.kind === "file" && (volume === undefined || node.volume === volume) && this.#contents.isDirty(node),
 		);
-		const outcomes = await Promise.allSettled(dirty.map(async (node) => this.#store(node)));
+		const removals = (volume === undefined ? [...this.#volumes] : [volume]).map(async (each) => each.removals?.drain());
+		const outcomes = await Promise.allSettled([...dirty.map(async (node) => this.#store(node)), ...removals]);
 		for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
 	}
 
@@ -480,8 +485,10 @@ class BucketFilesystem implements S3Filesystem {
 	}
 
 	pendingLeft(volume?: VolumeOptions): PendingLeft | undefined {
-		const left = this.#pending?.left(volume);
-		return left === undefined || left.files === 0 ? undefined : left;
+		const volumes = volume === undefined ? [...this.#volumes] : [volume];
+		const parts = [this.#pending?.left(volume), ...volumes.map(({ removals }) => removals?.left())];
+		const left = parts.filter((part) => part !== undefined && part.files > 0) as PendingLeft[];
+		return left.length === 0 ? undefined : together(left);
 	}
 
 	async destroy(): Promise<void> {
@@ -505,7 +512,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	volumeStates(): Map<string, VolumeState> {
 		const states = new Map<string, VolumeState>();
-		const stateOf = ({ volume: { folder } }: FileNode): VolumeState => {
+		const stateOf = ({ volume: { folder } }: Pick<FileNode, "volume">): VolumeState => {
 			const known = states.get(folder) ?? {
 				openFiles: 0,
 				pendingFiles: 0,
@@ -518,6 +525,14 @@ class BucketFilesystem implements S3Filesystem {
 		};
 		for (const node of this.#files.nodes()) stateOf(node).openFiles++;
 		for (const node of this.#pending?.failed() ?? []) stateOf(node).failedFiles++;
+		for (const volume of this.#volumes) {
+			const left = volume.removals?.left();
+			if (left === undefined || left.files === 0) continue;
+			const state = stateOf({ volume });
+			state.pendingFiles += left.files;
+			state.pendingSeconds = Math.max(state.pendingSeconds, left.seconds);
+			state.failedFiles += left.failures.size;
+		}
 		for (const { node, stagedBytes, seconds } of this.#contents.pending()) {
 			const state = stateOf(node);
 			state.pendingFiles++;

@@ -4,6 +4,7 @@ import type { FileContents } from "./file-contents.ts";
 import { isOpenForWriting, keyOf, sizeOf, type FileNode } from "./names/nodes.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import type { PendingRecords } from "./pending-records.ts";
+import { againAt, firstAgainMs, mayPass } from "./writing/pending-tries.ts";
 import type { Tree } from "./tree.ts";
 import { DraftError, type DraftErrorKind } from "./writing/draft-error.ts";
 
@@ -11,11 +12,6 @@ import { DraftError, type DraftErrorKind } from "./writing/draft-error.ts";
 const atOnce = 16;
 /** Each has a place in memory. */
 const maximumFiles = 10_000;
-/** Between tries of what has failed. */
-const againMs = { first: 1000, most: 60_000 } as const;
-
-/** It may be over by itself, and nobody has to know but who looks at how old what is pending is. */
-const mayPass: ReadonlySet<string> = new Set<S3ErrorKind>(["UNAVAILABLE", "THROTTLED", "ABORTED"]);
 /** What one file is refused for, the others of its bucket are, too. */
 const concernsAll: ReadonlySet<string> = new Set<S3ErrorKind | DraftErrorKind>([
 	"UNAVAILABLE",
@@ -44,13 +40,30 @@ interface Server {
 	refuses: boolean;
 }
 
+/** What is pending still, of one kind or of all. */
+export function together(parts: readonly PendingLeft[]): PendingLeft {
+	return {
+		files: parts.reduce((sum, { files }) => sum + files, 0),
+		bytes: parts.reduce((sum, { bytes = 0 }) => sum + bytes, 0),
+		seconds: Math.max(...parts.map(({ seconds }) => seconds)),
+		keys: parts.flatMap(({ keys }) => keys),
+		failures: new Map(parts.flatMap(({ failures }) => [...failures])),
+		isStuck: parts.every(({ isStuck }) => isStuck),
+	};
+}
+
 /** What is left of pending files. */
 export interface PendingLeft {
 	readonly files: number;
-	readonly bytes: number;
+	/** Absent: none. */
+	readonly bytes?: number;
 	readonly seconds: number;
 	/** Of the oldest. */
 	readonly keys: readonly string[];
+	/** Why those are not stored that were tried, by key. */
+	readonly failures: ReadonlyMap<string, string>;
+	/** Each was tried, or its server takes none: that may change, but not by waiting for it. */
+	readonly isStuck: boolean;
 }
 
 /**
@@ -232,12 +245,12 @@ export class PendingFiles {
 	#failed(file: Pending, error: unknown): void {
 		const { node } = file;
 		const kind = error instanceof S3Error || error instanceof DraftError ? error.kind : "";
-		const isFirst = concernsAll.has(kind) ? this.#serverFailed(node.volume, kind) : file.failure === undefined;
+		const isFirst = concernsAll.has(kind) ? this.#serverFailed(node.volume, error) : file.failure === undefined;
 		file.tries++;
 		// Later than the server: others have their turn before.
-		file.notBefore = againAt(file.tries) + againMs.first;
+		file.notBefore = againAt(file.tries) + firstAgainMs;
 		const facts = this.#facts(file, error);
-		if (mayPass.has(kind)) {
+		if (mayPass(error)) {
 			if (isFirst) this.#settings.log?.("warn", facts, "pending files cannot be uploaded for now");
 			return;
 		}
@@ -247,10 +260,10 @@ export class PendingFiles {
 	}
 
 	/** Returns whether it is news. */
-	#serverFailed(volume: VolumeOptions, kind: string): boolean {
+	#serverFailed(volume: VolumeOptions, error: unknown): boolean {
 		const before = this.#servers.get(volume);
 		const tries = (before?.tries ?? 0) + 1;
-		const refuses = !mayPass.has(kind);
+		const refuses = !mayPass(error);
 		this.#servers.set(volume, { tries, notBefore: againAt(tries), refuses });
 		return before?.refuses !== refuses;
 	}
@@ -291,11 +304,8 @@ export class PendingFiles {
 			bytes: files.reduce((sum, { node }) => sum + (node.draft?.stagedBytes ?? 0), 0),
 			seconds: oldest === undefined ? 0 : Math.round((performance.now() - oldest.since) / 1000),
 			keys: files.slice(0, 20).map(({ node }) => keyOf(node)),
+			failures: new Map(files.flatMap(({ node, failure }) => (failure ? [[keyOf(node), String(failure.error)]] : []))),
+			isStuck: this.#underWay === 0 && files.every(({ node, tries }) => tries > 0 || this.#servers.has(node.volume)),
 		};
 	}
-}
-
-/** When to try for the next time, by performance.now. */
-function againAt(tries: number): number {
-	return tries === 0 ? 0 : performance.now() + Math.min(againMs.most, againMs.first * 2 ** (tries - 1));
 }

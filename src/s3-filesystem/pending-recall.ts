@@ -1,4 +1,4 @@
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { FileContents } from "./file-contents.ts";
 import type { PendingFiles } from "./pending-files.ts";
@@ -9,6 +9,7 @@ import { parseMetadata } from "./names/posix-metadata.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import type { KeptDraft } from "./writing/draft-options.ts";
 import { readRecords, type FoundRecord } from "./writing/pending-record.ts";
+import { readRemovals } from "./writing/removal-file.ts";
 
 /** Goes on with files that were closed under a process before this one, which their buckets do not have. */
 export class PendingRecall {
@@ -34,9 +35,10 @@ export class PendingRecall {
 
 	/** All that are written down in the folder, each at its name. What nothing can be made of stays there, and is told. */
 	recall(directory: string, volumes: Iterable<VolumeOptions>): void {
+		const present = [...volumes];
+		this.#recallRemovals(directory, present);
 		const { found, unreadable } = readRecords(directory);
 		if (found.length + unreadable.length === 0) return;
-		const present = [...volumes];
 		const drafted = new Map<string, FileNode>();
 		for (const node of this.#namespace.nodes.all())
 			if (node.kind === "file" && node.draft !== undefined) drafted.set(node.draft.keep().id, node);
@@ -63,12 +65,25 @@ export class PendingRecall {
 		this.#log?.("warn", { files, left: left.length, directory }, "files that were pending are gone on with");
 	}
 
+	#recallRemovals(directory: string, volumes: readonly VolumeOptions[]): void {
+		const { found, unreadable } = readRemovals(directory);
+		for (const each of found) volumeOf(each, volumes)?.removals?.recall(each);
+		for (const { removals } of volumes) removals?.begin();
+		if (unreadable.length > 0)
+			this.#log?.("error", { files: unreadable }, "what was removed cannot be read, and stays on the disk");
+	}
+
 	#recall(found: FoundRecord, volumes: readonly VolumeOptions[], drafted: ReadonlyMap<string, FileNode>): void {
 		const { record, path } = found;
 		const draft = draftIn(dirname(path), record);
 		const since = performance.now() - Math.max(0, Date.now() - record.sinceMs);
 		// What the process before this one has written down of its open files says more.
 		const known = drafted.get(draft.id);
+		// It was about to be removed, and with it what it was changed to.
+		if (known === undefined && volumeOf(record, volumes)?.removals?.has(record.key, draft.base?.etag) === true) {
+			for (const each of found.paths) unlinkSync(each);
+			return;
+		}
 		if (known === undefined) bringStaged(draft, found.content);
 		const node = known ?? this.#makeNode(record, volumes);
 		try {
@@ -82,8 +97,9 @@ export class PendingRecall {
 		this.#files.add(node, since);
 	}
 
-	#makeNode({ identity, prefix, key, ...file }: FoundRecord["record"], volumes: readonly VolumeOptions[]): FileNode {
-		const volume = volumes.find((each) => each.identity === identity && each.prefix === prefix);
+	#makeNode(record: FoundRecord["record"], volumes: readonly VolumeOptions[]): FileNode {
+		const { identity, prefix, key, ...file } = record;
+		const volume = volumeOf(record, volumes);
 		if (volume === undefined) throw new Error(`no mount here has ${identity} ${prefix}`);
 		const names = key.slice(prefix.length).split("/");
 		const name = names.pop();
@@ -114,6 +130,13 @@ export class PendingRecall {
 		parent.children.set(name, made);
 		return made;
 	}
+}
+
+function volumeOf(
+	{ identity, prefix }: Pick<VolumeOptions, "identity" | "prefix">,
+	volumes: readonly VolumeOptions[],
+): VolumeOptions | undefined {
+	return volumes.find((volume) => volume.identity === identity && volume.prefix === prefix);
 }
 
 /** Sees to it that all is there that was staged; of a small file the record has it. Throws when it is not. */

@@ -140,6 +140,8 @@ export class PendingRecords {
 		try {
 			await syncToDisk(path);
 			await syncToDisk(this.#directory);
+			// Otherwise it would look like somebody else's that it replaces what was removed before.
+			await node.volume.removals?.sync(keyOf(node));
 		} catch (error) {
 			// Otherwise another is in its place, or the file is stored.
 			if (this.#records.get(node) === kept) throw error;

@@ -2,7 +2,7 @@ import { FuseError, type RequestContext } from "../fuse/filesystem.ts";
 import { pagesOf } from "../s3/pages-of.ts";
 import type { FileContents } from "./file-contents.ts";
 import type { Markers } from "./markers.ts";
-import { keyOf, type DirectoryNode, type FileNode } from "./names/nodes.ts";
+import { keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
 import type { VolumeOptions } from "./names/volume.ts";
 import type { Tree, WritableDirectory } from "./tree.ts";
 import type { UnlinkedFiles } from "./unlinked-files.ts";
@@ -43,7 +43,7 @@ export class Removal {
 		if (node.version !== undefined) await this.#markers.keep(directory);
 		// What is open stays readable.
 		if (node.handles.size > 0) this.#unlinked.hide(node, directory);
-		else if (node.version !== undefined) await directory.volume.store.delete(keyOf(node));
+		else if (node.version !== undefined) await this.#delete(directory.volume, keyOf(node), node.version);
 		directory.listing.remove(name);
 		this.#tree.namespace.nodes.detach(node);
 		if (node.handles.size === 0) await this.#contents.discard(node);
@@ -63,12 +63,18 @@ export class Removal {
 			caller.signal.throwIfAborted();
 			this.#tree.begins({ kind: "removing" }, caller);
 			await this.#markers.keep(directory);
-			await directory.volume.store.delete(keyOf(node));
+			await this.#delete(directory.volume, keyOf(node));
 			directory.listing.remove(name);
 			this.#tree.namespace.nodes.detach(node);
 			this.#tree.touch(directory);
 			this.#tree.namespace.nodes.dropIfUnused(node);
 		});
+	}
+
+	/** Behind, where that is what is wanted. */
+	async #delete({ store, removals, writeBack }: VolumeOptions, key: string, version?: Version): Promise<void> {
+		const removed = { key, etag: version?.etag, modifiedMs: version?.modifiedMs };
+		if (writeBack === undefined || removals?.remove(removed, writeBack.maximumAgeMs) !== true) await store.delete(key);
 	}
 
 	/** `node` is what is known of the directory, if it is known here. */

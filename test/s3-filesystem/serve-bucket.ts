@@ -10,7 +10,7 @@ import { serveLibfuse } from "../../src/fuse/libfuse.ts";
 import { openAndMount } from "../../src/fuse/mount.ts";
 import { serve, type FuseSession } from "../../src/fuse/session.ts";
 import { S3Error, type ObjectStore } from "../../src/s3/object-store.ts";
-import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
+import { createS3Filesystem, PendingRemovals } from "../../src/s3-filesystem/index.ts";
 import { createTestStore, testThreads } from "../support/threads.ts";
 import type { ToFilesystem, FromFilesystem, ServedBucket } from "./mounted-bucket.ts";
 
@@ -38,7 +38,18 @@ async function run(served: ServedBucket): Promise<void> {
 	let requests = 0;
 	let retries = 0;
 	const store = withFailuresTold(plainStore, (message) => log("info", {}, message));
-	const filesystem = createS3Filesystem([{ ...volume, folder: "", readOnly, store }], {
+	const { identity, prefix } = volume;
+	const removals = settings.keepsPending
+		? new PendingRemovals({
+				directory: settings.stagingDirectory,
+				identity,
+				prefix,
+				log,
+				onTrouble: (message) => log("warn", {}, `trouble: ${message ?? "over"}`),
+			})
+		: undefined;
+	const shown = { ...volume, folder: "", readOnly, store: removals?.over(store) ?? store, removals };
+	const filesystem = createS3Filesystem([shown], {
 		...settings,
 		sharesMemory: testThreads !== undefined,
 		log,

@@ -141,6 +141,100 @@ describe("a file that the server refuses", () => {
 	}, 120_000);
 });
 
+describe("what is removed", () => {
+	/** Before the mount, which knows them then. */
+	async function holding(files: Readonly<Record<string, string>>): Promise<MountedBucket> {
+		for (const [key, content] of Object.entries(files)) await buckets.minio.put(buckets.name, key, content);
+		const here = await mount();
+		await sh(here, "ls -lR");
+		// So that nothing has to be stored before its names can go.
+		await sh(here, "find . -mindepth 1 -type d -exec touch {} +");
+		await hold();
+		return here;
+	}
+	const removals = (): string[] => staged().filter((name) => name.endsWith(".removals"));
+	async function untilKeys(expected: readonly string[]): Promise<void> {
+		await vi.waitFor(async () => expect(await keys()).toEqual(expected), { timeout: 30_000, interval: 50 });
+	}
+
+	test("is gone here at once, and in the bucket when it takes that", async () => {
+		const here = await holding({ "d/1": "1", "d/2": "2", "d/e/3": "3", top: "top" });
+		await sh(here, "rm top d/1");
+		expect(await sh(here, "ls; ls d; stat -c %n d/2")).toBe("d\n2\ne\nd/2");
+		expect(await tell(here, "cat top")).toContain("No such file");
+		expect(await sh(here, "rm -rf d/e; ls d; rm -r d; ls")).toBe("2");
+		expect(await keys()).toEqual(["d/", "d/1", "d/2", "d/e/", "d/e/3", "top"]);
+		await buckets.proxy.mode("pass");
+		await untilKeys([]);
+		await vi.waitFor(() => expect(removals()).toEqual([]), 10_000);
+		await here.unmount();
+	});
+
+	test("leaves with few requests", async () => {
+		const names = Array.from({ length: 300 }, (_, index) => `d/${index}`);
+		await Promise.all(names.map(async (name) => buckets.minio.put(buckets.name, name, name)));
+		const here = await mount();
+		await sh(here, "ls d");
+		const { requests: before = 0 } = await here.stats();
+		await sh(here, "rm -rf d");
+		await untilKeys([]);
+		expect(((await here.stats())["requests"] ?? 0) - before).toBeLessThan(100);
+		await here.unmount();
+	});
+
+	test("is removed by the next process when this one is killed, and what came in its place stays", async () => {
+		const here = await holding({ removed: "removed", same: "same", other: "old" });
+		await sh(here, "rm removed same other; printf same >same; printf new >other");
+		await here.kill();
+		expect(await keys()).toEqual(["other", "removed", "same"]);
+		const again = await mount();
+		expect(await sh(again, "ls; cat same other")).toBe("other\nsame\nsamenew");
+		await buckets.proxy.mode("pass");
+		await untilKeys(["other", "same"]);
+		await vi.waitFor(async () => expect(await get("other")).toBe("new"), { timeout: 30_000, interval: 50 });
+		await again.unmount();
+		expect(staged()).toEqual([]);
+		expect(await get("same")).toBe("same");
+	});
+
+	test("leaves what somebody else has stored there since, and shows it", async () => {
+		const here = await holding({ other: "old", same: "same" });
+		await sh(here, "rm other same");
+		await here.kill();
+		await buckets.minio.put(buckets.name, "other", "theirs");
+		await new Promise((resolve) => setTimeout(resolve, 3000));
+		await buckets.minio.put(buckets.name, "same", "same");
+		const again = await mount();
+		await buckets.proxy.mode("pass");
+		await vi.waitFor(() => expect(removals()).toEqual([]), { timeout: 30_000, interval: 50 });
+		expect(await sh(again, "cat other same")).toBe("theirssame");
+		await again.unmount();
+	});
+
+	test("stays removed and is told when the server refuses, and who removes more is told so", async () => {
+		const here = await holding({ one: "1", two: "2" });
+		await buckets.proxy.fail(denied, { only: changes });
+		await sh(here, "rm one");
+		await vi.waitFor(() => expect(here.log.join("\n")).toContain("trouble: removed files cannot be deleted"), 30_000);
+		expect(await tell(here, "rm two")).toContain("Permission denied");
+		expect(await sh(here, "ls")).toBe("two");
+		await buckets.proxy.mode("pass");
+		await untilKeys(["two"]);
+		await vi.waitFor(() => expect(here.log.join("\n")).toContain("trouble: over"), 10_000);
+		await here.unmount();
+	});
+
+	test("fsync of a directory waits for it", async () => {
+		const here = await holding({ "d/1": "1" });
+		await sh(here, "rm d/1");
+		expect(await tell(here, "sync d")).toMatch(/error|again|unavailable/i);
+		await buckets.proxy.mode("pass");
+		await sh(here, "sync d");
+		expect(await keys()).toEqual(["d/"]);
+		await here.unmount();
+	});
+});
+
 test("when the disk is full at a close, it waits for the bucket, and what was closed before is kept", async () => {
 	const disk = await mountTmpfs("16m");
 	try {

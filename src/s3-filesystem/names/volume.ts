@@ -1,5 +1,6 @@
 import type { ObjectStore } from "../../s3/object-store.ts";
 import type { DiskProblem, DiskUse } from "../disks/disk-trouble.ts";
+import type { PendingRemovals } from "../writing/pending-removals.ts";
 
 /**
  * A bucket, or what is below a prefix of it, as a folder of the mount. Who gave it may change its store, mode, owners and times while it is
@@ -30,6 +31,8 @@ export interface VolumeOptions {
 	 * bucket. Only where the staging directory is one of `keepsPending`.
 	 */
 	readonly writeBack?: { readonly maximumAgeMs: number } | undefined;
+	/** With that: what is removed here and not yet in the bucket, which the store does not show. */
+	readonly removals?: PendingRemovals | undefined;
 }
 
 export interface FilesystemSettings {

@@ -96,7 +96,8 @@ export function readRecords(directory: string): { readonly found: FoundRecord[];
 	return { found: found.toSorted((a, b) => a.record.sinceMs - b.record.sinceMs), unreadable };
 }
 
-function namesIn(directory: string): string[] {
+/** Of the files in it; none, if it is not there. */
+export function namesIn(directory: string): string[] {
 	try {
 		return readdirSync(directory);
 	} catch (error) {
