@@ -96,6 +96,18 @@ async function runCommand(call: Call): Promise<number> {
 				},
 				output,
 			);
+		case "upload-pending":
+			return (await import("./cli/upload-pending.ts")).uploadPending(
+				call.words,
+				call.flags,
+				{
+					environment,
+					variables: process.env,
+					drivers: await allDrivers(environment),
+					signal: untilInterrupted(),
+				},
+				output,
+			);
 		case "manifests":
 			return (await import("./cli/manifests.ts")).printManifests(
 				call.words,

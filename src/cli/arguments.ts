@@ -30,6 +30,12 @@ const server = {
 	endpoint: { value: "URL", text: "the server; Amazon's without it" },
 	region: { value: "NAME", text: "the region to sign for" },
 } as const;
+const keys = {
+	keys: {
+		value: "FOLDER",
+		text: "a folder with files such as access-key and secret-key, as a mounted Secret is one",
+	},
+} as const;
 const anyOption = {
 	option: { value: "NAME=VALUE", isRepeated: true, text: "any other option of docs/options.md, as often as needed" },
 } as const;
@@ -62,15 +68,24 @@ export const commands = {
 		},
 		flags: {
 			...server,
-			keys: {
-				value: "FOLDER",
-				text: "a folder with files such as access-key and secret-key, as a mounted Secret is one",
-			},
+			...keys,
 			...anyOption,
 			write: { text: "also make, copy, rename and delete objects of its own" },
 			...json,
 		},
 		words: [0, 64],
+	},
+	"upload-pending": {
+		usage: "fluid-fuse upload-pending FOLDER [FILE | s3://BUCKET[/PREFIX] …] [--json]",
+		summary: "upload closed files that write-back left in a cache-dir",
+		details:
+			"Of processes that are gone, and as the next one with that cache-dir would: what somebody else has changed since is left.\nBucket, prefix and endpoint have to be those of the mount; keys come from where check has them. Exit 0, 75 when files are\nleft, or the code of the first failure (docs/errors.md).",
+		example: {
+			line: "fluid-fuse upload-pending /cache s3://my-first-bucket --endpoint http://minio:9000 --keys /etc/bucket-keys",
+			says: "what a storage pod has left on a node to which none comes back",
+		},
+		flags: { ...server, ...keys, ...anyOption, ...json },
+		words: [1, 65],
 	},
 	manifests: {
 		usage: "fluid-fuse manifests s3://BUCKET[/PREFIX] [--name NAME] [--read-write] …",
@@ -325,7 +340,7 @@ function commandHelp({ usage: line, summary, details, flags, example }: Command)
 }
 
 function generalHelp(): string {
-	const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`);
+	const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`);
 	return [
 		"Usage: fluid-fuse [COMMAND] [--help] [--version]",
 		"",

@@ -1,12 +1,16 @@
 import { readdirSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Environment } from "../config/environment.ts";
-import { parseFluidFile, type LoadedFile } from "../config/load.ts";
+import { loadFluidFile, parseFluidFile, type LoadedFile } from "../config/load.ts";
+import { planMounts } from "../config/plan.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { LauncherError } from "../errors.ts";
+import type { Redactor } from "../secrets/redact.ts";
+import type { Secret } from "../secrets/secret.ts";
+import type { LoadedDrivers } from "../vendor/load.ts";
 import { namesOfSecrets, optionsIn } from "./option-words.ts";
 
-/** What `fluid-fuse check` is told about a source, in place of a config file. */
+/** What `fluid-fuse check` and `upload-pending` are told about a source, in place of a config file. */
 export interface SourceFlags {
 	readonly endpoint: string | undefined;
 	readonly region: string | undefined;
@@ -17,8 +21,34 @@ export interface SourceFlags {
 	readonly write: boolean;
 }
 
+export interface Surroundings {
+	readonly environment: Environment;
+	readonly variables: NodeJS.ProcessEnv;
+	readonly drivers: LoadedDrivers;
+	readonly signal: AbortSignal;
+}
+
+/** The mounts of a config file, or of sources; without words, of the file that `run` would read. Throws USAGE, CONFIG_MISSING and CONFIG_INVALID. */
+export async function planOf(
+	words: readonly string[],
+	flags: SourceFlags,
+	{ environment: given, drivers: { drivers, faults: driverFileFaults } }: Surroundings,
+	redactor: Redactor,
+) {
+	const [first] = words;
+	const isFile = first === undefined || (words.length === 1 && !first.includes("://"));
+	const { loaded, environment } = isFile
+		? {
+				loaded: await loadFluidFile(first === undefined ? given : { ...given, FLUID_FUSE_CONFIG: first }),
+				environment: given,
+			}
+		: configOf(words, flags, { environment: given, drivers });
+	const onSecret = (secret: Secret): void => redactor.add(secret);
+	return { plan: planMounts(loaded, { environment, drivers, driverFileFaults, onSecret }), environment };
+}
+
 /** The config file that says the same as sources and flags, and the environment in which it is read. Throws USAGE. */
-export function configOf(
+function configOf(
 	sources: readonly string[],
 	flags: SourceFlags,
 	{ environment, drivers }: { readonly environment: Environment; readonly drivers: readonly Driver[] },

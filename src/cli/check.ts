@@ -1,6 +1,4 @@
-import type { Environment } from "../config/environment.ts";
-import { loadFluidFile } from "../config/load.ts";
-import { planMounts, type PlannedMount } from "../config/plan.ts";
+import type { PlannedMount } from "../config/plan.ts";
 import type { BucketAccess, CheckContext, HostNeeds, PreparedMount } from "../drivers/driver.ts";
 import { errorKinds, toLauncherError } from "../errors.ts";
 import { readNamedFile } from "../named-file.ts";
@@ -14,11 +12,9 @@ import { createIdentity } from "../s3/identity/identity.ts";
 import { ServerKnowledge } from "../s3/server-knowledge.ts";
 import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
-import { createRedactor, type Redactor } from "../secrets/redact.ts";
-import type { Secret } from "../secrets/secret.ts";
-import type { LoadedDrivers } from "../vendor/load.ts";
+import { createRedactor } from "../secrets/redact.ts";
 import { hostSteps } from "./check-host.ts";
-import { configOf, type SourceFlags } from "./check-source.ts";
+import { planOf, type SourceFlags, type Surroundings } from "./check-source.ts";
 import type { Output } from "./output.ts";
 import { renderSteps } from "./step-lines.ts";
 import { rows } from "./terminal.ts";
@@ -43,13 +39,6 @@ interface CheckedMount {
 	readonly steps: readonly Step[];
 	/** What its server lacks or does otherwise, as far as that was tried. */
 	readonly concessions: readonly { readonly name: string; readonly message: string }[];
-}
-
-interface Surroundings {
-	readonly environment: Environment;
-	readonly variables: NodeJS.ProcessEnv;
-	readonly drivers: LoadedDrivers;
-	readonly signal: AbortSignal;
 }
 
 /**
@@ -118,24 +107,6 @@ async function checkAll(
 	if (flags.json) output.out(redactor.redact(`${JSON.stringify(report, undefined, 2)}\n`));
 	else print(failure === undefined ? "OK\n" : "FAILED\n");
 	return failure === undefined ? 0 : errorKinds[failure.code ?? "INTERNAL"].exitCode;
-}
-
-async function planOf(
-	words: readonly string[],
-	flags: CheckFlags,
-	{ environment: given, drivers: { drivers, faults: driverFileFaults } }: Surroundings,
-	redactor: Redactor,
-) {
-	const [first] = words;
-	const isFile = first === undefined || (words.length === 1 && !first.includes("://"));
-	const { loaded, environment } = isFile
-		? {
-				loaded: await loadFluidFile(first === undefined ? given : { ...given, FLUID_FUSE_CONFIG: first }),
-				environment: given,
-			}
-		: configOf(words, flags, { environment: given, drivers });
-	const onSecret = (secret: Secret): void => redactor.add(secret);
-	return { plan: planMounts(loaded, { environment, drivers, driverFileFaults, onSecret }), environment };
 }
 
 async function checkMount(

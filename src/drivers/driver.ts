@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Measured } from "../filesystem-process/measures.ts";
 import type { TracedEvent } from "../filesystem-process/traced-event.ts";
+import type { PendingUpload, UploadSurroundings } from "../filesystem-process/upload-pending.ts";
 import type { LogLevel } from "../log.ts";
 import type * as z from "zod";
 import type { Secret } from "../secrets/secret.ts";
@@ -118,6 +119,11 @@ export interface PreparedMount {
 	readonly needs?: HostNeeds;
 	/** It can be mounted while the backend cannot be reached, and answers with errors meanwhile. Default: false. */
 	readonly servesWithoutBackend?: boolean;
+	/**
+	 * Uploads what processes of such a mount, which are gone, have left in that folder, their `cache-dir`. Throws the LauncherError that says why
+	 * nothing can be uploaded. Absent: it leaves nothing there.
+	 */
+	uploadPending?(directory: string, context: UploadContext): Promise<PendingUpload>;
 	/** Starts serving at `mountpoint`. Ready is decided by who calls: the driver only starts. */
 	start(context: StartContext): Promise<DriverSession>;
 }
@@ -146,6 +152,8 @@ export interface CheckContext {
 	/** What those variables make of a mount without keys. */
 	readonly identity: Identity;
 }
+
+export type UploadContext = CheckContext & UploadSurroundings;
 
 export interface StartContext extends CheckContext {
 	readonly log: Logger;

@@ -57,7 +57,12 @@ export function readAheadOf(members: readonly NativeMember[]): number {
 
 export function filesystemConfig(
 	members: readonly NativeMember[],
-	{ directory, log, variables, continuesAfterCrash = false }: StartContext,
+	{
+		directory,
+		log,
+		variables,
+		continuesAfterCrash = false,
+	}: Pick<StartContext, "directory" | "log" | "variables" | "continuesAfterCrash">,
 	mount: FilesystemConfig["mount"],
 ): FilesystemConfig {
 	const given = Object.assign({}, ...members.map(({ mount }) => mount.options)) as NativeOptions;

@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import { LauncherError } from "../errors.ts";
 import type { FilesystemConfig } from "../filesystem-process/messages.ts";
 import { storeOptions } from "../filesystem-process/store-options.ts";
+import type { PendingUpload } from "../filesystem-process/upload-pending.ts";
 import { openAndMount } from "../fuse/mount.ts";
 import { raiseReadAhead } from "../fuse/read-ahead.ts";
 import { mountOf, readMountinfo } from "../mounts/mountinfo.ts";
@@ -20,6 +21,7 @@ import type {
 	SharedSession,
 	SharedStartContext,
 	StartContext,
+	UploadContext,
 } from "./driver.ts";
 import { inOnePlace, nativeCache } from "./cache-places.ts";
 import { parseOptions } from "./parse-options.ts";
@@ -94,6 +96,22 @@ class NativeMount implements PreparedMount, PreparedNative {
 			...(memoryBytes !== undefined && { memoryBytes }),
 			...(directory !== undefined && { cache: { directory, sizeBytes: cacheBytes(this.options) } }),
 		};
+	}
+
+	async uploadPending(directory: string, context: UploadContext): Promise<PendingUpload> {
+		const given = { ...this.options, "cache-dir": directory, "write-back": true };
+		const mount = { mount: { ...this.mount, readOnly: false }, options: given, ca: this.ca };
+		// Parts of objects that are kept there are of no use to it, and how many may be is not known.
+		const { cache: _, ...config } = filesystemConfig(
+			[{ folder: "", mount }],
+			{ ...context, directory },
+			{ kind: "inherited" },
+		);
+		// The launcher has no use for it.
+		const { isPendingFor, uploadPending } = await import("../filesystem-process/upload-pending.ts");
+		if (!isPendingFor(config)) return { uploaded: 0, left: [] };
+		await this.check(context);
+		return uploadPending(config, context);
 	}
 
 	async start(context: StartContext): Promise<DriverSession> {

@@ -54,7 +54,7 @@ describe("parseArguments", () => {
 			return found.kind === "help" ? found.text : "";
 		};
 		for (const [name, { usage, summary, example }] of Object.entries(commands)) {
-			expect(help("--help")).toContain(`  ${name.padEnd(11)} ${summary}\n`);
+			expect(help("--help")).toContain(`  ${name.padEnd(14)} ${summary}\n`);
 			expect(help(name, "--help")).toContain(`Usage: ${usage}\n`);
 			expect(help(name, "--help")).toContain(`Example, ${example.says}:\n  ${example.line}\n`);
 			expect(help(name, "-h")).toBe(help(name, "--help"));
