@@ -173,10 +173,10 @@ test("a thousand keys take few milliseconds", () => {
 	const xml = answer(keys.join("") + encoded);
 	for (let round = 0; round < 20; round++) parseListAnswer(xml);
 	const times = Array.from({ length: 20 }, () => {
-		const before = performance.now();
+		const before = process.threadCpuUsage();
 		expect(parseListAnswer(xml)?.objects.length).toBe(1000);
-		return performance.now() - before;
+		return process.threadCpuUsage(before).user / 1000;
 	});
-	// About one; more only where others have the processor.
+	// About one.
 	expect(Math.min(...times)).toBeLessThan(5);
 });
