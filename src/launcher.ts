@@ -15,7 +15,7 @@ import { parseListenAddress } from "./probe/listen-address.ts";
 import { createMetrics } from "./probe/metrics.ts";
 import type { TraceWish } from "./probe/routes.ts";
 import { startProbeServer } from "./probe/server.ts";
-import type { ExchangeOutcome, LauncherStatus, MountStatus } from "./probe/status.ts";
+import type { ExchangeOutcome, LauncherStatus, MountStatus, OpenFiles } from "./probe/status.ts";
 import type { Redactor } from "./secrets/redact.ts";
 import { createIdentity, type Identity } from "./s3/identity/identity.ts";
 import { ChangeLog } from "./supervisor/change-log.ts";
@@ -23,6 +23,7 @@ import { EmptyRoot } from "./supervisor/empty-root.ts";
 import { Fleet } from "./supervisor/fleet.ts";
 import { FollowedConfig } from "./supervisor/followed-config.ts";
 import { hopeless } from "./supervisor/hopeless.ts";
+import { openFilesOf } from "./supervisor/open-files.ts";
 import { leaveRunDirectory, makeRunDirectory } from "./supervisor/run-directory.ts";
 import { clearLeftovers } from "./supervisor/take-down.ts";
 import { TraceFollower } from "./supervisor/trace-follower.ts";
@@ -69,6 +70,7 @@ export async function launch(options: LauncherOptions): Promise<void> {
 	const server = await startProbeServer({
 		status: () => launcher.status(),
 		measuredStatus,
+		openFiles: () => launcher.openFiles(),
 		metrics,
 		listen: parseListenAddress(environment.FLUID_FUSE_PROBE_ADDRESS),
 		byDefault: (options.variables["FLUID_FUSE_PROBE_ADDRESS"] ?? "") === "",
@@ -158,6 +160,10 @@ class Launcher {
 		} finally {
 			follower.end();
 		}
+	}
+
+	openFiles(): OpenFiles {
+		return openFilesOf(this.#fleet?.supervisors ?? [], this.#options.environment.FLUID_FUSE_NODE_PROC);
 	}
 
 	async measure(): Promise<void> {

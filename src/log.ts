@@ -56,7 +56,12 @@ export function createLog(level: string, redactor: Redactor): Log {
 	};
 	/** Each has a level of its own. */
 	const loggers = new Set<WeakRef<Logger>>();
-	const logger = createLogger(level, redactor, kept, (child) => void loggers.add(new WeakRef(child)));
+	const gone = new FinalizationRegistry<WeakRef<Logger>>((reference) => void loggers.delete(reference));
+	const logger = createLogger(level, redactor, kept, (child) => {
+		const reference = new WeakRef(child);
+		loggers.add(reference);
+		gone.register(child, reference);
+	});
 	const atOnce = createLogger(level, redactor, { write: (line) => stdout.writeAtOnce(line) });
 	// What ends by an error that nobody has caught has not flushed.
 	process.once("exit", () => stdout.writeAtOnce());
@@ -69,8 +74,7 @@ export function createLog(level: string, redactor: Redactor): Log {
 			logger.level = atOnce.level = next;
 			for (const reference of loggers) {
 				const child = reference.deref();
-				if (child === undefined) loggers.delete(reference);
-				else child.level = next;
+				if (child !== undefined) child.level = next;
 			}
 		},
 	};

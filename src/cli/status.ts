@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "../config/environment.ts";
 import { errorKinds } from "../errors.ts";
 import { requestLauncher } from "../probe/client.ts";
-import type { ChangeStatus, ConfigStatus, LauncherStatus, MountStatus, Recovery } from "../probe/status.ts";
+import type { ChangeStatus, ConfigStatus, LauncherStatus, MountStatus, OpenFiles, Recovery } from "../probe/status.ts";
 import type { Output } from "./output.ts";
 import { newsSince } from "./status-news.ts";
 import { count, terminalText, rows } from "./terminal.ts";
@@ -23,7 +23,8 @@ export async function status(environment: Environment, flags: StatusFlags, outpu
 		const launcher = await ask(environment, output);
 		if (launcher === undefined) return errorKinds.BACKEND_REFUSED.exitCode;
 		if (!watch) {
-			output.out(json ? `${JSON.stringify(launcher, undefined, 2)}\n` : renderStatus(launcher, new Date()));
+			if (json) output.out(`${JSON.stringify(launcher, undefined, 2)}\n`);
+			else output.out(renderStatus(launcher, new Date(), await askOpenFiles(environment)));
 			return 0;
 		}
 		const news = newsSince(before, launcher);
@@ -47,8 +48,14 @@ async function ask(environment: Environment, output: Output): Promise<LauncherSt
 	return JSON.parse(answer.body) as LauncherStatus;
 }
 
+/** Undefined: the launcher does not say. */
+async function askOpenFiles({ FLUID_FUSE_RUN_DIR }: Environment): Promise<OpenFiles | undefined> {
+	const answer = await requestLauncher(FLUID_FUSE_RUN_DIR, "/open-files");
+	return answer.kind === "answer" && answer.statusCode === 200 ? (JSON.parse(answer.body) as OpenFiles) : undefined;
+}
+
 /** For people, as blocks that fit a narrow terminal. */
-export function renderStatus(launcher: LauncherStatus, now: Date): string {
+export function renderStatus(launcher: LauncherStatus, now: Date, openFiles?: OpenFiles): string {
 	const {
 		version,
 		pid,
@@ -75,7 +82,8 @@ export function renderStatus(launcher: LauncherStatus, now: Date): string {
 		...(unseen === undefined ? [] : [["unseen", unseen] as const]),
 		...warnings.map((warning) => ["warning", warning] as const),
 	]);
-	return [head + facts, ...mounts.map((mount) => renderMount(mount, now))].join("\n");
+	const openIn = (name: string) => openFiles?.mounts.find(({ mount }) => mount === name);
+	return [head + facts, ...mounts.map((mount) => renderMount(mount, now, openIn(mount.name)))].join("\n");
 }
 
 function configRow({ state, hash, appliedAt, error }: ConfigStatus, now: Date): [string, string] {
@@ -95,7 +103,7 @@ function changeRow(
 	return ["change", `${number}: ${change} ${mount} (${reason}), ${state}, begun ${elapsed(since, now)} ago${end}`];
 }
 
-function renderMount(mount: MountStatus, now: Date): string {
+function renderMount(mount: MountStatus, now: Date, open: OpenFiles["mounts"][number] | undefined): string {
 	const { name, driver, source, target, readOnly, state, since, pid, restarts, layers, lastError, retryAt } = mount;
 	const ready = mount.ready ? "ready" : "not ready";
 	const head = `${terminalText(name)}: ${state}${state === ready ? "" : `, ${ready}`} for ${elapsed(since, now)}\n`;
@@ -109,9 +117,11 @@ function renderMount(mount: MountStatus, now: Date): string {
 	];
 	if (mount.answeredSecondsAgo !== undefined) facts.push(["answered", `${duration(mount.answeredSecondsAgo)} ago`]);
 	if (mount.backend !== undefined) {
-		const { ok, checkedAt } = mount.backend;
-		facts.push(["backend", `${ok ? "ok" : "failing"}, checked ${elapsed(checkedAt, now)} ago`]);
+		const { ok, checkedAt, seconds } = mount.backend;
+		const took = seconds === undefined ? "" : ` in ${seconds.toFixed(2)}s`;
+		facts.push(["backend", `${ok ? "ok" : "failing"}${took}, checked ${elapsed(checkedAt, now)} ago`]);
 	}
+	if (open !== undefined) facts.push(["open", openRow(open)]);
 	if (mount.droppedLines > 0) facts.push(["log", `${count(mount.droppedLines, "line")} of the driver dropped`]);
 	if (mount.pendingChange !== undefined) facts.push(["pending", mount.pendingChange]);
 	if (mount.withoutEffect !== undefined) facts.push(["no effect", mount.withoutEffect]);
@@ -129,6 +139,17 @@ function renderMount(mount: MountStatus, now: Date): string {
 	}
 	if (retryAt !== undefined) facts.push(["retry", `in ${duration((Date.parse(retryAt) - now.getTime()) / 1000)}`]);
 	return head + rows(facts);
+}
+
+/** Those with most files, a line each. */
+function openRow({ openers, others }: OpenFiles["mounts"][number]): string {
+	const shown = openers.slice(0, 5);
+	const left = others + openers.length - shown.length;
+	const lines = shown.map(
+		({ files, command, pid, pod, path = "" }) =>
+			`${count(files, "file")} by ${command} (pid ${pid}${pod === undefined ? "" : `, pod ${pod}`}), such as ${path}`,
+	);
+	return [...lines, ...(left === 0 ? [] : [`and by ${left} more`])].join("\n");
 }
 
 function recovered(recovery: Recovery | undefined, now: Date): string {

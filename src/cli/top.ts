@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Environment } from "../config/environment.ts";
 import { errorKinds, LauncherError } from "../errors.ts";
+import { durationBounds, quantileOf } from "../filesystem-process/measures.ts";
+import { isAbsentName, isOfApplications } from "../filesystem-process/operation-names.ts";
 import { requestLauncher } from "../probe/client.ts";
 import type { Output } from "./output.ts";
 import { parseSamples, type MetricSample } from "./metric-samples.ts";
@@ -20,6 +22,8 @@ interface Activity {
 	readonly state: string;
 	readonly operationsPerSecond?: number;
 	readonly errorsPerSecond?: number;
+	/** Names that were looked for and are not there. */
+	readonly absentPerSecond?: number;
 	/** Of ten operations nine took no longer. */
 	readonly latencySeconds?: number;
 	readonly readBytesPerSecond?: number;
@@ -27,6 +31,8 @@ interface Activity {
 	readonly requestsPerSecond?: number;
 	readonly firstByteSeconds?: number;
 	readonly retriesPerSecond?: number;
+	/** Of most of those. */
+	readonly retryReason?: string;
 	/** Of reads, those that were answered from memory at once. */
 	readonly cacheHits?: number;
 	readonly pendingBytes?: number;
@@ -89,24 +95,37 @@ function activities(before: Look, now: Look): Activity[] {
 				Math.max(0, sum(of(now, name, isMeant)) - sum(of(before, name, isMeant)));
 			const rate = (name: string, isMeant?: Meant): number => more(name, isMeant) / seconds;
 			const quantile = (name: string, isMeant?: Meant): number | undefined =>
-				quantileOf(of(before, `${name}_bucket`, isMeant), of(now, `${name}_bucket`, isMeant), 0.9);
+				quantileOf(
+					bucketsOf(of(before, `${name}_bucket`, isMeant)),
+					bucketsOf(of(now, `${name}_bucket`, isMeant)),
+					0.9,
+				);
 			const memoryBytes = value("driver_resident_memory_bytes");
 			const process = memoryBytes === undefined ? {} : { memoryBytes, cpus: rate("driver_cpu_seconds_total") };
 			const common = { mount, driver, state, ...process };
 			if (value("read_bytes_total") === undefined) return common;
 			const reads = more("cache_reads_total");
-			const latencySeconds = quantile("operation_duration_seconds", isOfApplications);
+			const latencySeconds = quantile("operation_duration_seconds", isDoneByApplications);
 			const firstByteSeconds = quantile("s3_request_first_byte_seconds");
+			const retryReason = of(now, "s3_retries_total")
+				.map(({ labels: { reason = "" } }) => ({
+					reason,
+					times: more("s3_retries_total", (other) => other["reason"] === reason),
+				}))
+				.filter(({ times }) => times > 0)
+				.toSorted((a, b) => b.times - a.times)[0]?.reason;
 			return {
 				...common,
-				operationsPerSecond: rate("operations_total", isOfApplications),
+				operationsPerSecond: rate("operations_total", isDoneByApplications),
 				errorsPerSecond: rate("operations_total", isError),
+				absentPerSecond: rate("operations_total", ({ operation, errno }) => isAbsentName(operation, errno)),
 				...(latencySeconds !== undefined && { latencySeconds }),
 				readBytesPerSecond: rate("read_bytes_total"),
 				writtenBytesPerSecond: rate("written_bytes_total"),
 				requestsPerSecond: rate("s3_requests_total"),
 				...(firstByteSeconds !== undefined && { firstByteSeconds }),
 				retriesPerSecond: rate("s3_retries_total"),
+				...(retryReason !== undefined && { retryReason }),
 				...(reads > 0 && { cacheHits: more("cache_reads_total", ({ result }) => result === "hit") / reads }),
 				pendingBytes: value("pending_bytes") ?? 0,
 				openFiles: value("open_files") ?? 0,
@@ -116,8 +135,7 @@ function activities(before: Look, now: Look): Activity[] {
 
 type Meant = (labels: MetricSample["labels"]) => boolean;
 
-/** The launcher itself asks for statfs. */
-const isOfApplications: Meant = ({ operation }) => operation !== "statfs";
+const isDoneByApplications: Meant = ({ operation }) => isOfApplications(operation);
 /** That something is not there, or cannot be had, is an ordinary answer. */
 const isError: Meant = ({ errno = "" }) => !["", "ENOENT", "ENODATA", "ENOTSUP", "ENOSYS"].includes(errno);
 
@@ -125,24 +143,12 @@ function sum(samples: readonly MetricSample[]): number {
 	return samples.reduce((total, { value }) => total + value, 0);
 }
 
-/** The upper bound of the bucket that it is in. */
-function quantileOf(before: readonly MetricSample[], now: readonly MetricSample[], share: number): number | undefined {
-	const counts = new Map<number, number>();
-	for (const [samples, sign] of [
-		[before, -1],
-		[now, 1],
-	] as const) {
-		for (const { labels, value } of samples) {
-			const bound = labels["le"] === "+Inf" ? Number.POSITIVE_INFINITY : Number(labels["le"]);
-			counts.set(bound, (counts.get(bound) ?? 0) + sign * value);
-		}
-	}
-	const bounds = [...counts].toSorted(([a], [b]) => a - b);
-	const all = bounds.at(-1)?.[1] ?? 0;
-	if (all <= 0) return undefined;
-	const found = bounds.find(([, count]) => count >= share * all)?.[0];
-	const largest = bounds.at(-2)?.[0];
-	return found === Number.POSITIVE_INFINITY ? largest : found;
+/** Of a histogram, all series together, how many were in each bucket: what Prometheus is told counts those below, too. */
+function bucketsOf(samples: readonly MetricSample[]): number[] {
+	const below = [...durationBounds, "+Inf"].map((bound) =>
+		sum(samples.filter(({ labels }) => labels["le"] === `${bound}`)),
+	);
+	return below.map((count, bucket) => count - (below[bucket - 1] ?? 0));
 }
 
 function table(mounts: readonly Activity[]): string {
@@ -154,12 +160,14 @@ function table(mounts: readonly Activity[]): string {
 		"state",
 		"ops/s",
 		"err/s",
+		"absent/s",
 		"90% in",
 		"read/s",
 		"write/s",
 		"S3/s",
 		"1st byte",
 		"retry/s",
+		"why",
 		"hits",
 		"pending",
 		"open",
@@ -171,12 +179,14 @@ function table(mounts: readonly Activity[]): string {
 		mount.state,
 		cell(mount.operationsPerSecond, number),
 		cell(mount.errorsPerSecond, number),
+		cell(mount.absentPerSecond, number),
 		cell(mount.latencySeconds, time),
 		cell(mount.readBytesPerSecond, bytes),
 		cell(mount.writtenBytesPerSecond, bytes),
 		cell(mount.requestsPerSecond, number),
 		cell(mount.firstByteSeconds, time),
 		cell(mount.retriesPerSecond, number),
+		mount.retryReason ?? none,
 		cell(mount.cacheHits, (share) => `${Math.round(share * 100)}%`),
 		cell(mount.pendingBytes, bytes),
 		cell(mount.openFiles, (files) => `${files}`),

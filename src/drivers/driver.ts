@@ -217,6 +217,8 @@ export interface DriverSession {
 /** Somebody who looks on. */
 export interface Tracer {
 	readonly id: number;
+	/** Of several mounts that it serves as folders, only that one. */
+	readonly folder?: string | undefined;
 	readonly path?: string | undefined;
 	readonly slowMs?: number | undefined;
 	readonly take: (events: readonly TracedEvent[], lost: number) => void;

@@ -107,8 +107,8 @@ export class NativeServer {
 	trace(tracer: Tracer): void {
 		if (this.#tracers.has(tracer.id)) return;
 		this.#tracers.set(tracer.id, tracer);
-		const { id, path, slowMs } = tracer;
-		this.send({ kind: "trace", id, ...(path !== undefined && { path }), ...(slowMs !== undefined && { slowMs }) });
+		const { id, folder, path, slowMs } = tracer;
+		this.send({ kind: "trace", id, folder, path, slowMs });
 	}
 
 	untrace({ id }: Tracer): void {

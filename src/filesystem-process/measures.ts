@@ -132,6 +132,19 @@ export type MeasureName = keyof typeof measures;
 /** Upper bounds of all histograms, in seconds: from what is in memory to what nobody waits for any longer. */
 export const durationBounds = [0.000_05, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60] as const;
 
+/**
+ * What such a share of a histogram took no longer than: the upper bound of its bucket, of the last bucket the bound of the one before. By bucket, of
+ * `now` all that were counted and of `before` those that do not matter. Undefined: nothing was.
+ */
+export function quantileOf(before: readonly number[], now: readonly number[], share: number): number | undefined {
+	const counts = now.map((count, bucket) => Math.max(0, count - (before[bucket] ?? 0)));
+	const all = counts.reduce((total, count) => total + count, 0);
+	if (all === 0) return undefined;
+	let below = 0;
+	const bucket = counts.findIndex((count) => (below += count) >= share * all);
+	return durationBounds[bucket] ?? durationBounds.at(-1);
+}
+
 const sample = z.strictObject({
 	/** Values of the measure's labels, in their order. */
 	labels: z.array(z.string()),

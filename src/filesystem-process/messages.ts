@@ -119,6 +119,7 @@ export const order = z.discriminatedUnion("kind", [
 	z.strictObject({
 		kind: z.literal("trace"),
 		id: z.number(),
+		folder: z.string().optional(),
 		path: z.string().optional(),
 		slowMs: z.number().optional(),
 	}),

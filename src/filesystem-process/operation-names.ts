@@ -1,3 +1,4 @@
+import { opcodes } from "../fuse/abi.ts";
 import type { Filesystem } from "../fuse/filesystem.ts";
 
 /** What the kernel asks for, with the names of what it says first, a node before all; what comes after them is said in other ways. */
@@ -35,3 +36,22 @@ export const operations = {
 export type Operation = keyof typeof operations;
 /** By their numbers in counts. */
 export const operationNames = Object.keys(operations) as readonly Operation[];
+
+/** The launcher itself asks for statfs. */
+export function isOfApplications(operation: string | undefined): boolean {
+	return operation !== "statfs";
+}
+
+/** That a name is not there is an ordinary answer. */
+export function isAbsentName(operation: string | undefined, errno: string | undefined): boolean {
+	return operation === "lookup" && errno === "ENOENT";
+}
+
+/** Their numbers in counts, by those that the kernel has for them. */
+export const operationNumbers: readonly (number | undefined)[] = (() => {
+	const numbers: number[] = [];
+	for (const [number, name] of operationNames.entries()) numbers[opcodes[name]] = number;
+	numbers[opcodes.readdirplus] = operationNames.indexOf("readdir");
+	numbers[opcodes.rename2] = operationNames.indexOf("rename");
+	return numbers;
+})();

@@ -1,5 +1,6 @@
 import { memoryUsage } from "node:process";
 import { LauncherError } from "../errors.ts";
+import type { Observe } from "../fuse/call.ts";
 import { FarReplies } from "../fuse/far-replies.ts";
 import type { Filesystem, KernelConnection } from "../fuse/filesystem.ts";
 import { serveLibfuse } from "../fuse/libfuse.ts";
@@ -14,7 +15,7 @@ import { within } from "../within.ts";
 import { createThreads } from "./data-threads.ts";
 import { handOver, readMemory } from "./handover.ts";
 import { order, type FilesystemConfig, type Order, type Report } from "./messages.ts";
-import { observed } from "./observed.ts";
+import { counted, counting, observed } from "./observed.ts";
 import { Tracing } from "./tracing.ts";
 import { ServedVolumes, type VolumeOrder } from "./volumes.ts";
 
@@ -98,11 +99,17 @@ export async function serveFilesystem(
 		const past = pastOf(config);
 		const threads = createThreads(log, config.threads);
 		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing, threads }, past?.kept);
-		const filesystem = observed(served.filesystem, { countsOf: served.countsOf, log, tracing });
+		const filesystem = observed(served.filesystem, { log, tracing });
 		for (const told of early.splice(0)) obey(told);
 		// Who hands the mount over does not take it back from then on.
 		if (config.mount.kind === "taken-over") tell({ kind: "taken-over" });
-		const session = await begin(config, { filesystem, log, threads, connection: past?.connection });
+		const session = await begin(config, {
+			filesystem,
+			observe: counting(served.countsOf),
+			log,
+			threads,
+			connection: past?.connection,
+		});
 		if (config.mount.kind === "continued") tell({ kind: "taken-over" });
 		tellStats = () => {
 			const { rss, heapUsed } = memoryUsage();
@@ -156,11 +163,13 @@ async function begin(
 	{ mount, volumes }: FilesystemConfig,
 	{
 		filesystem,
+		observe,
 		log: logger,
 		threads,
 		connection,
 	}: {
 		readonly filesystem: Filesystem;
+		readonly observe: Observe;
 		readonly log: Logger;
 		readonly threads: Threads | undefined;
 		readonly connection: KernelConnection | undefined;
@@ -175,6 +184,7 @@ async function begin(
 			return serve({
 				fd: fuseDescriptor,
 				filesystem,
+				observe,
 				log,
 				resend,
 				farReplies: threads && new FarReplies(threads),
@@ -183,7 +193,7 @@ async function begin(
 		}
 		case "libfuse": {
 			const validMs = Math.min(libfuseValidMs, ...volumes.map(({ ttlMs }) => ttlMs));
-			const session = await serveLibfuse({ ...mount, validMs, filesystem, log });
+			const session = await serveLibfuse({ ...mount, validMs, filesystem: counted(filesystem, observe), log });
 			await raiseReadAhead(mount.target);
 			return session;
 		}

@@ -1,6 +1,8 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { matchesGlob } from "node:path/posix";
-import { FuseError, type ReadResult } from "../fuse/filesystem.ts";
+import { opcodes } from "../fuse/abi.ts";
+import { bytesOf } from "../fuse/call.ts";
+import { errnoNameOf } from "../fuse/errno.ts";
 import type { StoreEvent } from "../s3/object-store.ts";
 import type { Report } from "./messages.ts";
 import { operations, type Operation } from "./operation-names.ts";
@@ -8,6 +10,8 @@ import type { TracedEvent, TracedRequest } from "./traced-event.ts";
 
 /** What somebody wants to see. */
 export interface TraceWish {
+	/** Only of that one. Default: of all. */
+	readonly folder?: string | undefined;
 	/** Of the paths in the mount; without a slash, of the names. Default: all. */
 	readonly path?: string | undefined;
 	/** Only what takes longer. Default: everything. */
@@ -73,6 +77,7 @@ export class Tracing {
 	follow(operation: Operation, args: readonly unknown[], places: Places, work: () => unknown): unknown {
 		const [node = 0, name] = args as [number?, unknown?];
 		const folder = places.folderOf(node);
+		if (!this.#tracers.values().some(({ wish }) => isIn(wish, folder))) return work();
 		const path = pathIn(places.pathOf(node), isNamed(operation) && typeof name === "string" ? name : undefined);
 		const running: Running = { operation, folder, path, requests: [], moreRequests: 0, isAnswered: false };
 		const asked = Object.fromEntries(
@@ -106,11 +111,11 @@ export class Tracing {
 				ms,
 			);
 		};
-		const failed = (error: unknown): void => answered({ error: error instanceof FuseError ? error.errno : "EIO" });
+		const failed = (error: unknown): void => answered({ error: errnoNameOf(error) });
 		try {
 			const result = this.#running.run(running, work);
-			if (result instanceof Promise) result.then((value) => answered(bytesOf(operation, value)), failed);
-			else answered(bytesOf(operation, result));
+			if (result instanceof Promise) result.then((value) => answered(shownBytes(operation, value)), failed);
+			else answered(shownBytes(operation, result));
 			return result;
 		} catch (error) {
 			failed(error);
@@ -145,7 +150,7 @@ export class Tracing {
 
 	#add(event: TracedEvent, path: string | undefined, ms: number): void {
 		for (const tracer of this.#tracers.values()) {
-			if (!isWished(tracer.wish, path, ms)) continue;
+			if (!isIn(tracer.wish, event.folder) || !isWished(tracer.wish, path, ms)) continue;
 			if (tracer.events.length < maximumEvents) tracer.events.push(event);
 			else tracer.lost++;
 			this.#tellSoon();
@@ -188,16 +193,18 @@ function pathIn(directory: string | undefined, name: string | undefined): string
 	return directory === "" ? name : `${directory}/${name}`;
 }
 
+function isIn(wish: TraceWish, folder: string | undefined): boolean {
+	return wish.folder === undefined || wish.folder === folder;
+}
+
 function isWished({ path: glob, slowMs }: TraceWish, path: string | undefined, ms: number): boolean {
 	if (slowMs !== undefined && ms < slowMs) return false;
 	if (glob === undefined) return true;
 	return path !== undefined && matchesGlob(glob.includes("/") ? path : path.slice(path.lastIndexOf("/") + 1), glob);
 }
 
-function bytesOf(operation: Operation, result: unknown): { readonly bytes?: number } {
-	if (operation === "write") return { bytes: result as number };
-	if (operation !== "read") return {};
-	return { bytes: (result as ReadResult).views.reduce((sum, { length }) => sum + length, 0) };
+function shownBytes(operation: Operation, result: unknown): { readonly bytes?: number } {
+	return operation === "read" || operation === "write" ? { bytes: bytesOf(opcodes[operation], result) } : {};
 }
 
 function isCaller(value: unknown): value is { readonly pid: number } {

@@ -79,8 +79,10 @@ export class ServedVolumes {
 	/** By folder: what takes those out of sight that are to go and may still be seen there. */
 	readonly #leaving = new Map<string, () => void>();
 	readonly #troubles = new Map<string, Trouble>();
+	/** Of what is in no folder, or in one that was removed. */
+	readonly #ownCounts = new VolumeCounts();
 	/** By folder. */
-	readonly #counts = new Map<string, VolumeCounts>();
+	readonly #counts = new Map([["", this.#ownCounts]]);
 	/** With all servers. */
 	readonly #traffic = { server_requests: 0, server_retries: 0, server_received_bytes: 0, server_sent_bytes: 0 };
 	#canKeepPending: boolean;
@@ -276,6 +278,7 @@ export class ServedVolumes {
 		this.#tellPending("closed files of a removed folder stay on the disk", volume);
 		const keys = await this.filesystem.forsake(volume);
 		for (const store of stores) store.close();
+		if (!this.#volumes.has(folder)) this.#counts.delete(folder);
 		if (openFiles > 0) log.warn({ folder, openFiles }, "files of a removed folder are still open and get errors now");
 		if (keys.length > 0) log.error({ folder, keys: keys.slice(0, 20) }, "changes could not be uploaded and are lost");
 		return keys.length;
@@ -408,7 +411,8 @@ export class ServedVolumes {
 
 	#createStore(config: VolumeConfig, refusals: RefusalLog): ObjectStore {
 		const { log, variables, tracing } = this.#surroundings;
-		const counts = this.#countsIn(config.folder);
+		const counts = this.#counts.get(config.folder) ?? new VolumeCounts();
+		this.#counts.set(config.folder, counts);
 		return createObjectStore({
 			...storeOptions(config, variables, this.#credentialsOf(config)),
 			knowledge: this.#servers.at(config),
@@ -436,19 +440,14 @@ export class ServedVolumes {
 	}
 
 	/** Of the volume that a node is in. */
-	readonly countsOf = (node: number): VolumeCounts => this.#countsIn(this.filesystem.folderOf(node));
-
-	#countsIn(folder: string): VolumeCounts {
-		let counts = this.#counts.get(folder);
-		if (counts === undefined) this.#counts.set(folder, (counts = new VolumeCounts()));
-		return counts;
-	}
+	readonly countsOf = (node: number): VolumeCounts =>
+		this.#counts.get(this.filesystem.folderOf(node)) ?? this.#ownCounts;
 
 	/** What is counted, for metrics. */
 	measured(): { readonly volumes: Readonly<Record<string, Measured>>; readonly shared: Measured } {
 		const states = this.filesystem.volumeStates();
 		const measuredIn = (folder: string): Measured => ({
-			...this.#countsIn(folder).measured(),
+			...this.#counts.get(folder)?.measured(),
 			...stateMeasures(states.get(folder)),
 		});
 		const folders = new Set(["", ...this.#volumes.keys(), ...states.keys()]);

@@ -1,6 +1,12 @@
-import { repeatedBit } from "./abi.ts";
+import { opcodes, repeatedBit } from "./abi.ts";
 import type { Request } from "./decode.ts";
-import { FuseError, type RequestContext } from "./filesystem.ts";
+import { FuseError, type ErrnoName, type ReadResult, type RequestContext } from "./filesystem.ts";
+
+/** Told once what a call came to: its error, if it is one, and the bytes that were read or written. */
+export type Answered = (errno: ErrnoName | undefined, bytes: number) => void;
+
+/** Told of each call before it is carried out: its node may be gone when it is answered. Undefined: nobody wants to know. */
+export type Observe = (opcode: number, node: number) => Answered | undefined;
 
 /** A request that is to be answered, without its content: that is gone as soon as its buffer takes the next one. */
 export class Call implements RequestContext {
@@ -16,6 +22,7 @@ export class Call implements RequestContext {
 	isWaitingLong = false;
 	/** Called once, when the caller is interrupted. */
 	onInterrupted: (() => void) | undefined;
+	onAnswered: Answered | undefined;
 	#controller: AbortController | undefined;
 	#isInterrupted = false;
 
@@ -50,6 +57,15 @@ export class Call implements RequestContext {
 
 export function interrupted(): FuseError {
 	return new FuseError("EINTR", "the caller was interrupted");
+}
+
+/** That a call has read or written, by what the filesystem has answered. */
+export function bytesOf(opcode: number, value: unknown): number {
+	if (opcode === opcodes.write) return value as number;
+	if (opcode !== opcodes.read) return 0;
+	let bytes = 0;
+	for (const { length } of (value as ReadResult).views) bytes += length;
+	return bytes;
 }
 
 /** The calls that are being worked on, by what the kernel calls them. */

@@ -2,11 +2,11 @@ import fs from "node:fs";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { opcodes, pageBytes, sizes } from "./abi.ts";
-import { Call, CallsInFlight, interrupted } from "./call.ts";
+import { bytesOf, Call, CallsInFlight, interrupted, type Observe } from "./call.ts";
 import { Request } from "./decode.ts";
 import { Page } from "./directory-page.ts";
 import { encodeNothing } from "./encode.ts";
-import { errnoOf } from "./errno.ts";
+import { errnoNameOf, errnoOf } from "./errno.ts";
 import type { FarReplies } from "./far-replies.ts";
 import { FuseError, type Filesystem, type KernelConnection, type KernelLink, type Reply } from "./filesystem.ts";
 import { decodeOffer, encodeConnection, encodeVersion, negotiate, type KernelOffer } from "./init.ts";
@@ -21,6 +21,8 @@ export interface ServeOptions {
 	/** An open /dev/fuse that is mounted. It is not closed here. */
 	readonly fd: number;
 	readonly filesystem: Filesystem;
+	/** Told of each call. Default: nobody is. */
+	readonly observe?: Observe;
 	/** What a process before this one has agreed with the kernel, which says it only once. Default: the kernel begins. */
 	readonly connection?: KernelConnection;
 	/** That process has died: what it has read and not answered is asked for again. Default: false. */
@@ -238,6 +240,7 @@ class DeviceSession implements PausableSession, Answers {
 				return undefined;
 			default: {
 				const call = new Call(request);
+				call.onAnswered = this.#options.observe?.(call.opcode, request.node);
 				try {
 					if (call.opcode === opcodes.init) this.#initialize(request, call);
 					else if (call.opcode === opcodes.destroy) return this.settle(call, this.#destroy(), sendDestroyed);
@@ -300,8 +303,15 @@ class DeviceSession implements PausableSession, Answers {
 
 	settle<T>(call: Call, value: Reply<T>, send: Send<T>, takeBack?: TakeBack<T>): Promise<void> | undefined {
 		if (value instanceof Promise) return this.#settleLater(call, value, send, takeBack);
-		send(this.#replies, call, value);
+		this.#send(call, value, send);
 		return undefined;
+	}
+
+	#send<T>(call: Call, value: T, send: Send<T>): void {
+		// What was read is not there any more when it is sent.
+		const bytes = bytesOf(call.opcode, value);
+		send(this.#replies, call, value);
+		call.onAnswered?.(undefined, bytes);
 	}
 
 	/** Who is killed does not wait: the answer is EINTR at once, and what was begun goes on without its caller. */
@@ -321,7 +331,7 @@ class DeviceSession implements PausableSession, Answers {
 			result = await value;
 			if (isAttended) {
 				this.#calls.delete(call);
-				send(this.#replies, call, result);
+				this.#send(call, result, send);
 				return;
 			}
 		} catch (error) {
@@ -368,6 +378,7 @@ class DeviceSession implements PausableSession, Answers {
 		this.errors++;
 		this.#logIfUnexpected(call, thrown);
 		this.#replies.error(call, errnoOf(thrown));
+		call.onAnswered?.(errnoNameOf(thrown), 0);
 	}
 
 	#logIfUnexpected({ opcode }: Call, thrown: unknown): void {

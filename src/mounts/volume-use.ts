@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import { isEmptyRoot, mountOf, type MountEntry } from "./mountinfo.ts";
 
 /** What can be seen on the node of whoever may use a volume. */
@@ -40,6 +41,14 @@ export interface Holder extends Inhabitant {
 	readonly isOpen: boolean;
 }
 
+/** A process that has files of some filesystems open. */
+export interface Opener extends Inhabitant {
+	readonly pid: number;
+	readonly command: string;
+	/** Each with where it is in its filesystem. */
+	readonly files: readonly { readonly device: string; readonly path: string }[];
+}
+
 /** Somewhere else that the volume is mounted. */
 export interface Use extends Inhabitant {
 	readonly path: string;
@@ -67,6 +76,22 @@ export function holdersOf(view: NodeView, devices: ReadonlySet<string>): Holder[
 			if (open === undefined && !devices.has(mountOf(entries, workingDirectory)?.device ?? "")) return [];
 			const path = open ?? workingDirectory;
 			return [{ pid, command, path, isOpen: open !== undefined, ...named({ pod, container }) }];
+		});
+	});
+}
+
+/** Who has which files of these filesystems open, wherever on the node. */
+export function openersOf(view: NodeView, devices: ReadonlySet<string>): Opener[] {
+	return view.namespaces.flatMap(({ entries, processes }) => {
+		const mounts = new Map(entries.filter(({ device }) => devices.has(device)).map((entry) => [entry.id, entry]));
+		return processes.flatMap(({ pid, command, pod, container, openFiles }) => {
+			const files = openFiles.flatMap(({ path, mountId }) => {
+				const mount = mounts.get(mountId);
+				if (mount === undefined) return [];
+				const { device, root, mountPoint } = mount;
+				return [{ device, path: posix.join(root, posix.relative(mountPoint, path)) }];
+			});
+			return files.length === 0 ? [] : [{ pid, command, files, ...named({ pod, container }) }];
 		});
 	});
 }

@@ -1,4 +1,5 @@
-import { durationBounds, type Measured, type Sample } from "../filesystem-process/measures.ts";
+import { durationBounds, quantileOf, type Measured, type Sample } from "../filesystem-process/measures.ts";
+import { isAbsentName, isOfApplications } from "../filesystem-process/operation-names.ts";
 import type { LauncherStatus } from "./status.ts";
 
 /** One mount in the last quarter of an hour, the latest last; rates are for a second, and null is what nobody knows. */
@@ -7,9 +8,14 @@ export interface MountHistory {
 	readonly readBytesPerSecond: readonly (number | null)[];
 	readonly writtenBytesPerSecond: readonly (number | null)[];
 	readonly operationsPerSecond: readonly (number | null)[];
+	/** Of those, names that were looked for and are not there. */
+	readonly absentPerSecond: readonly (number | null)[];
 	/** Of ten operations nine took no longer; of requests to the server, until their first byte. */
 	readonly operationSeconds: readonly (number | null)[];
 	readonly firstByteSeconds: readonly (number | null)[];
+	/** To the server, and those that were to be tried again. */
+	readonly requestsPerSecond: readonly (number | null)[];
+	readonly retriesPerSecond: readonly (number | null)[];
 	/** Share of reads that were answered from memory at once. Several mounts of one process: at the first. */
 	readonly cacheHits: readonly (number | null)[];
 	/** What is written and not in the bucket yet. */
@@ -35,11 +41,14 @@ interface Totals {
 	readonly readBytes: number;
 	readonly writtenBytes: number;
 	readonly operations: number;
+	readonly absent: number;
+	readonly requests: number;
+	readonly retries: number;
 	readonly reads: number;
 	readonly hits: number;
 	/** By buckets. */
-	readonly durations: Float64Array;
-	readonly firstBytes: Float64Array;
+	readonly durations: readonly number[];
+	readonly firstBytes: readonly number[];
 	readonly pendingBytes: number;
 	readonly openFiles: number;
 }
@@ -101,8 +110,11 @@ export class HistoryKeeper {
 				readBytesPerSecond: of("readBytesPerSecond"),
 				writtenBytesPerSecond: of("writtenBytesPerSecond"),
 				operationsPerSecond: of("operationsPerSecond"),
+				absentPerSecond: of("absentPerSecond"),
 				operationSeconds: of("operationSeconds"),
 				firstByteSeconds: of("firstByteSeconds"),
+				requestsPerSecond: of("requestsPerSecond"),
+				retriesPerSecond: of("retriesPerSecond"),
 				cacheHits: of("cacheHits"),
 				pendingBytes: of("pendingBytes"),
 				openFiles: of("openFiles"),
@@ -120,10 +132,13 @@ function totalsOf(measured: Measured): Totals {
 	return {
 		readBytes: sum(measured.read_bytes_total),
 		writtenBytes: sum(measured.written_bytes_total),
-		operations: sum(measured.operations_total, isOfApplications),
+		operations: sum(measured.operations_total, isDoneByApplications),
+		absent: sum(measured.operations_total, ([operation, errno]) => isAbsentName(operation, errno)),
+		requests: sum(measured.s3_requests_total),
+		retries: sum(measured.s3_retries_total),
 		reads: sum(measured.cache_reads_total),
 		hits: sum(measured.cache_reads_total, ([result]) => result === "hit"),
-		durations: countsOf(measured.operation_duration_seconds, isOfApplications),
+		durations: countsOf(measured.operation_duration_seconds, isDoneByApplications),
 		firstBytes: countsOf(measured.s3_request_first_byte_seconds),
 		pendingBytes: sum(measured.pending_bytes),
 		openFiles: sum(measured.open_files),
@@ -139,8 +154,11 @@ function pointOf(before: Totals, now: Totals, seconds: number): Point {
 		readBytesPerSecond: (now.readBytes - since.readBytes) / seconds,
 		writtenBytesPerSecond: Math.max(0, now.writtenBytes - since.writtenBytes) / seconds,
 		operationsPerSecond: (now.operations - since.operations) / seconds,
-		operationSeconds: quantileOf(since.durations, now.durations, 0.9),
-		firstByteSeconds: quantileOf(since.firstBytes, now.firstBytes, 0.9),
+		absentPerSecond: Math.max(0, now.absent - since.absent) / seconds,
+		operationSeconds: quantileOf(since.durations, now.durations, 0.9) ?? null,
+		firstByteSeconds: quantileOf(since.firstBytes, now.firstBytes, 0.9) ?? null,
+		requestsPerSecond: Math.max(0, now.requests - since.requests) / seconds,
+		retriesPerSecond: Math.max(0, now.retries - since.retries) / seconds,
 		cacheHits: reads > 0 ? Math.max(0, now.hits - since.hits) / reads : null,
 		pendingBytes: now.pendingBytes,
 		openFiles: now.openFiles,
@@ -153,8 +171,7 @@ function rounded(value: number | null): number | null {
 
 type Meant = (labels: readonly string[]) => boolean;
 
-/** The launcher itself asks for statfs. */
-const isOfApplications: Meant = ([operation]) => operation !== "statfs";
+const isDoneByApplications: Meant = ([operation]) => isOfApplications(operation);
 
 const nothing = totalsOf({});
 
@@ -162,19 +179,9 @@ function sum(samples: readonly Sample[] = [], isMeant: Meant = () => true): numb
 	return samples.reduce((total, { labels, value }) => (isMeant(labels) ? total + value : total), 0);
 }
 
-function countsOf(samples: readonly Sample[] = [], isMeant: Meant = () => true): Float64Array {
-	const all = new Float64Array(durationBounds.length + 1);
+function countsOf(samples: readonly Sample[] = [], isMeant: Meant = () => true): number[] {
+	const all = Array.from({ length: durationBounds.length + 1 }, () => 0);
 	for (const { labels, counts = [] } of samples)
 		if (isMeant(labels)) for (const [bucket, count] of counts.entries()) all[bucket]! += count;
 	return all;
-}
-
-/** The upper bound of the bucket that it is in; of the last one the bound of the one before. */
-function quantileOf(before: Float64Array, now: Float64Array, share: number): number | null {
-	const counts = now.map((count, bucket) => Math.max(0, count - (before[bucket] ?? 0)));
-	const all = counts.reduce((total, count) => total + count, 0);
-	if (all === 0) return null;
-	let below = 0;
-	const bucket = counts.findIndex((count) => (below += count) >= share * all);
-	return durationBounds[bucket] ?? durationBounds.at(-1) ?? null;
 }

@@ -1,5 +1,5 @@
 /**
- * The status page's script, for the browser. It asks for `status` every 2 s, for `history` every 15 s, and shows ages against the launcher's clock, which it learns
+ * The status page's script, for the browser. It asks for `status` every 2 s, for `history` and `open-files` every 15 s, and shows ages against the launcher's clock, which it learns
  * from the Date header: the viewer's may differ. What is text there stays text here: textContent only.
  */
 export const pageScript = String.raw`
@@ -92,8 +92,9 @@ export const pageScript = String.raw`
 	const percent = (value) => Math.round(value * 100) + " %";
 	const charts = [
 		["Throughput", rate, [["read", "readBytesPerSecond"], ["written", "writtenBytesPerSecond"]]],
-		["Operations a second", round, [["", "operationsPerSecond"]]],
+		["Operations a second", round, [["all", "operationsPerSecond"], ["names not there", "absentPerSecond"]]],
 		["Nine of ten within", seconds, [["operations", "operationSeconds"], ["first byte of S3", "firstByteSeconds"]]],
+		["Requests to S3 a second", round, [["all", "requestsPerSecond"], ["tried again", "retriesPerSecond"]]],
 		["Reads from memory", percent, [["", "cacheHits"]]],
 		["Not in the bucket yet", bytes, [["", "pendingBytes"]]],
 		["Open files", round, [["", "openFiles"]]],
@@ -157,6 +158,17 @@ export const pageScript = String.raw`
 		}
 	}
 
+	function fillOpeners({ mounts }) {
+		const byMount = new Map(mounts.map((mount) => [mount.mount, mount]));
+		for (const [key, { field }] of cards) {
+			const open = key.startsWith("1 ") ? byMount.get(key.slice(2)) : undefined;
+			show(field.openers, open !== undefined);
+			write(field.openers, open === undefined ? "" : "Open: " + open.openers.map(({ files, command, pid, pod }) =>
+				plural(files, "file") + " by " + command.split("/").at(-1) + " (pid " + pid + (pod === undefined ? "" : ", pod " + pod) + ")").join(", ")
+				+ (open.others > 0 ? ", and by " + open.others + " more" : ""));
+		}
+	}
+
 	function createCard() {
 		const root = byId("card").content.firstElementChild.cloneNode(true);
 		const field = Object.create(null);
@@ -210,7 +222,7 @@ export const pageScript = String.raw`
 			write(field.answered, answeredMs < 1000 ? "just now" : span(answeredMs) + " ago", mount.answeredSecondsAgo > 5 ? "bad" : undefined);
 		}
 		if (mount.backend === undefined) write(field.backend, "not checked");
-		else write(field.backend, (mount.backend.ok ? "reachable, " : "failing, ") + age(mount.backend.checkedAt) + " ago", mount.backend.ok ? undefined : "bad");
+		else write(field.backend, (mount.backend.ok ? "reachable" : "failing") + (mount.backend.seconds === undefined ? "" : " in " + seconds(mount.backend.seconds)) + ", " + age(mount.backend.checkedAt) + " ago", mount.backend.ok ? undefined : "bad");
 
 		show(field.waits, mount.pendingChange !== undefined);
 		write(field.waits, mount.pendingChange === undefined ? "" : "A change waits: " + mount.pendingChange);
@@ -334,8 +346,10 @@ export const pageScript = String.raw`
 
 	async function pollHistory() {
 		try {
-			const response = await fetch("history", { cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
-			if (response.ok) fillCharts(await response.json());
+			for (const [path, fill] of [["history", fillCharts], ["open-files", fillOpeners]]) {
+				const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
+				if (response.ok) fill(await response.json());
+			}
 		} catch {
 			// What is wrong is told by the other one.
 		}

@@ -3,7 +3,7 @@ import { pageScript } from "./page-script.ts";
 import { pageStyle } from "./page-style.ts";
 
 /**
- * What `/` shows to a person with `kubectl port-forward`: one file, no other origin. It holds no data itself; its script reads `/status` and `/history`
+ * What `/` shows to a person with `kubectl port-forward`: one file, no other origin. It holds no data itself; its script reads `/status`, `/history` and `/open-files`
  * and writes with textContent only, because names and messages come from elsewhere.
  */
 export const page = `<!doctype html>
@@ -44,7 +44,7 @@ export const page = `<!doctype html>
 	<p id="empty" class="empty" hidden>This dataset has no mounts. An empty folder is served, and mounts that are added to the dataset appear here.</p>
 </main>
 <footer>
-	<nav aria-label="Raw data"><a href="status">status (JSON)</a> <a href="history">history (JSON)</a> <a href="metrics">metrics</a> <a href="readyz?verbose">readyz?verbose</a></nav>
+	<nav aria-label="Raw data"><a href="status">status (JSON)</a> <a href="history">history (JSON)</a> <a href="open-files">open files (JSON)</a> <a href="metrics">metrics</a> <a href="readyz?verbose">readyz?verbose</a></nav>
 	<p id="about"></p>
 </footer>
 <div id="announcer" class="heard" role="status" aria-live="polite"></div>
@@ -62,6 +62,7 @@ export const page = `<!doctype html>
 		<p class="reason" data-field="troubles"></p>
 		<p class="reason" data-field="refused"></p>
 		<p class="reason" data-field="concessions"></p>
+		<p class="reason" data-field="openers" hidden></p>
 		<div class="error" data-field="error">
 			<p class="title"><strong data-field="errorTitle"></strong> <code data-field="errorCode"></code> <span class="quiet" data-field="errorAt"></span></p>
 			<p data-field="errorMessage"></p>

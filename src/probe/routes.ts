@@ -7,7 +7,7 @@ import { metricsContentType } from "./metrics.ts";
 import type { Metrics } from "./metrics.ts";
 import { isOwnHost } from "./own-host.ts";
 import { page, pageSecurityPolicy } from "./page.ts";
-import type { ExchangeOutcome, LauncherStatus } from "./status.ts";
+import type { ExchangeOutcome, LauncherStatus, OpenFiles } from "./status.ts";
 
 /** What somebody wants to see of what applications do. */
 export interface TraceWish {
@@ -54,6 +54,7 @@ export interface ProbeAnswer {
 export interface RouteSources {
 	readonly status: () => LauncherStatus;
 	readonly metrics: Pick<Metrics, "render">;
+	readonly openFiles: () => OpenFiles;
 	/** What mounts did in the last quarter of an hour. */
 	readonly history: () => History;
 	readonly actions: ProbeActions;
@@ -67,8 +68,9 @@ const misdirected =
 export type Routes = (request: Request) => Promise<ProbeAnswer>;
 
 /** Says what each path answers. Everything is read-only, except what a trusted request may ask for. */
-export function createRoutes({ status, metrics, history, actions, recentLog }: RouteSources): Routes {
+export function createRoutes({ status, openFiles, metrics, history, actions, recentLog }: RouteSources): Routes {
 	let prestop: Promise<void> | undefined;
+	const opened = keptFor(openFilesMs, openFiles);
 
 	return async ({ method, target, trusted, host, waitedMs }) => {
 		if (!trusted && host !== undefined && !isOwnHost(host)) return text(421, misdirected);
@@ -81,12 +83,16 @@ export function createRoutes({ status, metrics, history, actions, recentLog }: R
 		if (path === "/log-level" && trusted) return method === "POST" ? answerLogLevel(query) : notAllowed("POST");
 		if (path === "/trace" && trusted) return method === "POST" ? answerTrace(query) : notAllowed("POST");
 
-		const read = path === "/log" && trusted ? () => text(200, recentLog()) : reader(path, query);
+		const read = path === "/log" && trusted ? () => text(200, recentLog()) : reader(path, query, trusted);
 		if (read === undefined) return text(404, "not found\n");
 		return method === "GET" || method === "HEAD" ? read() : notAllowed("GET, HEAD");
 	};
 
-	function reader(path: string, query: URLSearchParams): (() => ProbeAnswer | Promise<ProbeAnswer>) | undefined {
+	function reader(
+		path: string,
+		query: URLSearchParams,
+		trusted: boolean,
+	): (() => ProbeAnswer | Promise<ProbeAnswer>) | undefined {
 		switch (path) {
 			case "/":
 				return () => answer(200, "text/html; charset=utf-8", page, { "content-security-policy": pageSecurityPolicy });
@@ -97,6 +103,8 @@ export function createRoutes({ status, metrics, history, actions, recentLog }: R
 				};
 			case "/history":
 				return () => answer(200, "application/json; charset=utf-8", JSON.stringify(history()));
+			case "/open-files":
+				return () => answerOpenFiles(trusted);
 			case "/metrics":
 				return async () => answer(200, metricsContentType, await metrics.render());
 			default: {
@@ -104,6 +112,15 @@ export function createRoutes({ status, metrics, history, actions, recentLog }: R
 				return endpoint && (() => answerHealth(endpoint, path.slice(endpoint.length + 2), query));
 			}
 		}
+	}
+
+	function answerOpenFiles(isTrusted: boolean): ProbeAnswer {
+		const { seesNode, mounts } = opened();
+		const shown = mounts.map(({ openers, ...mount }) => ({
+			...mount,
+			openers: openers.map(({ path, ...opener }) => (isTrusted ? { ...opener, path } : opener)),
+		}));
+		return json(200, { seesNode, mounts: shown });
 	}
 
 	function answerHealth(endpoint: HealthEndpoint, encodedName: string, query: URLSearchParams): ProbeAnswer {
@@ -135,7 +152,11 @@ export function createRoutes({ status, metrics, history, actions, recentLog }: R
 		const path = query.get("path") ?? undefined;
 		if (path !== undefined && growsInBraces.test(path))
 			return text(400, "path has ranges or more than two sets in braces\n");
-		const wish = { mount: query.get("mount") ?? undefined, path, slowMs };
+		const mount = query.get("mount") ?? undefined;
+		const names = status().mounts.map(({ name }) => name);
+		if (mount !== undefined && !names.includes(mount))
+			return text(400, `there is no mount ${mount}; there are ${names.join(", ")}\n`);
+		const wish = { mount, path, slowMs };
 		return {
 			...answer(200, "application/x-ndjson", ""),
 			rest: async (write, signal) => actions.trace(wish, (line) => write(`${JSON.stringify(line)}\n`), signal),
@@ -157,6 +178,17 @@ export function createRoutes({ status, metrics, history, actions, recentLog }: R
 			});
 		}
 	}
+}
+
+/** To look at all processes of a node takes a moment, in which nothing else is done here. */
+const openFilesMs = 5000;
+
+function keptFor<T>(keptMs: number, look: () => T): () => T {
+	let last: { readonly at: number; readonly value: T } | undefined;
+	return () => {
+		if (last === undefined || performance.now() - last.at > keptMs) last = { at: performance.now(), value: look() };
+		return last.value;
+	};
 }
 
 /** What is in braces is written out before it is compared, by the process that serves the mount: it must not become millions. */

@@ -87,7 +87,12 @@ export interface MountStatus {
 	/** The prober's last word: how long ago the mount last answered a statfs, in seconds. Absent before the first answer. */
 	readonly answeredSecondsAgo?: number;
 	/** The last signed check of the bucket, where the driver has one. */
-	readonly backend?: { readonly ok: boolean; readonly checkedAt: string };
+	readonly backend?: {
+		readonly ok: boolean;
+		readonly checkedAt: string;
+		/** How long it took. */
+		readonly seconds?: number;
+	};
 	/** When the next start is tried, while waiting for it: RFC 3339, UTC. */
 	readonly retryAt?: string;
 	readonly lastError?: ReportedError;
@@ -103,6 +108,31 @@ export interface MountStatus {
 	readonly driverStats?: Readonly<Record<string, number>>;
 	/** What the driver measures, as little old: for metrics only, and left out elsewhere. */
 	readonly measured?: Measured;
+}
+
+/** A process that has files of a mount open. */
+export interface MountOpener {
+	readonly pid: number;
+	/** Its program. */
+	readonly command: string;
+	/** Uids, as far as Kubernetes has named where it is. */
+	readonly pod?: string;
+	readonly container?: string;
+	readonly files: number;
+	/** One of them, in the mount. For who may see everything. */
+	readonly path?: string;
+}
+
+/** What `/open-files` answers. */
+export interface OpenFiles {
+	/** Otherwise only processes of this container are known. */
+	readonly seesNode: boolean;
+	/** Mounts that have some, and those with most of them. */
+	readonly mounts: readonly {
+		readonly mount: string;
+		readonly openers: readonly MountOpener[];
+		readonly others: number;
+	}[];
 }
 
 /** One change made while applications run. */

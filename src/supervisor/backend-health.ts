@@ -2,7 +2,9 @@ import type { MountStatus } from "../probe/status.ts";
 
 /** What the checks of a mount's backend have come to. */
 export class BackendHealth {
-	#last: { readonly ok: boolean; readonly checkedAt: Date; readonly problem?: string } | undefined;
+	#last: (NonNullable<MountStatus["backend"]> & { readonly problem?: string }) | undefined;
+	/** Of performance.now. */
+	#begunAt: number | undefined;
 
 	/** The last check failed. */
 	get ails(): boolean {
@@ -14,18 +16,30 @@ export class BackendHealth {
 		return this.#last?.problem;
 	}
 
+	/** One begins, and what it comes to is told. */
+	begins(): void {
+		this.#begunAt = performance.now();
+	}
+
 	/** Says whether that is news: the check before had failed. */
 	passed(): boolean {
 		const isNews = this.ails;
-		this.#last = { ok: true, checkedAt: new Date() };
+		this.#last = this.#ended(true);
 		return isNews;
 	}
 
 	/** `message` is redacted. Says whether that is news: the check before had not failed. */
 	failed(message: string): boolean {
 		const isNews = !this.ails;
-		this.#last = { ok: false, checkedAt: new Date(), problem: `backend: ${message}` };
+		this.#last = { ...this.#ended(false), problem: `backend: ${message}` };
 		return isNews;
+	}
+
+	#ended(ok: boolean): NonNullable<MountStatus["backend"]> {
+		const tookMs = this.#begunAt === undefined ? undefined : performance.now() - this.#begunAt;
+		this.#begunAt = undefined;
+		const seconds = tookMs === undefined ? {} : { seconds: Math.round(tookMs) / 1000 };
+		return { ok, checkedAt: new Date().toISOString(), ...seconds };
 	}
 
 	/** One that fails is asked six times as often. */
@@ -35,6 +49,7 @@ export class BackendHealth {
 
 	status(): Pick<MountStatus, "backend"> {
 		if (this.#last === undefined) return {};
-		return { backend: { ok: this.#last.ok, checkedAt: this.#last.checkedAt.toISOString() } };
+		const { problem: _, ...backend } = this.#last;
+		return { backend };
 	}
 }

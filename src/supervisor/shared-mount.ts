@@ -87,6 +87,10 @@ export class SharedMount implements Supervised {
 		return [...this.#members].find(({ served }) => served?.folder === folder)?.mount.name;
 	}
 
+	folderOf(name: string): string | undefined {
+		return [...this.#members].find(({ mount, isLeaving }) => mount.name === name && !isLeaving)?.served?.folder;
+	}
+
 	get names(): string[] {
 		return [...this.#members].map(({ mount }) => mount.name);
 	}
@@ -273,6 +277,7 @@ export class SharedMember {
 		try {
 			const prepared = this.#prepared ?? (await mount.prepare()).mount;
 			try {
+				this.#backend.begins();
 				await prepared.check?.({ signal, variables, identity });
 				this.#isWell();
 			} catch (thrown) {

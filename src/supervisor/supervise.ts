@@ -125,6 +125,11 @@ export class MountSupervisor {
 		return this.#standing.everReady;
 	}
 
+	/** Of what applications see; undefined: nothing of it is mounted. */
+	get device(): string | undefined {
+		return this.#layers.top?.device;
+	}
+
 	/** Layers.generation. */
 	get generation(): number {
 		return this.#layers.generation;
@@ -452,6 +457,7 @@ export class MountSupervisor {
 
 	/** Throws what keeps the driver from being started. */
 	async #checkFirst({ servesWithoutBackend = false }: PreparedMount, check: Promise<void>): Promise<void> {
+		this.#backend.begins();
 		try {
 			await check;
 			this.#backend.passed();
@@ -560,6 +566,7 @@ export class MountSupervisor {
 	async #checkBackend(prepared: PreparedMount): Promise<void> {
 		try {
 			const { variables, identity } = this.#options;
+			this.#backend.begins();
 			await prepared.check?.({ signal: this.#unwanted.signal, variables, identity });
 			if (this.#prepared !== prepared) return;
 			if (this.#backend.passed()) this.#log.info("backend answers again");

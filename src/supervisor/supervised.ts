@@ -9,6 +9,8 @@ export interface Supervised {
 	readonly readOnly: boolean;
 	/** Of several that are its folders, that one's name. */
 	nameOf?(folder: string): string | undefined;
+	/** The other way round. */
+	folderOf?(name: string): string | undefined;
 	/** Looks at everything that a start needs, now. */
 	prepare(): Promise<{ readonly mount: PreparedMount }>;
 }

@@ -19,7 +19,7 @@ export class TraceFollower {
 
 	/** These are all that there are by now. Says also what was lost meanwhile. */
 	follow(supervisors: readonly MountSupervisor[]): void {
-		for (const supervisor of supervisors) supervisor.trace(this.#tracerOf(supervisor));
+		for (const supervisor of supervisors) this.#followOne(supervisor);
 		if (this.#lost > 0 && this.#write({ kind: "lost", count: this.#lost })) this.#lost = 0;
 	}
 
@@ -27,19 +27,32 @@ export class TraceFollower {
 		for (const [supervisor, tracer] of this.#tracers) supervisor.untrace(tracer);
 	}
 
-	#tracerOf(supervisor: MountSupervisor): Tracer {
+	/** Who serves nothing that is looked at is not slowed down. */
+	#followOne(supervisor: MountSupervisor): void {
+		const { mount } = supervisor;
+		const wanted = this.#wish.mount;
+		const folder = wanted === undefined ? undefined : mount.folderOf?.(wanted);
 		const known = this.#tracers.get(supervisor);
-		if (known !== undefined) return known;
+		const isMeant = wanted === undefined || wanted === mount.name || folder !== undefined;
+		if (known !== undefined && (!isMeant || known.folder !== folder)) {
+			supervisor.untrace(known);
+			this.#tracers.delete(supervisor);
+		}
+		if (isMeant) supervisor.trace(this.#tracers.get(supervisor) ?? this.#tracerOf(supervisor, folder));
+	}
+
+	#tracerOf(supervisor: MountSupervisor, folder: string | undefined): Tracer {
 		const { path, slowMs, mount: wanted } = this.#wish;
 		const tracer: Tracer = {
 			id: ++lastId,
+			folder,
 			path,
 			slowMs,
 			take: (events, lost) => {
 				this.#lost += lost;
-				for (const { folder = "", ...event } of events) {
+				for (const { folder: where = "", ...event } of events) {
 					const { mount } = supervisor;
-					const name = mount.nameOf?.(folder) ?? mount.name;
+					const name = mount.nameOf?.(where) ?? mount.name;
 					if ((wanted === undefined || wanted === name) && !this.#write({ mount: name, ...event })) this.#lost++;
 				}
 			},

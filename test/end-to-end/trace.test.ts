@@ -291,7 +291,7 @@ test("top shows of each mount what was done in the last second, as a table and f
 	expect(await top.end()).toBe(0);
 	const table = await execa(program, ["top", "--count", "1"], { env: here.environment(), extendEnv: false });
 	const [header = "", one = "", two = ""] = table.stdout.split("\n");
-	expect(header).toMatch(/^mount +state +ops\/s +err\/s +90% in +read\/s +write\/s .* memory +CPU$/);
+	expect(header).toMatch(/^mount +state +ops\/s +err\/s +absent\/s +90% in +read\/s +write\/s .* memory +CPU$/);
 	expect(one).toMatch(/^one +ready /);
 	expect(two).toMatch(/^two +ready /);
 });

@@ -10,7 +10,8 @@ function counted(readBytes: number, fast: number, slow: number, hits = 0, misses
 	const counts = Array.from({ length: 16 }, (_, bucket) => (bucket === 0 ? fast : bucket === 5 ? slow : 0));
 	return {
 		operations_total: [
-			{ labels: ["read", ""], value: fast + slow },
+			{ labels: ["read", ""], value: fast + 0.75 * slow },
+			{ labels: ["lookup", "ENOENT"], value: 0.25 * slow },
 			{ labels: ["statfs", ""], value: 1000 * (fast + slow) },
 		],
 		operation_duration_seconds: [
@@ -18,6 +19,8 @@ function counted(readBytes: number, fast: number, slow: number, hits = 0, misses
 			{ labels: ["statfs"], value: 1, counts: counts.map((_, bucket) => (bucket === 14 ? 1e6 : 0)) },
 		],
 		read_bytes_total: [{ labels: [], value: readBytes }],
+		s3_requests_total: [{ labels: ["GetObject", "200"], value: 3 * hits }],
+		s3_retries_total: [{ labels: ["THROTTLED"], value: 2 * misses }],
 		cache_reads_total: [
 			{ labels: ["hit"], value: hits },
 			{ labels: ["miss"], value: misses },
@@ -52,6 +55,9 @@ it("knows what mounts that measure themselves did since the look before, without
 	expect(data?.operationSeconds.slice(0, 2)).toEqual([0.05, null]);
 	expect(data?.firstByteSeconds[0]).toBeNull();
 	expect(data?.cacheHits.slice(0, 2)).toEqual([0.75, null]);
+	expect((data?.absentPerSecond[0] ?? 0) * seconds).toBeCloseTo(5, 0);
+	expect((data?.requestsPerSecond[0] ?? 0) * seconds).toBeCloseTo(9, 0);
+	expect((data?.retriesPerSecond[0] ?? 0) * seconds).toBeCloseTo(2, 0);
 	expect(data?.readBytesPerSecond[1]).toBe(0);
 	expect(data?.pendingBytes[0]).toBe(7);
 	expect(data?.openFiles[0]).toBe(2);

@@ -269,7 +269,9 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", (
 		expect(await page.getByRole("heading", { name: hostile }).count()).toBe(1);
 		expect(await page.locator("img, main script").count()).toBe(0);
 		expect(await page.title()).not.toContain("owned");
-		expect(new Set(requested)).toEqual(new Set([`${url}/`, `${url}/status`, `${url}/history`]));
+		expect(new Set(requested)).toEqual(
+			new Set(["", "status", "history", "open-files"].map((path) => `${url}/${path}`)),
+		);
 		expect(problems).toEqual([]);
 	});
 
@@ -297,8 +299,11 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", (
 			readBytesPerSecond: none.map((_, at) => (at === 59 ? 1024 : at * 1024 * 1024)),
 			writtenBytesPerSecond: none.map(() => 0),
 			operationsPerSecond: [1, 12.34],
+			absentPerSecond: [0, 2],
 			operationSeconds: [null, 0.02, null, 0.0002],
 			firstByteSeconds: none,
+			requestsPerSecond: [3, 7.5],
+			retriesPerSecond: [0, 0],
 			cacheHits: [0.5, 0.256],
 			pendingBytes: [index === 0 ? 0 : 1024],
 			openFiles: [3],
@@ -312,8 +317,9 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", (
 			.evaluateAll((charts) => charts.map((chart) => chart.getAttribute("aria-label")));
 		expect(said).toEqual([
 			"Throughput in the last quarter of an hour: read 1 KiB/s, written 0 B/s now, at most 58 MiB/s",
-			"Operations a second in the last quarter of an hour: 12 now, at most 12",
+			"Operations a second in the last quarter of an hour: all 12, names not there 2 now, at most 12",
 			"Nine of ten within in the last quarter of an hour: operations 200 µs, first byte of S3 – now, at most 20 ms",
+			"Requests to S3 a second in the last quarter of an hour: all 7.5, tried again 0 now, at most 7.5",
 			"Reads from memory in the last quarter of an hour: 26 % now, at most 50 %",
 			"Not in the bucket yet in the last quarter of an hour: 0 B now, at most 0 B",
 			"Open files in the last quarter of an hour: 3 now, at most 3",
@@ -325,14 +331,39 @@ describe.skipIf(missing && process.env["CI"] === undefined)("the status page", (
 		// From the left edge upwards to one before the right edge, and down to almost nothing there.
 		expect(lines[0]).toMatch(/^M0 23\.00h0\.3L1 22\.62L.*L58 1\.00L59 23\.00$/);
 		// Two that are apart from each other, and nothing in between.
-		expect(lines[3]).toBe("M57 1.00h0.3M59 22.78h0.3");
-		expect(lines[4]).toBe("");
+		expect(lines[4]).toBe("M57 1.00h0.3M59 22.78h0.3");
+		expect(lines[5]).toBe("");
 		expect(await page.locator(".charts:visible").count()).toBe(count);
 		expect(await card(page, "command").getByRole("img").count()).toBe(0);
 		expect(await page.evaluate(lowContrasts)).toEqual([]);
 		await page.setViewportSize({ width: 360, height: 800 });
 		expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(360);
 		expect(problems).toEqual([]);
+	});
+
+	it("says who has files open, and how many, also of a hundred mounts", async () => {
+		const names = Array.from({ length: 100 }, (_, index) => `data-${index}`);
+		const openers = [
+			{ pid: 4242, command: "/usr/bin/python3.11", files: 12, pod: "22222222-2222-4222-8222-222222222222" },
+			{ pid: 4243, command: "/usr/bin/<cat>", files: 1 },
+		];
+		const server = await startServer({
+			status: () => sampleStatus({ mounts: names.map((name) => sampleMount({ name })) }),
+			openFiles: () => ({
+				seesNode: true,
+				mounts: names.slice(1).map((mount, index) => ({ mount, openers, others: index === 0 ? 3 : 0 })),
+			}),
+		});
+		const page = await browser.newPage({ viewport: { width: 360, height: 800 }, colorScheme: "dark" });
+		onTestFinished(() => page.close());
+		await page.goto(server.url);
+		const open =
+			"Open: 12 files by python3.11 (pid 4242, pod 22222222-2222-4222-8222-222222222222), 1 file by <cat> (pid 4243)";
+		await card(page, "data-1").getByText(`${open}, and by 3 more`, { exact: true }).waitFor();
+		await card(page, "data-99").getByText(open, { exact: true }).waitFor();
+		expect(await card(page, "data-0").innerText()).not.toContain("Open: ");
+		expect(await page.evaluate(lowContrasts)).toEqual([]);
+		expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(360);
 	});
 
 	it("says that a dataset has no mounts, but not before that is known", async () => {

@@ -42,6 +42,7 @@ export async function startServer(
 	const server = await startProbeServer({
 		status,
 		measuredStatus: async () => status(),
+		openFiles: () => ({ seesNode: true, mounts: [] }),
 		metrics: createMetrics(status),
 		listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
 		runDirectory,
