@@ -300,3 +300,30 @@ test("a file that mknod was making when its process died is in the bucket when t
 	held.goOn();
 	await first;
 });
+
+test("who goes on gives no two files one number, whatever was renamed and forgotten before", async () => {
+	writeAnew();
+	const make = async (name: string): Promise<{ readonly node: number; readonly ino: number }> => {
+		const { node, handle, attributes } = await filesystem.create(1, name, 0o644, readWrite | create, context);
+		await filesystem.flush(node, handle, context);
+		await filesystem.release(node, handle);
+		return { node, ino: attributes.ino };
+	};
+	const first = await make("a");
+	await filesystem.rename(1, "a", 1, "b", 0, context);
+	filesystem.forget(first.node, 1);
+	// It has its number still, whether it stays where it is or goes on, to where the kernel forgets it again.
+	for (const [from, to] of [
+		["b", "c"],
+		["c", "d"],
+	] as const) {
+		const { node } = await filesystem.lookup(1, from, context);
+		filesystem.beforeAnswer();
+		filesystem = filesystemOf(keptFrom(recall(join(folder, "journal"), version), [volume]));
+		writeAnew();
+		await filesystem.rename(1, from, 1, to, 0, context);
+		expect((await filesystem.lookup(1, to, context)).attributes.ino).toBe(first.ino);
+		expect((await make(from)).ino).not.toBe(first.ino);
+		filesystem.forget(node, 2 ** 41);
+	}
+});

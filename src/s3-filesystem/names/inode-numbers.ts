@@ -24,7 +24,9 @@ export class InodeNumbers {
 	/** Goes on with the numbers of a process before this one: of its nodes, and what it kept. */
 	restore(taken: Iterable<number>, kept: readonly (readonly [path: string, ino: number])[]): void {
 		for (const ino of taken) this.#taken.add(ino);
-		for (const [path, ino] of kept) this.#keep(path, ino);
+		// One that has died has written down when a number was kept, and not when a node got it again, or another name.
+		const newest = new Map(kept.map(([path, ino]) => [ino, path]));
+		for (const [ino, path] of newest) if (!this.#taken.has(ino)) this.#keep(path, ino);
 	}
 
 	/** For the node of what is at a path. */
