@@ -274,7 +274,9 @@ function refused(why: string): LauncherError {
 
 /** In a process of its own: a disk that hangs must not hold a thread of this one. */
 function removeElsewhere(folder: string): void {
-	spawn("rm", ["-rf", "--one-file-system", "--", folder], { cwd: "/", stdio: "ignore" })
+	// Only the files in it, since no others are ours; what else somebody has put there keeps it.
+	const script = 'find "$1" -xdev -maxdepth 1 -type f -delete; rmdir -- "$1"';
+	spawn("sh", ["-c", script, "sh", folder], { cwd: "/", stdio: "ignore" })
 		// What is left is found by the next process that uses the disk.
 		.on("error", () => undefined)
 		.unref();

@@ -8,6 +8,7 @@ import {
 	mkdirSync,
 	openSync,
 	readdirSync,
+	readSync,
 	renameSync,
 	rmSync,
 	unlinkSync,
@@ -134,6 +135,10 @@ export function* pendingFolders(parent: string): Generator<PendingFolder> {
 				continue;
 			}
 			const unlock = (): void => closeSync(mark);
+			if (!isPendingMark(mark)) {
+				unlock();
+				continue;
+			}
 			if (lockMark(mark).status === 0) yield { path, unlock };
 			else {
 				unlock();
@@ -142,6 +147,17 @@ export function* pendingFolders(parent: string): Generator<PendingFolder> {
 		}
 	} finally {
 		closeSync(turn);
+	}
+}
+
+/** Others may have a folder of such a name, too. */
+function isPendingMark(mark: number): boolean {
+	const buffer = Buffer.alloc(pendingMarkText.length + 1);
+	try {
+		return buffer.toString("latin1", 0, readSync(mark, buffer, 0, buffer.length, 0)) === pendingMarkText;
+	} catch {
+		// It is no file.
+		return false;
 	}
 }
 

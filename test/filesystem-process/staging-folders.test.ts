@@ -16,7 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { removeAbandoned, StagingFolder } from "../../src/filesystem-process/staging-folders.ts";
+import { pendingFolders, removeAbandoned, StagingFolder } from "../../src/filesystem-process/staging-folders.ts";
 import { projectRoot } from "../support/pod.ts";
 
 let parent: string;
@@ -152,6 +152,19 @@ test("what is not ours stays, whatever its name and its age", async () => {
 	} finally {
 		rmSync(elsewhere, { recursive: true });
 	}
+});
+
+test("nor is anything taken for pending that is not ours", () => {
+	for (const owner of ["me", "", undefined]) {
+		const path = join(parent, randomUUID());
+		mkdirSync(path);
+		writeFileSync(join(path, "work"), "of years");
+		if (owner === undefined) mkdirSync(join(path, "owner"));
+		else writeFileSync(join(path, "owner"), owner);
+	}
+	const own = join(parent, randomUUID());
+	new StagingFolder(own, { keepsPending: true }).make();
+	expect(Array.from(pendingFolders(parent), ({ path }) => path)).toEqual([own]);
 });
 
 test("a folder that somebody has made in ours keeps it", async () => {
