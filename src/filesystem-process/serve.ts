@@ -101,6 +101,7 @@ export async function serveFilesystem(
 		served = new ServedVolumes(config, { variables, log, redactor, tell, tracing, threads }, past?.kept);
 		const filesystem = observed(served.filesystem, { log, tracing });
 		for (const told of early.splice(0)) obey(told);
+		await served.lookForPending();
 		// Who hands the mount over does not take it back from then on.
 		if (config.mount.kind === "taken-over") tell({ kind: "taken-over" });
 		const session = await begin(config, {

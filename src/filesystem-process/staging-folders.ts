@@ -116,7 +116,7 @@ interface PendingFolder {
 export function* pendingFolders(parent: string): Generator<PendingFolder> {
 	let turn: number;
 	try {
-		turn = openSync(parent, "r");
+		turn = openSync(parent, constants.O_RDONLY | constants.O_DIRECTORY);
 	} catch {
 		// There is none, or it cannot be had: nothing is done with it.
 		return;

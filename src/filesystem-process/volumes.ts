@@ -1,3 +1,4 @@
+import { access } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mebibyte } from "../bytes.ts";
@@ -22,7 +23,7 @@ import { createObjectStore } from "../s3/store.ts";
 import { maskRotatingKeys } from "../secrets/mask-keys.ts";
 import type { Redactor } from "../secrets/redact.ts";
 import type { Threads } from "../threads.ts";
-import { withEither } from "../within.ts";
+import { within, withEither } from "../within.ts";
 import { VolumeCounts } from "./counts.ts";
 import { sharedMeasures, stateMeasures, type Measured } from "./measures.ts";
 import {
@@ -110,7 +111,8 @@ export class ServedVolumes {
 			keepsPending: config.keepsPending === true,
 		});
 		if (cache !== undefined && config.mount.kind === "continued") stagingFolder.takeOver();
-		if (config.pendingDirectory !== undefined) this.#meetPending(config.pendingDirectory, stagingFolder, volumes);
+		if (config.pendingDirectory !== undefined && config.keepsPending === true)
+			this.#takeOverPending(config.pendingDirectory, stagingFolder, volumes);
 		if (cache !== undefined && config.keepsPending !== true) void removeAbandoned(dirname(stagingDirectory));
 		const settings = {
 			memoryBytes,
@@ -134,34 +136,51 @@ export class ServedVolumes {
 		this.filesystem = createS3Filesystem(volumes, settings, known);
 	}
 
-	/** Takes over what is pending for these buckets, or says that nobody does. */
-	#meetPending(parent: string, stagingFolder: StagingFolder, volumes: readonly VolumeOptions[]): void {
+	#takeOverPending(parent: string, stagingFolder: StagingFolder, volumes: readonly VolumeOptions[]): void {
 		const { log } = this.#surroundings;
-		const { keepsPending, stagingDirectory, mount } = this.#config;
-		// Otherwise the one that was there has stored all, or has written down more.
-		const isFirst = mount.kind === "inherited" || mount.kind === "libfuse";
-		if (keepsPending === true) {
-			try {
-				stagingFolder.make();
-				if (!stagingFolder.isLocked) throw new Error("its files cannot be locked");
-				for (const each of [parent, dirname(parent)]) syncFolder(each);
-				if (isFirst) takeOverPending(parent, stagingDirectory, volumes, log);
-			} catch (error) {
-				this.#canKeepPending = false;
-				for (const { volume } of this.#volumes.values()) volume.writeBack = undefined;
-				log.error(
-					{ err: error, stagingDirectory },
-					"the disk is of no use for write-back, and closing waits for the bucket",
-				);
-			}
-			return;
+		const { stagingDirectory } = this.#config;
+		try {
+			stagingFolder.make();
+			if (!stagingFolder.isLocked) throw new Error("its files cannot be locked");
+			for (const each of [parent, dirname(parent)]) syncFolder(each);
+			if (this.#isFirst) takeOverPending(parent, stagingDirectory, volumes, log);
+		} catch (error) {
+			this.#canKeepPending = false;
+			for (const { volume } of this.#volumes.values()) volume.writeBack = undefined;
+			log.error(
+				{ err: error, stagingDirectory },
+				"the disk is of no use for write-back, and closing waits for the bucket",
+			);
 		}
-		if (!isFirst) return;
-		const files = lookAtPending(parent).records.filter((record) => isOf(record, volumes)).length;
-		if (files === 0) return;
-		const message = `${files} closed files of this mount wait in ${parent} and are not in the bucket: mount it with write-back once more`;
-		log.error({ files, folder: parent }, "files are pending that this mount does not upload");
-		this.#trouble("pending files", message);
+	}
+
+	/** Otherwise the process that was there has stored all, or has written down more. */
+	get #isFirst(): boolean {
+		const { kind } = this.#config.mount;
+		return kind === "inherited" || kind === "libfuse";
+	}
+
+	/** Says so when files are pending for these mounts that nobody uploads. Never rejects, and waits for no disk that does not answer. */
+	async lookForPending(): Promise<void> {
+		const { keepsPending, pendingDirectory: parent } = this.#config;
+		if (parent === undefined || keepsPending === true || !this.#isFirst) return;
+		// Not by the thread that is to serve.
+		const isThere = access(parent).then(
+			() => true,
+			() => false,
+		);
+		if ((await within(isThere, diskAnswerMs)) !== true) return;
+		const { log } = this.#surroundings;
+		try {
+			const volumes = Array.from(this.#volumes.values(), ({ volume }) => volume);
+			const files = lookAtPending(parent).records.filter((record) => isOf(record, volumes)).length;
+			if (files === 0) return;
+			const message = `${files} closed files of this mount wait in ${parent} and are not in the bucket: mount it with write-back once more`;
+			log.error({ files, folder: parent }, "files are pending that this mount does not upload");
+			this.#trouble("pending files", message);
+		} catch (error) {
+			log.warn({ err: error, folder: parent }, "whether files are pending cannot be seen");
+		}
 	}
 
 	obey(told: VolumeOrder): void {
@@ -530,3 +549,6 @@ const shownOptions: ReadonlySet<keyof VolumeConfig> = new Set([
 
 /** How long what is open of a bucket goes on after another one has taken its place. */
 const replacedMs = 600_000;
+
+/** A disk that takes longer may take for ever. */
+const diskAnswerMs = 3000;
