@@ -80,7 +80,7 @@ export class Removal {
 	/** `node` is what is known of the directory, if it is known here. */
 	async refuseIfNotEmpty({ store }: VolumeOptions, key: string, node?: DirectoryNode): Promise<void> {
 		if (node !== undefined) {
-			if (this.#tree.namespace.unlistedNames(node).length > 0) throw new FuseError("ENOTEMPTY");
+			if (node.drafted.size > 0) throw new FuseError("ENOTEMPTY");
 			await this.#unlinked.unhideAll(node);
 		}
 		// A server may show less than it was asked for, and have more.

@@ -1,5 +1,7 @@
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { OpenFile } from "../support/application.ts";
 import { sh, useBuckets } from "./buckets.ts";
 
 const buckets = useBuckets("freshness");
@@ -72,4 +74,20 @@ test("directories in a listing take no request each until somebody wants their a
 	const before = (await here.stats())["requests"] ?? 0;
 	expect(await sh(here, "ls -U all | wc -l")).toBe("300");
 	expect((await here.stats())["requests"]).toBeLessThanOrEqual(before + 2);
+});
+
+test("a file that is being written is in its directory, although somebody else has removed its object meanwhile", async () => {
+	const here = await buckets.mount({ volume: { ttlMs: 0 } });
+	await sh(here, "mkdir directory; echo old >directory/file");
+	const file = new OpenFile(join(here.target, "directory/file"), "w");
+	try {
+		for (const word of ["open", "write"] as const) expect(await file.step(word, 3)).toMatch(/^ok/);
+		await buckets.minio.delete(buckets.name, "directory/file");
+		const seen = await sh(here, "cat directory/file; ls directory; rmdir directory 2>&1 || true");
+		expect(seen).toMatch(/^xxxfile\nrmdir: .*not empty$/);
+		expect(await file.step("close")).toMatch(/^ok/);
+	} finally {
+		file.kill();
+	}
+	expect((await buckets.minio.get(buckets.name, "directory/file")).toString()).toBe("xxx");
 });

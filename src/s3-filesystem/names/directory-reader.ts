@@ -70,7 +70,7 @@ export class DirectoryReader {
 	readonly #closing = new AbortController();
 	/** When it was opened or rewound: what was listed since will do, whatever the TTL. */
 	#beganAt = 0;
-	/** What is not listed: dots, volumes, and files that are not in the bucket yet. They come first. */
+	/** What the server need not list: dots, volumes, and files with changes that are not in the bucket yet. They come first. */
 	#own: readonly string[] = [];
 	/** Those of them that are not to be shown a second time. */
 	#shown = new Set<string>();
@@ -146,7 +146,7 @@ export class DirectoryReader {
 		const directory = this.directory;
 		this.#beganAt = performance.now();
 		this.#next = undefined;
-		const names = [...directory.overlay.keys(), ...this.#namespace.unlistedNames(directory).map(({ name }) => name)];
+		const names = [...directory.overlay.keys(), ...Array.from(directory.drafted, ({ name }) => name)];
 		this.#own = [...dots, ...names];
 		this.#shown = new Set(names);
 		this.#places = [""];

@@ -179,11 +179,6 @@ export class Namespace {
 		return node;
 	}
 
-	/** The names of a directory that are not in the bucket yet. */
-	unlistedNames(directory: DirectoryNode): FileNode[] {
-		return [...directory.drafted].filter(({ version }) => version === undefined);
-	}
-
 	/** What was listed below a directory is not true any more. */
 	forgetListings(directory: DirectoryNode): void {
 		directory.listing.clear();
