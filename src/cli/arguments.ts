@@ -43,7 +43,7 @@ const anyOption = {
 export const commands = {
 	run: {
 		usage: "fluid-fuse [run]",
-		summary: "mount what Fluid's config says, and keep it mounted (the default)",
+		summary: "mount what Fluid's config says and keep it (the default)",
 		details: "Reads the config file and the environment (docs/options.md). SIGTERM unmounts and ends.",
 		example: { line: "fluid-fuse", says: "what the image does" },
 		flags: {},
@@ -153,7 +153,7 @@ export const commands = {
 	},
 	trace: {
 		usage: "fluid-fuse trace [--mount NAME] [--path GLOB] [--slow TIME] [--json]",
-		summary: "print each operation of applications, with the requests it caused",
+		summary: "print each operation of applications and its requests",
 		details:
 			"Of native mounts; what the kernel answers from its cache is no operation. Paths and keys are in it, content is not. Ends\nwhen it is interrupted. Exit 0, or 69 when no launcher answers.",
 		example: {
