@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Time } from "../../fuse/time.ts";
@@ -45,7 +45,9 @@ export function recordPath(directory: string, draftId: string, count: number): s
 /** In the hands of the operating system when it returns; `isSynced`: on the disk. */
 export function writeRecord(path: string, record: string, content: Buffer, isSynced: boolean): void {
 	const body = Buffer.concat([Buffer.from(`${record}\n`), content]);
-	const fd = openSync(path, "wx", 0o600);
+	// Under another name until it is whole: a process may be killed before.
+	const unfinished = `${path}.new`;
+	const fd = openSync(unfinished, "w", 0o600);
 	let isWritten = false;
 	try {
 		const frame = Buffer.concat([Buffer.from(`${format} ${body.length} ${crc32(body)}\n`), body]);
@@ -54,8 +56,9 @@ export function writeRecord(path: string, record: string, content: Buffer, isSyn
 		isWritten = true;
 	} finally {
 		closeSync(fd);
-		if (!isWritten) unlinkSync(path);
+		if (!isWritten) unlinkSync(unfinished);
 	}
+	renameSync(unfinished, path);
 	if (isSynced) syncFolder(dirname(path));
 }
 

@@ -41,9 +41,9 @@ export class RemovalFile {
 		this.path = path;
 	}
 
-	static create(directory: string, { identity, prefix }: RemovalHead): RemovalFile {
+	static create(directory: string, head: RemovalHead): RemovalFile {
 		const file = new RemovalFile(directory, join(directory, `${randomBytes(6).toString("hex")}.removals`));
-		append(file.path, "wx", lineOf({ format, identity, prefix }));
+		file.keep([], head);
 		return file;
 	}
 
@@ -73,7 +73,7 @@ export class RemovalFile {
 	}
 }
 
-function append(path: string, how: "wx" | "w" | "a", text: string): void {
+function append(path: string, how: "w" | "a", text: string): void {
 	const fd = openSync(path, how, 0o600);
 	try {
 		const bytes = Buffer.from(text);
