@@ -88,31 +88,21 @@ async function runCommand(call: Call): Promise<number> {
 			return (await import("./cli/check.ts")).check(
 				call.words,
 				call.flags,
-				{
-					environment,
-					variables: process.env,
-					drivers: await allDrivers(environment),
-					signal: untilInterrupted(),
-				},
+				{ ...(await surroundingsIn(environment)), signal: untilInterrupted() },
 				output,
 			);
 		case "upload-pending":
 			return (await import("./cli/upload-pending.ts")).uploadPending(
 				call.words,
 				call.flags,
-				{
-					environment,
-					variables: process.env,
-					drivers: await allDrivers(environment),
-					signal: untilInterrupted(),
-				},
+				{ ...(await surroundingsIn(environment)), signal: untilInterrupted() },
 				output,
 			);
 		case "manifests":
 			return (await import("./cli/manifests.ts")).printManifests(
 				call.words,
 				call.flags,
-				{ environment, variables: process.env, drivers: await allDrivers(environment) },
+				await surroundingsIn(environment),
 				output,
 			);
 		case "drivers":
@@ -136,10 +126,7 @@ async function runCommand(call: Call): Promise<number> {
 		case "man":
 			return (await import("./cli/man-page.ts")).printManPage(output);
 		case "report":
-			return (await import("./cli/report.ts")).report(
-				{ environment, variables: process.env, drivers: await allDrivers(environment) },
-				output,
-			);
+			return (await import("./cli/report.ts")).report(await surroundingsIn(environment), output);
 		case "schema":
 			return (await import("./cli/schema.ts")).printSchema(await allDrivers(environment), output);
 		default:
@@ -152,6 +139,11 @@ function untilInterrupted(): AbortSignal {
 	const stop = new AbortController();
 	for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
 	return stop.signal;
+}
+
+/** What most commands look at besides their words and flags. */
+async function surroundingsIn(environment: Environment) {
+	return { environment, variables: process.env, drivers: await allDrivers(environment) };
 }
 
 async function allDrivers(environment: Environment): Promise<LoadedDrivers> {
