@@ -1,3 +1,4 @@
+import { changedStore } from "./changed-store.ts";
 import { S3Error, type ObjectStore, type ObjectStoreOptions, type S3ErrorKind } from "./object-store.ts";
 
 /** What happens without anything being wrong with the server, the key or the way there. */
@@ -16,8 +17,7 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 			throw error;
 		}
 	};
-	// All that a caller gives goes on: what would be left out here no type misses.
-	return {
+	return changedStore(store, {
 		get: async (...wanted) => told("GetObject", wanted[0], store.get(...wanted)),
 		async head(...wanted) {
 			try {
@@ -51,16 +51,6 @@ export function tellingFailures(store: ObjectStore, onEvent: NonNullable<ObjectS
 		},
 		completeMultipart: async (...wanted) =>
 			told("CompleteMultipartUpload", wanted[0], store.completeMultipart(...wanted)),
-		hasChecksums: (uploadId) => store.hasChecksums(uploadId),
-		resumeMultipart: (uploadId, hasChecksums) => store.resumeMultipart(uploadId, hasChecksums),
 		abortMultipart: async (...wanted) => told("AbortMultipartUpload", wanted[0], store.abortMultipart(...wanted)),
-		get listsMetadata() {
-			return store.listsMetadata;
-		},
-		get takesGaps() {
-			return store.takesGaps;
-		},
-		setCredentials: (credentials) => store.setCredentials(credentials),
-		close: () => store.close(),
-	};
+	});
 }

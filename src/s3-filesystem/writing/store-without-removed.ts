@@ -1,3 +1,4 @@
+import { changedStore } from "../../s3/changed-store.ts";
 import { S3Error, type ListPage, type ListRequest, type ObjectStore } from "../../s3/object-store.ts";
 import { pagesOf } from "../../s3/pages-of.ts";
 
@@ -46,8 +47,7 @@ export function withoutRemoved(store: ObjectStore, removed: RemovedObjects): Obj
 		await removed.settle(key);
 		return work();
 	};
-	return {
-		get: async (...wanted) => store.get(...wanted),
+	return changedStore(store, {
 		async head(...wanted) {
 			const { hides, end } = removed.watch();
 			try {
@@ -66,22 +66,8 @@ export function withoutRemoved(store: ObjectStore, removed: RemovedObjects): Obj
 			return store.deleteMany(...wanted);
 		},
 		copy: async (...wanted) => settled(wanted[1], async () => store.copy(...wanted)),
-		createMultipart: async (...wanted) => store.createMultipart(...wanted),
-		uploadPart: async (...wanted) => store.uploadPart(...wanted),
-		copyPart: async (...wanted) => store.copyPart(...wanted),
 		completeMultipart: async (...wanted) => settled(wanted[0], async () => store.completeMultipart(...wanted)),
-		hasChecksums: (uploadId) => store.hasChecksums(uploadId),
-		resumeMultipart: (uploadId, hasChecksums) => store.resumeMultipart(uploadId, hasChecksums),
-		abortMultipart: async (...wanted) => store.abortMultipart(...wanted),
-		get listsMetadata() {
-			return store.listsMetadata;
-		},
-		get takesGaps() {
-			return store.takesGaps;
-		},
-		setCredentials: (credentials) => store.setCredentials(credentials),
-		close: () => store.close(),
-	};
+	});
 }
 
 async function succeeds(work: Promise<void>): Promise<boolean> {
