@@ -35,10 +35,11 @@ import { isSymlink, keyOf, type FileNode, type Node } from "./names/nodes.ts";
 import { PathLocks } from "./names/path-locks.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import { OpenFiles } from "./open-files.ts";
-import { PendingFiles, together, type PendingLeft } from "./pending-files.ts";
+import { PendingFiles } from "./pending-files.ts";
 import { PendingRecall } from "./pending-recall.ts";
 import { PendingRecords } from "./pending-records.ts";
 import { Removal } from "./removal.ts";
+import { together, type PendingLeft } from "./writing/pending-left.ts";
 import { RepeatedRequests } from "./repeated-requests.ts";
 import { Renaming } from "./renaming.ts";
 import { maximumNameBytes, refuseIfNameTooLong, Tree } from "./tree.ts";
@@ -487,7 +488,7 @@ class BucketFilesystem implements S3Filesystem {
 	pendingLeft(volume?: VolumeOptions): PendingLeft | undefined {
 		const volumes = volume === undefined ? [...this.#volumes] : [volume];
 		const parts = [this.#pending?.left(volume), ...volumes.map(({ removals }) => removals?.left())];
-		const left = parts.filter((part) => part !== undefined && part.files > 0) as PendingLeft[];
+		const left = parts.filter((part) => part !== undefined).filter(({ files }) => files > 0);
 		return left.length === 0 ? undefined : together(left);
 	}
 

@@ -4,6 +4,7 @@ import type { FileContents } from "./file-contents.ts";
 import { isOpenForWriting, keyOf, sizeOf, type FileNode } from "./names/nodes.ts";
 import type { FilesystemSettings, VolumeOptions } from "./names/volume.ts";
 import type { PendingRecords } from "./pending-records.ts";
+import type { PendingLeft } from "./writing/pending-left.ts";
 import { againAt, firstAgainMs, mayPass } from "./writing/pending-tries.ts";
 import type { Tree } from "./tree.ts";
 import { DraftError, type DraftErrorKind } from "./writing/draft-error.ts";
@@ -38,32 +39,6 @@ interface Server {
 	tries: number;
 	/** It takes nothing: who closes a file is told so. */
 	refuses: boolean;
-}
-
-/** What is pending still, of one kind or of all. */
-export function together(parts: readonly PendingLeft[]): PendingLeft {
-	return {
-		files: parts.reduce((sum, { files }) => sum + files, 0),
-		bytes: parts.reduce((sum, { bytes = 0 }) => sum + bytes, 0),
-		seconds: Math.max(...parts.map(({ seconds }) => seconds)),
-		keys: parts.flatMap(({ keys }) => keys),
-		failures: new Map(parts.flatMap(({ failures }) => [...failures])),
-		isStuck: parts.every(({ isStuck }) => isStuck),
-	};
-}
-
-/** What is left of pending files. */
-export interface PendingLeft {
-	readonly files: number;
-	/** Absent: none. */
-	readonly bytes?: number;
-	readonly seconds: number;
-	/** Of the oldest. */
-	readonly keys: readonly string[];
-	/** Why those are not stored that were tried, by key. */
-	readonly failures: ReadonlyMap<string, string>;
-	/** Each was tried, or its server takes none: that may change, but not by waiting for it. */
-	readonly isStuck: boolean;
 }
 
 /**

@@ -1,10 +1,11 @@
-import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Time } from "../../fuse/time.ts";
 import type { ObjectMetadata } from "../../s3/object-store.ts";
 import type { KeptDraft } from "./draft-options.ts";
 import { recordName } from "./record-name.ts";
+import { writeWhole } from "./write-whole.ts";
 
 /** What is written down of a file that was closed and is not in its bucket yet: plain data, without secrets. */
 export interface PendingRecord {
@@ -45,20 +46,7 @@ export function recordPath(directory: string, draftId: string, count: number): s
 /** In the hands of the operating system when it returns; `isSynced`: on the disk. */
 export function writeRecord(path: string, record: string, content: Buffer, isSynced: boolean): void {
 	const body = Buffer.concat([Buffer.from(`${record}\n`), content]);
-	// Under another name until it is whole: a process may be killed before.
-	const unfinished = `${path}.new`;
-	const fd = openSync(unfinished, "w", 0o600);
-	let isWritten = false;
-	try {
-		const frame = Buffer.concat([Buffer.from(`${format} ${body.length} ${crc32(body)}\n`), body]);
-		for (let written = 0; written < frame.length;) written += writeSync(fd, frame, written);
-		if (isSynced) fsyncSync(fd);
-		isWritten = true;
-	} finally {
-		closeSync(fd);
-		if (!isWritten) unlinkSync(unfinished);
-	}
-	renameSync(unfinished, path);
+	writeWhole(path, Buffer.concat([Buffer.from(`${format} ${body.length} ${crc32(body)}\n`), body]), isSynced);
 	if (isSynced) syncFolder(dirname(path));
 }
 

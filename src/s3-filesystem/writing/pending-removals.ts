@@ -1,5 +1,6 @@
 import { isReplacedOrGone, type ObjectStore } from "../../s3/object-store.ts";
 import { inParallel } from "../../turns.ts";
+import type { PendingLeft } from "./pending-left.ts";
 import { againAt, mayPass } from "./pending-tries.ts";
 import { withoutRemoved, type RemovedObjects } from "./store-without-removed.ts";
 import { RemovalFile, type FoundRemovals, type RemovedObject } from "./removal-file.ts";
@@ -41,15 +42,6 @@ interface RemovalOptions {
 	readonly log: ((level: "info" | "warn" | "error", fields: object, message: string) => void) | undefined;
 	/** Told which cannot be removed, in words; undefined: none any more. */
 	readonly onTrouble: ((message: string | undefined) => void) | undefined;
-}
-
-/** What is left of pending removals. */
-interface RemovalsLeft {
-	readonly files: number;
-	readonly seconds: number;
-	readonly keys: readonly string[];
-	readonly failures: ReadonlyMap<string, string>;
-	readonly isStuck: boolean;
 }
 
 /**
@@ -176,7 +168,7 @@ export class PendingRemovals implements RemovedObjects {
 		clearTimeout(this.#timer);
 	}
 
-	left(): RemovalsLeft {
+	left(): PendingLeft {
 		const removals = [...this.#removals.values()];
 		const [oldest] = removals;
 		return {

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { namesIn } from "./pending-record.ts";
 import { removalName } from "./record-name.ts";
 import { syncToDisk } from "./sync-to-disk.ts";
+import { writeAll, writeWhole } from "./write-whole.ts";
 
 /** An object that is to go: its name is gone already. */
 export interface RemovedObject {
@@ -49,8 +50,12 @@ export class RemovalFile {
 
 	/** In the hands of the operating system when it returns. */
 	add(removed: RemovedObject): void {
-		const { key, etag, modifiedMs, sinceMs } = removed;
-		append(this.path, "a", lineOf({ key, etag, modifiedMs, sinceMs }));
+		const fd = openSync(this.path, "a", 0o600);
+		try {
+			writeAll(fd, Buffer.from(lineOfRemoved(removed)));
+		} finally {
+			closeSync(fd);
+		}
 	}
 
 	/** Resolves when the disk has it. */
@@ -61,11 +66,8 @@ export class RemovalFile {
 
 	/** Only those are to go still. */
 	keep(removed: Iterable<RemovedObject>, { identity, prefix }: RemovalHead): void {
-		const lines = Array.from(removed, ({ key, etag, modifiedMs, sinceMs }) =>
-			lineOf({ key, etag, modifiedMs, sinceMs }),
-		);
-		append(`${this.path}.new`, "w", [lineOf({ format, identity, prefix }), ...lines].join(""));
-		renameSync(`${this.path}.new`, this.path);
+		const lines = [lineOf({ format, identity, prefix }), ...Array.from(removed, lineOfRemoved)];
+		writeWhole(this.path, Buffer.from(lines.join("")), false);
 	}
 
 	remove(): void {
@@ -73,14 +75,9 @@ export class RemovalFile {
 	}
 }
 
-function append(path: string, how: "w" | "a", text: string): void {
-	const fd = openSync(path, how, 0o600);
-	try {
-		const bytes = Buffer.from(text);
-		for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
-	} finally {
-		closeSync(fd);
-	}
+/** There may be more in what is given. */
+function lineOfRemoved({ key, etag, modifiedMs, sinceMs }: RemovedObject): string {
+	return lineOf({ key, etag, modifiedMs, sinceMs });
 }
 
 function lineOf(value: object): string {
