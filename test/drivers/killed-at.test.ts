@@ -136,7 +136,8 @@ async function leftovers(here: DriverSession, bucket: string, place: string): Pr
 }
 
 /** Does all works again and again, each time killed in another moment. `diesTwice`: who goes on is killed, too, in one of its first moments. */
-async function faults(bucket: string, options: Readonly<Record<string, string>>, diesTwice = false): Promise<string[]> {
+async function faults(options: Readonly<Record<string, string>>, diesTwice = false): Promise<string[]> {
+	const bucket = `killed-${Date.now()}`;
 	await minio.createBucket(bucket);
 	const { session: here, mountpoint } = await mount(bucket, options);
 	const child = (application = fork(join(import.meta.dirname, "at-places.ts"), [mountpoint], { stdio: "inherit" }));
@@ -190,9 +191,9 @@ async function faults(bucket: string, options: Readonly<Record<string, string>>,
 const limits = { timeout: 1_500_000 };
 
 test("nobody notices when in their work a process is killed", limits, async () => {
-	expect(await faults("places", { "write-buffer": "64Mi" })).toEqual([]);
+	expect(await faults({ "write-buffer": "64Mi" })).toEqual([]);
 });
 
 test("nor when the one that goes on is killed, too", limits, async () => {
-	expect(await faults("twice", { "write-buffer": "64Mi", ttl: "0" }, true)).toEqual([]);
+	expect(await faults({ "write-buffer": "64Mi", ttl: "0" }, true)).toEqual([]);
 });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,9 @@ import type { RequestContext } from "../../src/fuse/filesystem.ts";
 import { createS3Filesystem } from "../../src/s3-filesystem/index.ts";
 import type { VolumeOptions } from "../../src/s3-filesystem/names/volume.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
+import { startMinio } from "../support/minio.ts";
 import { useMemoryBucket } from "./memory-bucket.ts";
+import { MountedBucket } from "./mounted-bucket.ts";
 import { startRealBucket, type RealBucket } from "./writing/real-bucket.ts";
 import { plainVolume } from "./plain-volume.ts";
 
@@ -103,3 +105,23 @@ except OSError as error: print(os.strerror(error.errno))`;
 	},
 	90_000,
 );
+
+test("a directory goes although the server lists a folder in it that has no object any more", async () => {
+	const data = join(folder, "minio");
+	const minio = await startMinio({ dataDir: data });
+	await minio.createBucket("bucket");
+	await minio.put("bucket", "directory/", Buffer.alloc(0));
+	// What MinIO leaves when a copy was broken off and its object deleted meanwhile.
+	mkdirSync(join(data, "bucket/directory/gone/ac9d0c44-4e1c-4d1a-8d1c-3d3a6d0c8a51"), { recursive: true });
+	const mounted = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket: "bucket" });
+	const directory = join(mounted.target, "directory");
+	try {
+		expect(readdirSync(directory)).toEqual(["gone"]);
+		rmdirSync(directory);
+		expect(existsSync(directory)).toBe(false);
+		expect(await minio.list("bucket")).toEqual([]);
+	} finally {
+		await mounted.abort();
+		await minio.stop();
+	}
+});
