@@ -13,6 +13,7 @@ import { decodeOffer, encodeConnection, encodeVersion, negotiate, type KernelOff
 import { Interrupts } from "./interrupts.ts";
 import { Notifier } from "./notifier.ts";
 import { perform, type Answers, type Send, type TakeBack } from "./operations.ts";
+import { presentMemory } from "./present-memory.ts";
 import { Replies } from "./replies.ts";
 
 export type FuseEnding = { readonly kind: "unmounted" } | { readonly kind: "failed"; readonly cause: unknown };
@@ -183,8 +184,7 @@ class DeviceSession implements PausableSession, Answers {
 		if (this.#isEnded || this.#isPaused) return;
 		this.#reading++;
 		const request =
-			this.#spareRequests.pop() ??
-			new Request(Buffer.allocUnsafeSlow(Math.max(this.#maxWriteBytes, pageBytes) + pageBytes));
+			this.#spareRequests.pop() ?? new Request(presentMemory(Math.max(this.#maxWriteBytes, pageBytes) + pageBytes));
 		fs.read(this.#fd, request.bytes, 0, request.bytes.length, null, (error, receivedBytes) => {
 			this.#reading--;
 			if (error === null) this.#received(request, receivedBytes);
