@@ -57,6 +57,8 @@ export class FileContents {
 	/** Closed under a process before this one, and not compared with the bucket yet. */
 	readonly #recalled = new WeakSet<FileNode>();
 	readonly #changedSince = new Map<FileNode, number>();
+	/** A process that has died has stored them, and has not said how. */
+	readonly #unheard = new WeakSet<FileNode>();
 	readonly #keptPaths = new Set<string>();
 	readonly #nextFiles = new NextNames({ kind: "file", steps: 4, maximum: 16, maximumBytes: 8 * 1024 ** 2 });
 
@@ -281,7 +283,14 @@ export class FileContents {
 		const { base, baseModifiedMs: modifiedMs = Date.now() } = kept;
 		if (base !== undefined && node.version?.etag !== base.etag) {
 			const { etag, sizeBytes } = base;
+			const isPosixKnown = node.version === undefined || node.posixEtag === node.version.etag;
 			node.version = { etag, sizeBytes, modifiedMs };
+			if (!wasClosed && isPosixKnown) {
+				// It had not come to say whether the object has what the file was given meanwhile.
+				node.posixEtag = etag;
+				node.metadataDirty = true;
+				this.#unheard.add(node);
+			}
 		}
 		// What was written last is told by the parts alone.
 		const ends = kept.parts.map(
@@ -324,7 +333,7 @@ export class FileContents {
 		if (draft === undefined || !this.isDirty(node)) return;
 		if (!draft.isDirty && node.version !== undefined) {
 			await this.#namespace.metadata.ensure(node);
-			await this.replaceMetadata(node);
+			if (!(await this.#isDescribed(node, node.version))) await this.replaceMetadata(node);
 			return;
 		}
 		if (this.#recalled.has(node)) await this.#compareWithBucket(node, draft);
@@ -332,6 +341,22 @@ export class FileContents {
 		await draft.commit();
 		if (node.changed === changed) node.metadataDirty = false;
 		this.#namespace.nodes.changed(node);
+	}
+
+	/** Whether there is nothing left to do to the object that a process has stored which has died of it. */
+	async #isDescribed(node: FileNode, version: Version): Promise<boolean> {
+		if (!this.#unheard.has(node)) return false;
+		const { changed } = node;
+		const found = await unlessAbsent(node.volume.store.head(keyOf(node)));
+		const isDescribed =
+			found?.sizeBytes === version.sizeBytes && isSameMetadata(found.metadata, metadataOf(node, true));
+		this.#unheard.delete(node);
+		if (!isDescribed && found?.etag === version.etag) return false;
+		if (node.changed === changed) node.metadataDirty = false;
+		// It has copied the object onto itself. Otherwise somebody else has replaced or removed it since.
+		if (isDescribed) this.#becomes(node, { ...version, etag: found.etag, modifiedMs: found.modifiedMs });
+		this.#namespace.nodes.changed(node);
+		return true;
 	}
 
 	/** Throws when somebody else has changed the object since the file was closed, unless it was written here again. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -326,4 +326,51 @@ test("who goes on gives no two files one number, whatever was renamed and forgot
 		expect((await make(from)).ino).not.toBe(first.ino);
 		filesystem.forget(node, 2 ** 41);
 	}
+});
+
+/** A long file that is being stored with what it was given while it was written: its object has to be copied onto itself at the end. */
+async function storedLong(): Promise<{
+	readonly node: number;
+	readonly handle: number;
+	readonly held: Awaited<ReturnType<typeof heldCopyOf>>;
+	readonly stored: Promise<string[]>;
+}> {
+	writeAnew();
+	const { node, handle } = await filesystem.create(1, "new", 0o644, readWrite | create, context);
+	for (let number = 0; number < 20; number++)
+		await filesystem.write(node, handle, number * MiB, Buffer.alloc(MiB, number), context);
+	filesystem.beforeAnswer();
+	await filesystem.setattr(node, { mode: 0o640, mtime: { seconds: 2000, nanoseconds: 0 } }, handle, context);
+	filesystem.beforeAnswer();
+	const held = await heldCopyOf("new");
+	const stored = outcomes([filesystem.flush(node, handle, context)]);
+	await held.arrived;
+	return { node, handle, held, stored };
+}
+
+const goOnFrom = (journal: string): void => {
+	filesystem = filesystemOf(keptFrom(recall(journal, version), [volume]));
+};
+const again = { ...context, unique: 8, isRepeated: true };
+
+test("what a file was given while it was written has its object, too, when a process dies before it has said that, and the next one closes it", async () => {
+	const { node, handle, held, stored } = await storedLong();
+	goOnFrom(join(folder, "journal"));
+	expect(await outcomes([filesystem.flush(node, handle, again)])).toEqual(["done"]);
+	await filesystem.release(node, handle);
+	const { metadata } = await store.head("new");
+	expect(metadata).toMatchObject({ mode: String(0o100_640), mtime: "2000" });
+	held.goOn();
+	await stored;
+});
+
+test("a long file is closed when the server has copied its object for a process that had died before it heard that", async () => {
+	const { node, handle, held, stored } = await storedLong();
+	cpSync(join(folder, "journal"), join(folder, "of the dead"), { recursive: true });
+	held.goOn();
+	expect(await stored).toEqual(["done"]);
+	goOnFrom(join(folder, "of the dead"));
+	expect(await outcomes([filesystem.flush(node, handle, again)])).toEqual(["done"]);
+	await filesystem.release(node, handle);
+	expect((await store.head("new")).metadata).toMatchObject({ mode: String(0o100_640), mtime: "2000" });
 });

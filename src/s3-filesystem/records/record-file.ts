@@ -1,8 +1,12 @@
+import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 /** Records that were written with one call: all of them are there, or none. */
 const frameHeaderBytes = 4;
+const idBytes = 16;
+/** Each file begins with what identifies it, and with what identifies the one that it adds to. */
+const fileHeaderBytes = 2 * idBytes;
 
 /** What is true by now; what is about to take its place, and adds to it until then; and what counts only when it has taken it. */
 const names = { present: "records", next: "records.new", whole: "records.whole" } as const;
@@ -16,7 +20,9 @@ export class RecordFile {
 	#fd: number | undefined;
 	#sizeBytes = 0;
 	/** About to take the other one's place. */
-	#begun: string | undefined;
+	#begun: { readonly path: string; readonly id: Buffer } | undefined;
+	/** What is true by now is in this file. */
+	#presentId: Buffer = Buffer.alloc(idBytes);
 
 	constructor(directory: string) {
 		this.#directory = directory;
@@ -30,17 +36,19 @@ export class RecordFile {
 	begin(kind: "next" | "whole"): void {
 		this.close();
 		mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-		this.#begun = join(this.#directory, names[kind]);
-		this.#fd = openSync(this.#begun, "w", 0o600);
+		const begun = (this.#begun = { path: join(this.#directory, names[kind]), id: randomBytes(idBytes) });
+		const fd = (this.#fd = openSync(begun.path, "w", 0o600));
 		this.#sizeBytes = 0;
+		this.#write(fd, Buffer.concat([begun.id, this.#presentId]));
 	}
 
 	/** All that is still true is in the file that was begun. */
 	replacePresent(): void {
 		if (this.#begun === undefined) return;
-		renameSync(this.#begun, join(this.#directory, names.present));
+		renameSync(this.#begun.path, join(this.#directory, names.present));
+		this.#presentId = this.#begun.id;
 		this.#begun = undefined;
-		// Of a process that has died while it had begun another.
+		// Of a process that has died while it had begun another. It adds to what is not there any more: nobody reads it.
 		rmSync(join(this.#directory, names.next), { force: true });
 	}
 
@@ -52,10 +60,14 @@ export class RecordFile {
 	append(frame: Buffer): void {
 		if (this.#fd === undefined) return;
 		frame.writeUInt32LE(frame.length - frameHeaderBytes, 0);
-		for (let written = 0; written < frame.length;) {
-			written += writeSync(this.#fd, frame, written, frame.length - written);
+		this.#write(this.#fd, frame);
+	}
+
+	#write(fd: number, bytes: Buffer): void {
+		for (let written = 0; written < bytes.length;) {
+			written += writeSync(fd, bytes, written, bytes.length - written);
 		}
-		this.#sizeBytes += frame.length;
+		this.#sizeBytes += bytes.length;
 	}
 
 	close(): void {
@@ -71,6 +83,7 @@ export function removeRecords(directory: string): void {
 
 /** The frames of a process that has died, in the order in which they were written. The last one may be torn: what it says was told to nobody. */
 export function* readFrames(directory: string): Generator<Buffer> {
+	let presentId: Buffer | undefined;
 	for (const name of [names.present, names.next]) {
 		let bytes: Buffer;
 		try {
@@ -79,7 +92,10 @@ export function* readFrames(directory: string): Generator<Buffer> {
 			if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
 			throw error;
 		}
-		for (let at = 0; at + frameHeaderBytes <= bytes.length;) {
+		if (bytes.length < fileHeaderBytes) continue;
+		if (presentId !== undefined && !presentId.equals(bytes.subarray(idBytes, fileHeaderBytes))) continue;
+		presentId ??= bytes.subarray(0, idBytes);
+		for (let at = fileHeaderBytes; at + frameHeaderBytes <= bytes.length;) {
 			const start = at + frameHeaderBytes;
 			at = start + bytes.readUInt32LE(at);
 			if (at > bytes.length) break;

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -35,4 +35,25 @@ test("what a process wrote while it began another file is known until the next o
 	append(third, "more");
 	third.close();
 	expect(read()).toEqual(["all", "more"]);
+});
+
+test("what was added to a file that another one has replaced says nothing", () => {
+	const first = new RecordFile(directory);
+	first.begin("whole");
+	first.replacePresent();
+	first.begin("next");
+	append(first, "outdated");
+	first.close();
+	const [added, copy] = [join(directory, "records.new"), join(directory, "copy")];
+	copyFileSync(added, copy);
+
+	const second = new RecordFile(directory);
+	second.begin("whole");
+	append(second, "all");
+	second.replacePresent();
+	second.close();
+	expect(existsSync(added)).toBe(false);
+	// Who is killed between the two leaves both.
+	copyFileSync(copy, added);
+	expect(read()).toEqual(["all"]);
 });
