@@ -186,6 +186,7 @@ class BucketFilesystem implements S3Filesystem {
 		for (const node of files) await this.#store(node);
 		for (const { removals } of this.#volumes) await removals?.drain();
 		this.#contents.close();
+		this.#unlinked.close();
 		return {
 			nodes: keepNodes(this.#namespace.nodes),
 			nextHandle: this.#nextHandle,
@@ -207,6 +208,7 @@ class BucketFilesystem implements S3Filesystem {
 			else this.#contents.goOn(node, draft);
 		}
 		this.#files.goOn(files);
+		this.#unlinked.goOn();
 		for (const { handle, node, reader } of directories) {
 			const directory = this.#namespace.nodes.get(node);
 			if (directory?.kind !== "directory") continue;
@@ -494,6 +496,7 @@ class BucketFilesystem implements S3Filesystem {
 
 	async destroy(): Promise<void> {
 		this.#contents.close();
+		this.#unlinked.close();
 		for (const node of this.#namespace.nodes.all()) {
 			if (node.kind === "file" && node.unlinkedKey !== undefined) await this.#unlinked.delete(node);
 		}

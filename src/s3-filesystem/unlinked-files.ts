@@ -1,11 +1,13 @@
 import { isReplacedOrGone } from "../s3/object-store.ts";
 import { deleteOldVersion } from "./writing/delete-version.ts";
 import type { FileContents } from "./file-contents.ts";
-import { keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
+import { isUndeleted, keyOf, type DirectoryNode, type FileNode, type Version } from "./names/nodes.ts";
 import type { Tree } from "./tree.ts";
 
 /** Below a volume's prefix: objects of files that are open and have no name any more. What a crash leaves there is garbage. */
 const unlinkedFolder = ".fluid-fuse-unlinked";
+/** When a deletion that has failed is tried again; twice as late each time, up to the second. */
+const againMs = { first: 1000, last: 60_000 } as const;
 /** A server copies so much with one request. */
 const largestAsideBytes = 5 * 1024 ** 3;
 
@@ -14,6 +16,10 @@ export class UnlinkedFiles {
 	readonly #tree: Tree;
 	readonly #contents: FileContents;
 	readonly #mountId: string;
+	/** Nobody has them open, and their objects could not be deleted. */
+	readonly #undeleted = new Set<FileNode>();
+	#againMs: number = againMs.first;
+	#timer: NodeJS.Timeout | undefined;
 
 	constructor(tree: Tree, contents: FileContents, mountId: string) {
 		this.#tree = tree;
@@ -44,6 +50,10 @@ export class UnlinkedFiles {
 	async #makeWay(node: FileNode): Promise<void> {
 		const { hiddenIn, name } = node;
 		if (hiddenIn?.hidden.get(name) !== node) return;
+		if (node.handles.size === 0) {
+			await this.delete(node).catch(() => this.#giveUp(node));
+			return;
+		}
 		await this.setAside(node, async () => {
 			if (node.version !== undefined) await deleteOldVersion(node.volume.store, keyOf(node), node.version.etag);
 		});
@@ -132,18 +142,59 @@ export class UnlinkedFiles {
 		await node.volume.store.delete(this.#asideKey(node));
 	}
 
-	/** Deletes the object of a file that was removed while it was open. */
+	/** Deletes the object of a file that was removed while it was open. What fails is tried again; until then nobody sees it here. */
 	async delete(node: FileNode): Promise<void> {
 		const { unlinkedKey, version } = node;
-		await this.#deleteAside(node);
-		if (unlinkedKey === undefined) return;
 		try {
-			if (version === undefined) return;
+			await this.#deleteAside(node);
 			// At its old key somebody else may have stored another one, hours ago.
-			await deleteOldVersion(node.volume.store, unlinkedKey, version.etag);
-			node.version = undefined;
-		} finally {
-			this.#leaveHiding(node);
+			if (unlinkedKey !== undefined && version !== undefined)
+				await deleteOldVersion(node.volume.store, unlinkedKey, version.etag);
+		} catch (error) {
+			if (unlinkedKey !== undefined) this.#tryAgain(node);
+			throw error;
 		}
+		if (unlinkedKey !== undefined) this.#giveUp(node);
+	}
+
+	/** With what a process before this one could not delete. */
+	goOn(): void {
+		for (const node of this.#tree.namespace.nodes.all())
+			if (node.kind === "file" && isUndeleted(node)) this.#tryAgain(node);
+	}
+
+	/** Tries nothing again any more. */
+	close(): void {
+		clearTimeout(this.#timer);
+		this.#undeleted.clear();
+	}
+
+	#giveUp(node: FileNode): void {
+		this.#undeleted.delete(node);
+		node.version = undefined;
+		this.#leaveHiding(node);
+	}
+
+	#tryAgain(node: FileNode): void {
+		this.#undeleted.add(node);
+		this.#timer ??= setTimeout(() => void this.#tryAll(), this.#againMs).unref();
+	}
+
+	async #tryAll(): Promise<void> {
+		const { locks, namespace } = this.#tree;
+		this.#againMs = Math.min(2 * this.#againMs, againMs.last);
+		for (const node of this.#undeleted) {
+			await locks.with(node, async () => {
+				if (!this.#undeleted.has(node)) return;
+				if (this.#tree.isForsaken(node)) this.#giveUp(node);
+				// It is tried again.
+				else await this.delete(node).catch(() => undefined);
+			});
+			namespace.nodes.dropIfUnused(node);
+		}
+		this.#timer = undefined;
+		const [left] = this.#undeleted;
+		if (left === undefined) this.#againMs = againMs.first;
+		else this.#tryAgain(left);
 	}
 }

@@ -374,3 +374,34 @@ test("a long file is closed when the server has copied its object for a process 
 	await filesystem.release(node, handle);
 	expect((await store.head("new")).metadata).toMatchObject({ mode: String(0o100_640), mtime: "2000" });
 });
+
+test("a removed file that the server did not delete when it was closed goes later, also when another process goes on", async () => {
+	const removed = async (name: string, times: number): Promise<void> => {
+		const node = await nodeOf(1, name);
+		const { handle } = await filesystem.open(node, readWrite, context);
+		await filesystem.unlink(1, name, context);
+		await buckets.proxy.fail({ kind: "answer", status: 403 }, { only: ({ method }) => method === "DELETE", times });
+		expect(await outcomes([filesystem.release(node, handle)])).not.toEqual(["done"]);
+		filesystem.forget(node, 1);
+		filesystem.beforeAnswer();
+		expect(await outcomes([nodeOf(1, name)])).toEqual(["ENOENT"]);
+	};
+	const left = async (): Promise<string[]> => buckets.minio.list(buckets.name);
+	for (const name of ["a", "b"]) await buckets.minio.put(buckets.name, name, name);
+	writeAnew();
+	const { nodes } = filesystem.stats();
+	await removed("a", 2);
+	await expect.poll(left).toEqual(["b"]);
+	await expect.poll(() => filesystem.stats()["nodes"]).toBe(nodes);
+
+	await removed("b", 1);
+	cpSync(join(folder, "journal"), join(folder, "of the dead"), { recursive: true });
+	// As if it had died: what it would still do is not its work any more.
+	await buckets.proxy.mode("pass");
+	filesystem.hide(volume);
+	await filesystem.forsake(volume);
+	volume = { ...volume };
+	goOnFrom(join(folder, "of the dead"));
+	await expect.poll(left).toEqual([]);
+	expect(await outcomes([filesystem.mkdir(1, "b", 0o755, context)])).toEqual(["done"]);
+});

@@ -167,6 +167,11 @@ export function isReplaced({ parent, unlinkedKey, handles }: FileNode): boolean 
 	return unlinkedKey === undefined ? parent === undefined : handles.size === 0;
 }
 
+/** Nobody has it open any more, and its object is there still. */
+export function isUndeleted({ unlinkedKey, version, handles }: FileNode): boolean {
+	return unlinkedKey !== undefined && version !== undefined && handles.size === 0;
+}
+
 export function isOpenForWriting({ handles }: FileNode): boolean {
 	return handles.values().some(({ writable }) => writable);
 }
@@ -360,7 +365,7 @@ export class NodeTable {
 
 	#isUnused(node: Node): boolean {
 		if (node.lookups > 0 || node.id === 1) return false;
-		if (node.kind === "file") return node.handles.size === 0 && node.draft === undefined;
+		if (node.kind === "file") return node.handles.size === 0 && node.draft === undefined && !isUndeleted(node);
 		return !node.isVolumeRoot && node.children.size === 0 && node.overlay.size === 0 && node.hidden.size === 0;
 	}
 }
