@@ -1,8 +1,9 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * Minutes each: gigabytes, whole applications, games that are played for long, processes that are killed or exchanged again and again, nodes in
- * miniature, servers that lie, the second transport. `npm test` leaves them out, `npm run test:full` does not.
+ * What takes minutes, or more than its share of those that `npm test` may take: gigabytes, whole applications, games that are played for long,
+ * processes that are killed or exchanged again and again, nodes in miniature, servers that lie, hang or drip, directories of thousands of names,
+ * full disks, a browser, the second transport. `npm test` leaves them out, `npm run test:full` does not.
  */
 const long = [
 	...[
@@ -14,14 +15,31 @@ const long = [
 		"semantics-libfuse",
 		"many-names",
 		"lying-server",
+		"disks",
+		"killed",
+		"posix-table",
+		"renaming",
+		"sharing",
+		"write-back",
+		"names/directory-reader",
+		"names/node-limit",
+		"names/slow-listing",
+		"writing/model",
 	].map((name) => `test/s3-filesystem/${name}.test.ts`),
 	"test/demo/demo.test.ts",
 	"test/drivers/continue.test.ts",
 	"test/drivers/exchange.test.ts",
 	"test/end-to-end/libfuse.test.ts",
 	"test/drivers/killed-at.test.ts",
+	"test/probe/page.test.ts",
+	"test/s3/drips.test.ts",
+	"test/s3/too-long.test.ts",
 	"test/soak/soak.test.ts",
 	"test/end-to-end/soak.test.ts",
+	"test/end-to-end/failures.test.ts",
+	"test/end-to-end/identity.test.ts",
+	"test/end-to-end/unread-log.test.ts",
+	"test/end-to-end/supervision-native.test.ts",
 	"test/end-to-end/supervision-goofys.test.ts",
 	"test/end-to-end/supervision-s3fs.test.ts",
 	"test/servers/every-change.test.ts",
