@@ -156,7 +156,7 @@ class BucketFilesystem implements S3Filesystem {
 			journal,
 			past: this.#past,
 		}));
-		this.#requests = new RepeatedRequests(tree, journal, this.#past);
+		this.#requests = new RepeatedRequests({ tree, journal, past: this.#past, log });
 		const contents = this.#contents;
 		const markers = new Markers(tree);
 		const unlinked = (this.#unlinked = new UnlinkedFiles(tree, contents, mountId));

@@ -1,6 +1,7 @@
 import { FuseError, type Entry, type RequestContext } from "../fuse/filesystem.ts";
 import type { Journal } from "./journal.ts";
 import type { Outcome } from "./journal-records.ts";
+import type { FilesystemSettings } from "./names/volume.ts";
 import type { Past } from "./recall.ts";
 import type { Tree } from "./tree.ts";
 
@@ -12,18 +13,31 @@ export class RepeatedRequests {
 	readonly #tree: Tree;
 	readonly #journal: Journal | undefined;
 	readonly #past: Past | undefined;
+	readonly #log: FilesystemSettings["log"];
 
-	constructor(tree: Tree, journal: Journal | undefined, past: Past | undefined) {
-		this.#tree = tree;
-		this.#journal = journal;
-		this.#past = past;
+	constructor(options: {
+		readonly tree: Tree;
+		readonly journal: Journal | undefined;
+		readonly past: Past | undefined;
+		readonly log: FilesystemSettings["log"];
+	}) {
+		this.#tree = options.tree;
+		this.#journal = options.journal;
+		this.#past = options.past;
+		this.#log = options.log;
 	}
 
 	/** Throws for one that processes die of. */
-	begun({ unique }: RequestContext): void {
+	begun({ unique, pid }: RequestContext): void {
 		if (unique === undefined) return;
-		if (this.#past?.isDeadly === true && (this.#past.repeated.get(unique) ?? 0) >= deadlyTimes)
+		if (this.#past?.isDeadly === true && (this.#past.repeated.get(unique) ?? 0) >= deadlyTimes) {
+			this.#log?.(
+				"error",
+				{ caller: pid },
+				"a request is refused that several processes had in their hands when they died",
+			);
 			throw new FuseError("EIO", "processes die of this request");
+		}
 		this.#journal?.repeated(unique);
 	}
 

@@ -252,6 +252,7 @@ test("a request in whose hands processes die is refused", { timeout: 120_000 }, 
 		}
 		await opening;
 		expect(answers).toEqual(["EIO"]);
+		expect(lines.join("")).toContain("a request is refused that several processes had in their hands when they died");
 		await proxy.mode("pass");
 		expect(await file.step("open")).toBe('ok ""');
 	} finally {
