@@ -16,7 +16,7 @@ import { until } from "../support/pod.ts";
 import { prepareNative } from "./prepare-native.ts";
 
 /** Of the moments in which a process can be killed, each so manieth; which of them is another one each time. */
-const everyNth = Number(process.env["KILL_EVERY"] ?? 15);
+const everyNth = Number(process.env["KILL_EVERY"] ?? 25);
 const only = process.env["KILL_ONLY"]?.split(",");
 const from = Number(process.env["KILL_FROM"] ?? 1);
 const limitMs = 60_000;
