@@ -110,24 +110,24 @@ require_go() {
 		fail "$found is too old: install Go 1.24 or later, then run this again"
 }
 
-# Prometheus' own checker of rules, alone: Debian's package would start a server.
-install_promtool() {
-	[[ -x $bin/promtool ]] && return
-	command -v apt-get >/dev/null || fail "no apt-get here: put promtool of Prometheus into $bin, then run this again"
-	say "getting promtool"
+# Prometheus and its checker of rules, as programs alone: Debian's package would start a server.
+install_prometheus() {
+	[[ -x $bin/promtool && -x $bin/prometheus ]] && return
+	command -v apt-get >/dev/null || fail "no apt-get here: put prometheus and its promtool into $bin, then run this again"
+	say "getting prometheus"
 	local as_root=()
 	((EUID)) && as_root=(sudo)
-	quietly download_promtool || {
-		quietly "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq update && quietly download_promtool
-	} || fail "could not get promtool: see above; check the network and the apt sources, then run this again"
-	mv "$build/promtool" "$bin/promtool"
+	quietly download_prometheus || {
+		quietly "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq update && quietly download_prometheus
+	} || fail "could not get prometheus: see above; check the network and the apt sources, then run this again"
+	mv "$build/promtool" "$build/prometheus" "$bin/"
 }
 
-download_promtool() (
+download_prometheus() (
 	# Joined, because errexit does not count where the caller looks at the outcome. Apt's own user may not write in the folder.
 	cd "$build" && apt-get -qq -o APT::Sandbox::User= download prometheus &&
-		dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/promtool >promtool &&
-		chmod +x promtool && ./promtool --version
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --strip-components=3 ./usr/bin/promtool ./usr/bin/prometheus &&
+		./promtool --version && ./prometheus --version
 )
 
 # install_binary NAME STAMP COMMAND...: has COMMAND leave NAME in the build folder, unless STAMP says it was done.
@@ -235,7 +235,7 @@ if [[ $purpose != demo ]]; then
 	install_binary goofys-0.24 "$goofys_module" build_goofys
 	# The newest commit, 350ff312abaa of 2023, is not to be had as a Go module, so goofys is the release too.
 	[[ -e $bin/goofys ]] || ln -sfn goofys-0.24 "$bin/goofys"
-	install_promtool
+	install_prometheus
 fi
 [[ $purpose != full ]] || install_binary syft "$syft_version" build_syft
 if [[ $purpose == servers ]]; then

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
+import { dashboard } from "../support/dashboard.ts";
 import { cachedBinaries, projectRoot } from "../support/pod.ts";
 
 const monitoring = join(projectRoot, "examples/monitoring");
@@ -18,17 +19,7 @@ interface AlertRules {
 		}[];
 	}[];
 }
-interface Target {
-	readonly expr: string;
-	readonly legendFormat?: string;
-}
-interface Dashboard {
-	readonly panels: readonly { readonly id: number; readonly targets: readonly Target[] }[];
-	readonly templating: { readonly list: readonly { readonly query: string }[] };
-}
-
 const rules = (parse(read("examples/monitoring/alerts.yaml")) as AlertRules).groups.flatMap((group) => group.rules);
-const dashboard = JSON.parse(read("examples/monitoring/dashboard.json")) as Dashboard;
 
 const panels = dashboard.panels.flatMap(({ targets }) => targets);
 
