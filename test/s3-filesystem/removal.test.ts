@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmdirSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -106,20 +115,27 @@ except OSError as error: print(os.strerror(error.errno))`;
 	90_000,
 );
 
-test("a directory goes although the server lists a folder in it that has no object any more", async () => {
+test("what the server lists as a folder, and has no object of, is neither in the way of a directory's end nor of a file", async () => {
 	const data = join(folder, "minio");
 	const minio = await startMinio({ dataDir: data });
 	await minio.createBucket("bucket");
 	await minio.put("bucket", "directory/", Buffer.alloc(0));
-	// What MinIO leaves when a copy was broken off and its object deleted meanwhile.
-	mkdirSync(join(data, "bucket/directory/gone/ac9d0c44-4e1c-4d1a-8d1c-3d3a6d0c8a51"), { recursive: true });
+	await minio.put("bucket", "file", "one");
+	await minio.put("bucket", "implied/file", "two");
+	// What MinIO leaves of objects when their clients are broken off.
+	for (const gone of ["directory/gone", "file", "new"])
+		mkdirSync(join(data, "bucket", gone, "ac9d0c44-4e1c-4d1a-8d1c-3d3a6d0c8a51"), { recursive: true });
 	const mounted = await MountedBucket.mount({ minio, endpoint: minio.endpoint, bucket: "bucket" });
-	const directory = join(mounted.target, "directory");
+	const path = (name: string): string => join(mounted.target, name);
 	try {
-		expect(readdirSync(directory)).toEqual(["gone"]);
-		rmdirSync(directory);
-		expect(existsSync(directory)).toBe(false);
-		expect(await minio.list("bucket")).toEqual([]);
+		expect(readFileSync(path("file"), "utf8")).toBe("one");
+		writeFileSync(path("new"), "three");
+		expect(readFileSync(path("new"), "utf8")).toBe("three");
+		expect(readFileSync(path("implied/file"), "utf8")).toBe("two");
+		expect(readdirSync(path("directory"))).toEqual(["gone"]);
+		rmdirSync(path("directory"));
+		expect(existsSync(path("directory"))).toBe(false);
+		expect(await minio.list("bucket")).toEqual(["file", "implied/file", "new"]);
 	} finally {
 		await mounted.abort();
 		await minio.stop();

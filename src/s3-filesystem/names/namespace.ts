@@ -8,7 +8,7 @@ import type { NamesMemory } from "./names-memory.ts";
 import { NodeMetadata } from "./node-metadata.ts";
 import { NodeProperties } from "./node-properties.ts";
 import { keyOf, NodeTable, type DirectoryNode, type FileNode, type Node } from "./nodes.ts";
-import { isYounger } from "./object-answers.ts";
+import { isAnswered, isYounger } from "./object-answers.ts";
 import { parseMetadata } from "./posix-metadata.ts";
 import { ShownVolumes } from "./shown-volumes.ts";
 import { areAttributesKnown, isOurs, lacksMetadata, namesFreshSince } from "./validity.ts";
@@ -93,6 +93,11 @@ export class Namespace {
 	async #askAlone(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Known> {
 		const at = performance.now();
 		if (await this.askWhetherDirectory(directory, volume, name)) return { entry: listedDirectory(name), at };
+		return { ...(await this.#askForFile(directory, volume, name)), at };
+	}
+
+	async #askForFile(directory: DirectoryNode, volume: VolumeOptions, name: string): Promise<Known> {
+		const at = performance.now();
 		try {
 			const { sizeBytes, modifiedMs, etag, metadata } = await volume.store.head(keyOf(directory) + name);
 			return { entry: { name, kind: "file", sizeBytes, modifiedMs, etag, metadata }, at };
@@ -174,9 +179,40 @@ export class Namespace {
 		this.nodes.dropIfUnused(node);
 	}
 
-	async #withMetadata(node: Node): Promise<Node> {
+	async #withMetadata(node: Node): Promise<Node | undefined> {
 		await this.metadata.ensure(node);
-		return node;
+		const { parent, volume, name } = node;
+		if (node.kind === "file" || parent === undefined || volume === undefined) return node;
+		if (await this.#isThere(node, volume)) return node;
+		const { listing } = parent;
+		const inquiry = listing.ask(performance.now());
+		listing.knowDirectory(inquiry, name, false);
+		listing.end(inquiry);
+		if (parent.hidden.has(name)) return undefined;
+		return this.reconcile(parent, volume, name, await this.#askForFile(parent, volume, name));
+	}
+
+	/**
+	 * MinIO goes on listing a directory of which it has no object any more when whoever stored one at its name was broken off: by the death of
+	 * a process of ours as well. A file could not have that name, until somebody takes that away.
+	 */
+	async #isThere(directory: DirectoryNode, volume: VolumeOptions): Promise<boolean> {
+		const { hasMarker, isVolumeRoot, children, listing } = directory;
+		const { store } = volume;
+		if (hasMarker || isVolumeRoot || children.size > 0 || isOurs(directory) || !store.listsMetadata) return true;
+		const [first] = listing.following("", namesFreshSince(volume, listing));
+		if (first?.kind === "file") return true;
+		try {
+			const { objects, undecodableKeys = 0 } = await store.list({
+				prefix: keyOf(directory),
+				maxKeys: 1,
+				metadata: false,
+			});
+			return objects.length + undecodableKeys > 0;
+		} catch (error) {
+			if (!isAnswered(error)) throw error;
+			return true;
+		}
 	}
 
 	/** What was listed below a directory is not true any more. */
